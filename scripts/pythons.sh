@@ -1,0 +1,45 @@
+# shellcheck shell=bash
+# Finds CPython interpreters. Sourced by bootstrap.sh and test.sh; it only defines functions.
+#
+# An interpreter is described on one line: minor version, patch, a word that says whether it can be
+# used ("ok" or the reason why not, with underscores), and the path. Free-threaded builds are not
+# supported, and a candidate that does not start (a pyenv shim of another version) is not listed.
+
+# Prints "3.13 0 ok /path" for one candidate, or nothing when it is no working CPython 3.
+describe_python() {
+  "$1" - 2>/dev/null <<'PY' || true
+import os, sys, sysconfig
+if sys.implementation.name == "cpython":
+    status = "ok"
+    if sys.version_info < (3, 11):
+        status = "older_than_3.11"
+    elif sysconfig.get_config_var("Py_GIL_DISABLED"):
+        status = "free-threaded"
+    elif not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
+        status = "without_Python.h"
+    print("%d.%d" % sys.version_info[:2], sys.version_info[2], status, sys.executable)
+PY
+}
+
+# Every candidate: PATH without pyenv's shims (the versions behind them are listed directly), then
+# pyenv's own folder.
+candidate_pythons() {
+  local folder
+  local pyenv_root="${PYENV_ROOT:-${HOME:-}/.pyenv}"
+  local -a folders
+  IFS=: read -r -a folders <<<"$PATH"
+  for folder in "${folders[@]}" "$pyenv_root"/versions/*/bin; do
+    [[ "$folder" == "$pyenv_root/shims" || "$folder" == */venv-*/bin ]] && continue
+    find "$folder/" -maxdepth 1 \( -name python3 -o -name 'python3.[0-9]*' \) \
+      ! -name '*-config' 2>/dev/null || true
+  done
+}
+
+# Descriptions of all interpreters, newest first, each file once.
+all_pythons() {
+  local candidate
+  while read -r candidate; do
+    describe_python "$candidate"
+  done < <(candidate_pythons | xargs -r -d '\n' realpath 2>/dev/null | sort -u) |
+    sort -t" " -k1,1Vr -k2,2nr
+}

@@ -1,0 +1,103 @@
+// Parsing and printing of socket addresses; see address.hpp.
+#include "base/address.hpp"
+
+#include <arpa/inet.h>
+#include <net/if.h>
+
+#include <charconv>
+#include <cstddef>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+
+namespace rloop::base {
+namespace {
+
+// The interface index behind a %zone: a name that exists here, or a number. 0: neither.
+uint32_t zone_index(const std::string& zone) {
+  if (uint32_t index = ::if_nametoindex(zone.c_str())) return index;
+  uint32_t index = 0;
+  auto [end, error] = std::from_chars(zone.data(), zone.data() + zone.size(), index);
+  return error == std::errc() && end == zone.data() + zone.size() ? index : 0;
+}
+
+}  // namespace
+
+std::optional<Address> Address::parse(const std::string& host, uint16_t port, int family) {
+  Address address;
+  if (family != AF_INET6 &&
+      ::inet_pton(AF_INET, host.c_str(), &address.storage_.in.sin_addr) == 1) {
+    address.storage_.in.sin_family = AF_INET;
+    address.storage_.in.sin_port = htons(port);
+    address.length_ = sizeof(sockaddr_in);
+    return address;
+  }
+  if (family == AF_INET) return std::nullopt;
+  std::string bare = host;
+  uint32_t scope = 0;
+  if (size_t percent = host.find('%'); percent != std::string::npos) {
+    scope = zone_index(host.substr(percent + 1));
+    if (scope == 0) return std::nullopt;
+    bare.resize(percent);
+  }
+  address.storage_ = {};
+  if (::inet_pton(AF_INET6, bare.c_str(), &address.storage_.in6.sin6_addr) != 1) {
+    return std::nullopt;
+  }
+  address.storage_.in6.sin6_family = AF_INET6;
+  address.storage_.in6.sin6_port = htons(port);
+  address.storage_.in6.sin6_scope_id = scope;
+  address.length_ = sizeof(sockaddr_in6);
+  return address;
+}
+
+Result Address::local(int fd, Address& out) {
+  out.length_ = sizeof(Storage);
+  return Result::from_call(::getsockname(fd, &out.storage_.any, &out.length_));
+}
+
+Result Address::remote(int fd, Address& out) {
+  out.length_ = sizeof(Storage);
+  return Result::from_call(::getpeername(fd, &out.storage_.any, &out.length_));
+}
+
+std::string Address::host() const {
+  char text[INET6_ADDRSTRLEN];
+  if (family() == AF_INET) {
+    return ::inet_ntop(AF_INET, &storage_.in.sin_addr, text, sizeof(text));
+  }
+  if (family() != AF_INET6) return {};
+  std::string host = ::inet_ntop(AF_INET6, &storage_.in6.sin6_addr, text, sizeof(text));
+  if (uint32_t scope = storage_.in6.sin6_scope_id) {
+    char name[IF_NAMESIZE];
+    const char* zone = ::if_indextoname(scope, name);
+    return zone ? absl::StrCat(host, "%", zone) : absl::StrCat(host, "%", scope);
+  }
+  return host;
+}
+
+uint16_t Address::port() const {
+  if (family() == AF_INET) return ntohs(storage_.in.sin_port);
+  if (family() == AF_INET6) return ntohs(storage_.in6.sin6_port);
+  return 0;
+}
+
+std::string Address::to_string() const {
+  switch (family()) {
+    case AF_INET:
+      return absl::StrCat(host(), ":", port());
+    case AF_INET6:
+      return absl::StrCat("[", host(), "]:", port());
+    case AF_UNIX: {
+      size_t size = length_ - offsetof(sockaddr_un, sun_path);
+      if (size == 0) return "unix:(unnamed)";
+      const char* path = storage_.un.sun_path;
+      if (path[0] == '\0') return absl::StrCat("unix:@", std::string(path + 1, size - 1));
+      return absl::StrCat("unix:", std::string(path, ::strnlen(path, size)));
+    }
+    default:
+      return absl::StrCat("family ", family());
+  }
+}
+
+}  // namespace rloop::base

@@ -1,0 +1,34 @@
+// Log lines of the core, without knowing where they go.
+//
+// The core formats a line only when the level is on; a sink (set once by the Python module, a
+// test, or nobody) receives it. Without a sink, warnings go to standard error and the rest
+// nowhere. Called on the loop's thread with the GIL held, except where said otherwise; the level
+// is one relaxed load, so a log call that is off costs a predictable branch.
+#pragma once
+
+#include <atomic>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+
+namespace rloop::base {
+
+// The numbers are those of Python's logging module; trace lies below its DEBUG.
+enum class LogLevel : int { trace = 5, debug = 10, info = 20, warning = 30, off = 100 };
+
+// `area` becomes the last part of the logger's name: rloop.<area>.
+using LogSink = void (*)(LogLevel level, const char* area, std::string_view line);
+
+void set_log_sink(LogSink sink);
+void set_log_level(LogLevel lowest);
+bool log_enabled(LogLevel level);
+void write_log(LogLevel level, const char* area, std::string_view line);
+
+// log(LogLevel::debug, "transport", "wrote ", n, " bytes"): the parts are absl::StrCat's.
+template <class... Parts>
+void log(LogLevel level, const char* area, const Parts&... parts) {
+  if (log_enabled(level)) [[unlikely]]
+    write_log(level, area, absl::StrCat(parts...));
+}
+
+}  // namespace rloop::base

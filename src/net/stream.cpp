@@ -1,0 +1,356 @@
+// The reading half, the writing half, and the end; see stream.hpp.
+#include "net/stream.hpp"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/log.hpp"
+
+namespace rloop::net {
+namespace {
+
+// A write of this size on an idle stream goes out at once: deferring keeps a batch of large
+// objects alive and sends them cold, 2.8 times the cost (KERNEL.md 0b).
+constexpr size_t kSendAtOnce_bytes = 16 * 1024;
+// Up to so many dirty streams are sent to directly, more go through the ring with the wait. 0, 2,
+// 8 and "always" differed by less than the noise (KERNEL.md 0b).
+constexpr int kDirectFlush_streams = 2;
+// So many full (short) receives in a row switch a stream to bulk (and back).
+constexpr uint8_t kBulkStreak = 2;
+constexpr uint8_t kSmallStreak = 4;
+
+}  // namespace
+
+Stream::Stream(Context& context, StreamEvents& events, int fd)
+    : context_(context), events_(&events), descriptor_(fd) {}
+
+// --- reading ---------------------------------------------------------------------------------
+
+void Stream::start_reading() {
+  reading_started_ = true;
+  arm_reading();
+}
+
+void Stream::pause_reading() {
+  reading_paused_ = true;
+}
+
+void Stream::resume_reading() {
+  reading_paused_ = false;
+  if (kept_.empty() && !kept_end_) return arm_reading();
+  // As with asyncio, data comes in a later turn and not inside resume_reading().
+  if (resumed_.idle()) context_.reactor->post(resumed_, base::Result(0));
+}
+
+void Stream::arm_reading() {
+  if (state_ != State::open || !reading_started_ || reading_paused_ || read_ended_) return;
+  if (!recv_.idle() || !poll_.idle() || kept_end_) return;
+  reactor::Reactor& reactor = *context_.reactor;
+  const reactor::Capabilities& can = reactor.capabilities();
+  bool lends_buffers = can.ring ? can.buffer_ring : !reads_into_buffers_;
+  if (bulk_ || !lends_buffers) return reactor.submit(poll_);
+  recv_.set_multishot(can.multishot_recv);
+  reactor.submit(recv_);
+}
+
+void Stream::on_recv(const op::Completion& completion) {
+  if (state_ != State::open) return try_join();
+  base::Result result = completion.result;
+  if (result.is(ECANCELED) || result.is(ENOBUFS)) return arm_reading();
+  size_t size = completion.data.size();
+  if (!bulk_ && context_.reactor->capabilities().ring) {
+    judge_bulk(size, context_.reactor->config().buffer_size);
+    if (bulk_ && completion.more) context_.reactor->cancel(recv_);
+  }
+  receive(result, completion.data);
+  if (state_ != State::open) return try_join();
+  // A pause is acted upon only when data still comes: short pauses cost nothing.
+  if (reading_paused_ && completion.more) context_.reactor->cancel(recv_);
+  arm_reading();
+}
+
+void Stream::on_readable(const op::Completion& completion) {
+  if (state_ != State::open) return try_join();
+  if (reading_paused_ || completion.result.is(ECANCELED)) return arm_reading();
+  if (!completion.result.ok()) {
+    receive(completion.result, {});
+    return;
+  }
+  std::span<std::byte> memory = context_.reactor->scratch();
+  bool own_memory = false;
+  if (reads_into_buffers_) {
+    std::span<std::byte> own = events_->next_buffer(0);
+    if (state_ != State::open) return try_join();
+    if (!own.empty()) memory = own, own_memory = true;
+  }
+  ++context_.reactor->statistics().syscalls;
+  ssize_t received = ::recv(descriptor_.fd, memory.data(), memory.size(), MSG_DONTWAIT);
+  base::Result result = base::Result::from_call(received);
+  size_t size = received > 0 ? static_cast<size_t>(received) : 0;
+  if (result.is_again()) {
+    descriptor_.mark_drained(op::Direction::read);
+  } else if (size < memory.size()) {
+    descriptor_.note_short(op::Direction::read);
+  }
+  if (result.is_again() || result.is(EINTR)) return arm_reading();
+  if (bulk_) judge_bulk(size, context_.reactor->config().buffer_size);
+  if (own_memory && size > 0) {
+    reactor::Statistics& statistics = context_.reactor->statistics();
+    ++statistics.messages_in;
+    statistics.bytes_in += size;
+    events_->on_buffer_filled(size);
+  } else {
+    receive(result, memory.first(size));
+  }
+  if (state_ != State::open) return try_join();
+  arm_reading();
+}
+
+// Bulk streams fill whole buffers: they are better off without the copy out of cold pool memory.
+void Stream::judge_bulk(size_t size, size_t capacity) {
+  bool speaks_for_change = bulk_ ? size < capacity : size == capacity;
+  streak_ = speaks_for_change ? static_cast<uint8_t>(streak_ + 1) : 0;
+  if (streak_ < (bulk_ ? kSmallStreak : kBulkStreak)) return;
+  bulk_ = !bulk_;
+  streak_ = 0;
+}
+
+void Stream::receive(base::Result result, std::span<const std::byte> data) {
+  if (!data.empty()) {
+    reactor::Statistics& statistics = context_.reactor->statistics();
+    ++statistics.messages_in;
+    statistics.bytes_in += data.size();
+  }
+  if (reading_paused_ || !kept_.empty() || kept_end_) return keep(result, data);
+  if (!data.empty()) return deliver(data);
+  read_ended_ = true;
+  if (result.ok()) {
+    events_->on_eof();
+  } else {
+    events_->on_error(IoStep::read, result.error_number());
+  }
+}
+
+void Stream::deliver(std::span<const std::byte> data) {
+  if (reads_into_buffers_) return fill_buffers(data);
+  events_->on_data(data);
+}
+
+// Lent data for a reader with memory of its own: copied piece by piece. The reader may change its
+// kind, pause or close in between.
+void Stream::fill_buffers(std::span<const std::byte> data) {
+  while (!data.empty()) {
+    if (reading_paused_) return keep(base::Result::count(static_cast<int>(data.size())), data);
+    if (!reads_into_buffers_) return events_->on_data(data);
+    std::span<std::byte> own = events_->next_buffer(data.size());
+    if (state_ != State::open) return;
+    if (own.empty()) return events_->on_data(data);
+    size_t size = std::min(own.size(), data.size());
+    std::memcpy(own.data(), data.data(), size);
+    data = data.subspan(size);
+    events_->on_buffer_filled(size);
+    if (state_ != State::open) return;
+  }
+}
+
+void Stream::keep(base::Result result, std::span<const std::byte> data) {
+  if (!data.empty()) {
+    kept_.insert(kept_.end(), data.begin(), data.end());
+  } else {
+    kept_end_ = true;
+    kept_end_result_ = result;
+  }
+}
+
+void Stream::on_resumed(const op::Completion& /*completion*/) {
+  if (state_ != State::open) return try_join();
+  if (reading_paused_) return;
+  if (!kept_.empty()) {
+    std::vector<std::byte> data = std::exchange(kept_, {});
+    deliver(data);
+    if (state_ != State::open) return try_join();
+  }
+  if (reading_paused_ || !kept_.empty()) return;
+  if (kept_end_) {
+    kept_end_ = false;
+    receive(kept_end_result_, {});
+    if (state_ != State::open) try_join();
+    return;
+  }
+  arm_reading();
+}
+
+void Stream::stop_reading() {
+  context_.reactor->cancel(recv_);
+  context_.reactor->cancel(poll_);
+}
+
+// --- writing ---------------------------------------------------------------------------------
+
+void Stream::write(Segment segment) {
+  if (state_ == State::joining || state_ == State::closed) return;
+  bool large = segment.size >= kSendAtOnce_bytes;
+  bool idle = queue_.empty();
+  queue_.append(std::move(segment));
+  if (!send_.idle()) return;  // goes out when the send in flight completes
+  if (large && idle) return flush_direct();
+  if (!linked()) context_.dirty.push_back(*this);
+}
+
+void Stream::flush_now() {
+  if (linked()) unlink();
+  flush_direct();
+}
+
+bool Stream::load_send() {
+  if (queue_.empty() || !send_.idle() || state_ == State::joining || state_ == State::closed) {
+    return false;
+  }
+  send_.set_range_count(queue_.describe(send_.ranges()));
+  return true;
+}
+
+// Tries until the kernel takes no more; the rest waits in the reactor.
+void Stream::flush_direct() {
+  while (load_send()) {
+    ++context_.reactor->statistics().syscalls;
+    op::Attempt attempt = send_.attempt({});
+    if (attempt.result.is_again() || (attempt.result.ok() && attempt.drained)) {
+      if (attempt.result.ok()) sent(attempt.result);
+      descriptor_.mark_drained(op::Direction::write);
+      if (load_send()) context_.reactor->submit(send_);
+      return;
+    }
+    sent(attempt.result);
+    // What was written inside on_error waits for the next turn, or it would fail here for ever.
+    if (!attempt.result.ok() && !attempt.result.is(EINTR)) return;
+  }
+}
+
+void Stream::flush_through_ring() {
+  if (load_send()) context_.reactor->submit(send_);
+}
+
+void Stream::on_send(const op::Completion& completion) {
+  if (state_ == State::joining || state_ == State::closed) return try_join();
+  // Cancelled because the loop stopped: nothing was sent, and it is sent again.
+  if (!completion.result.is(ECANCELED)) sent(completion.result);
+  flush_through_ring();
+}
+
+void Stream::sent(base::Result result) {
+  if (result.is(EINTR)) return;
+  if (!result.ok()) return write_failed(result.error_number());
+  reactor::Statistics& statistics = context_.reactor->statistics();
+  ++statistics.messages_out;
+  statistics.bytes_out += static_cast<uint64_t>(result.value());
+  base::log(base::LogLevel::trace, "transport", "TCP wrote ", result.value(),
+            " bytes [fd=", descriptor_.fd, "]");
+  queue_.consume(static_cast<size_t>(result.value()));
+  events_->on_sent();
+  if (queue_.empty()) after_backlog();
+}
+
+// What waits will never be sent. The owner is expected to abort; if it does not, nothing is tried
+// again, and a close that waited for the backlog still ends.
+void Stream::write_failed(int error_number) {
+  queue_.clear();
+  events_->on_error(IoStep::write, error_number);
+  if (queue_.empty() && state_ == State::flushing) begin_join();
+}
+
+void Stream::write_eof() {
+  eof_wanted_ = true;
+  if (queue_.empty()) after_backlog();
+}
+
+void Stream::after_backlog() {
+  if (state_ == State::flushing) return begin_join();
+  if (state_ != State::open || !eof_wanted_ || shut_down_) return;
+  shut_down_ = true;
+  // shutdown(2) never blocks; through the ring it would start a worker thread (44 us).
+  ++context_.reactor->statistics().syscalls;
+  ::shutdown(descriptor_.fd, SHUT_WR);
+  base::log(base::LogLevel::debug, "transport",
+            "TCP writer shutdown completed [fd=", descriptor_.fd, "]");
+}
+
+// --- the end ---------------------------------------------------------------------------------
+
+void Stream::close() {
+  if (state_ != State::open) return;
+  state_ = State::flushing;
+  stop_reading();
+  if (!queue_.empty() && send_.idle()) flush_now();
+  if (queue_.empty() && state_ == State::flushing) begin_join();
+}
+
+void Stream::abort() {
+  if (state_ == State::joining || state_ == State::closed) return;
+  stop_reading();
+  context_.reactor->cancel(send_);
+  begin_join();
+}
+
+void Stream::abandon() {
+  struct Silence final : StreamEvents {
+    void on_data(std::span<const std::byte>) override {}
+    std::span<std::byte> next_buffer(size_t) override { return {}; }
+    void on_buffer_filled(size_t) override {}
+    void on_eof() override {}
+    void on_sent() override {}
+    void on_error(IoStep, int) override {}
+    void on_closed() override {}
+  };
+  static Silence silence;
+  events_ = &silence;
+  abort();
+}
+
+void Stream::begin_join() {
+  if (state_ == State::joining || state_ == State::closed) return;
+  state_ = State::joining;
+  if (linked()) unlink();
+  stop_reading();
+  try_join();
+}
+
+// Posted, not called: the end comes after the caller has returned, and after the last operation
+// has come home (a close(2) with operations in flight sends no FIN).
+void Stream::try_join() {
+  if (state_ != State::joining || !joined_.idle()) return;
+  if (!recv_.idle() || !poll_.idle() || !send_.idle() || !resumed_.idle()) return;
+  context_.reactor->post(joined_, base::Result(0));
+}
+
+void Stream::on_joined(const op::Completion& /*completion*/) {
+  state_ = State::closed;
+  queue_.clear();
+  context_.reactor->forget(descriptor_);
+  events_->on_closed();
+}
+
+// --- the policy of flushing --------------------------------------------------------------------
+
+void Context::flush_dirty() {
+  if (dirty.empty()) return;
+  int direct_left = kDirectFlush_streams;
+  base::IntrusiveList<Stream, DirtyListTag> batch;
+  batch.splice_back(dirty);
+  int count = 0;
+  if (reactor->capabilities().ring) batch.for_each([&](Stream&) { ++count; });
+  bool through_ring = count > direct_left;
+  while (!batch.empty()) {
+    Stream& stream = batch.pop_front();
+    if (through_ring) {
+      stream.flush_through_ring();
+    } else {
+      stream.flush_direct();
+    }
+  }
+}
+
+}  // namespace rloop::net

@@ -1,0 +1,137 @@
+// A connected stream socket: the state machine between two queues of bytes and a reactor.
+//
+// Owns the operations on its descriptor and the bytes that wait, not the descriptor's number
+// (whoever made the socket closes it, in on_closed). Reports to a StreamEvents. The GIL is held
+// throughout. Everything may be called from inside an event; what an event leads to (the close,
+// the delivery of kept data) comes in a later dispatch, so a Stream never dies under its own
+// handler.
+//
+// Reading has two ways: `recv_` into lent buffers (multishot on the ring: no submission per
+// message) for ordinary streams, and `poll_` + recv(2) straight into the reader's memory for bulk
+// and where there are no lent buffers (KERNEL.md 0b). Writing: append, mark dirty, one vectored
+// send per turn; never two sends in flight.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "net/context.hpp"
+#include "net/write_queue.hpp"
+#include "op/notice.hpp"
+#include "op/poll.hpp"
+#include "op/recv.hpp"
+#include "op/send.hpp"
+
+namespace rloop::net {
+
+enum class IoStep { read, write };
+
+class StreamEvents {
+ public:
+  // Bytes came; lent until the call returns.
+  virtual void on_data(std::span<const std::byte> data) = 0;
+  // For readers with memory of their own: where to receive next. Empty: on_data, please, or the
+  // reader failed and closed the stream. `hint`: bytes at hand, 0 when unknown.
+  virtual std::span<std::byte> next_buffer(size_t hint) = 0;
+  virtual void on_buffer_filled(size_t size) = 0;
+  // The peer will send no more. Reading is over; writing goes on until close.
+  virtual void on_eof() = 0;
+  // The backlog became smaller (and may be empty).
+  virtual void on_sent() = 0;
+  // A system call failed; the owner is expected to abort() the stream.
+  virtual void on_error(IoStep step, int error_number) = 0;
+  // Nothing is in flight any more; the last event. The descriptor may be closed now.
+  virtual void on_closed() = 0;
+
+ protected:
+  ~StreamEvents() = default;
+};
+
+class Stream : public base::ListNode<DirtyListTag> {
+ public:
+  Stream(Context& context, StreamEvents& events, int fd);
+
+  // Readers with memory of their own (BufferedProtocol): next_buffer is asked first.
+  void set_reads_into_buffers(bool on) { reads_into_buffers_ = on; }
+
+  void start_reading();
+  void pause_reading();
+  void resume_reading();
+  bool reading_paused() const { return reading_paused_; }
+
+  // Queues and marks dirty; 16 KiB or more on an idle stream go out at once. Also while a close
+  // waits for the backlog; after that the segment is dropped. May raise on_error, which drops the
+  // backlog.
+  void write(Segment segment);
+  // Sends what can be sent now, without waiting for the end of the turn.
+  void flush_now();
+  size_t backlog_bytes() const { return queue_.backlog_bytes(); }
+  // Shuts the sending side down after the backlog is sent.
+  void write_eof();
+
+  // Stops reading; on_closed after the backlog is sent.
+  void close();
+  // Drops the backlog; on_closed soon.
+  void abort();
+  // As abort, but no further event ever; for the end of the loop.
+  void abandon();
+
+  bool open() const { return state_ == State::open; }
+  bool closed() const { return state_ == State::closed; }
+  int fd() const { return descriptor_.fd; }
+
+ private:
+  friend struct Context;
+  enum class State : uint8_t { open, flushing, joining, closed };
+
+  void arm_reading();
+  void on_recv(const op::Completion& completion);
+  void on_readable(const op::Completion& completion);
+  void receive(base::Result result, std::span<const std::byte> data);
+  void deliver(std::span<const std::byte> data);
+  void fill_buffers(std::span<const std::byte> data);
+  void judge_bulk(size_t size, size_t capacity);
+  void keep(base::Result result, std::span<const std::byte> data);
+  void on_resumed(const op::Completion& completion);
+  void stop_reading();
+
+  void flush_direct();
+  void flush_through_ring();
+  bool load_send();
+  void on_send(const op::Completion& completion);
+  void sent(base::Result result);
+  void write_failed(int error_number);
+  void after_backlog();
+
+  void begin_join();
+  void try_join();
+  void on_joined(const op::Completion& completion);
+
+  Context& context_;
+  StreamEvents* events_;
+  op::Descriptor descriptor_;
+  State state_ = State::open;
+  bool reading_started_ = false;
+  bool reading_paused_ = false;
+  bool read_ended_ = false;  // EOF or an error was reported
+  bool reads_into_buffers_ = false;
+  bool bulk_ = false;
+  bool eof_wanted_ = false;
+  bool shut_down_ = false;
+  uint8_t streak_ = 0;  // consecutive receives that speak for changing `bulk_`
+
+  // Data that arrived while reading was paused, and the end that may have followed it.
+  std::vector<std::byte> kept_;
+  bool kept_end_ = false;
+  base::Result kept_end_result_{0};
+
+  WriteQueue queue_;
+  op::Completes<op::Recv, &Stream::on_recv> recv_{*this, descriptor_};
+  op::Completes<op::Poll, &Stream::on_readable> poll_{*this, descriptor_, op::Direction::read};
+  op::Completes<op::Send, &Stream::on_send> send_{*this, descriptor_};
+  op::Completes<op::Notice, &Stream::on_resumed> resumed_{*this, descriptor_};
+  op::Completes<op::Notice, &Stream::on_joined> joined_{*this, descriptor_};
+};
+
+}  // namespace rloop::net

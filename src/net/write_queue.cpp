@@ -1,0 +1,54 @@
+// Appending, describing, consuming; see write_queue.hpp.
+#include "net/write_queue.hpp"
+
+#include <algorithm>
+
+#include "base/assert.hpp"
+
+namespace rloop::net {
+
+void WriteQueue::append(Segment segment) {
+  if (segment.size == 0) return;
+  backlog_bytes_ += segment.size;
+  // A queue that never runs empty must not keep its finished head for ever.
+  if (first_ > 32 && first_ * 2 > segments_.size()) {
+    segments_.erase(segments_.begin(), segments_.begin() + static_cast<ptrdiff_t>(first_));
+    first_ = 0;
+  }
+  segments_.push_back(std::move(segment));
+}
+
+size_t WriteQueue::describe(std::span<iovec> out) const {
+  size_t count = std::min(out.size(), segments_.size() - first_);
+  for (size_t i = 0; i < count; ++i) {
+    const Segment& segment = segments_[first_ + i];
+    size_t skip = i == 0 ? offset_ : 0;
+    out[i] = {.iov_base = const_cast<std::byte*>(segment.data + skip),
+              .iov_len = segment.size - skip};
+  }
+  return count;
+}
+
+void WriteQueue::consume(size_t bytes) {
+  RLOOP_ASSERT(bytes <= backlog_bytes_, "more was sent than was queued");
+  backlog_bytes_ -= bytes;
+  while (bytes > 0) {
+    Segment& segment = segments_[first_];
+    size_t step = std::min(bytes, segment.size - offset_);
+    offset_ += step;
+    bytes -= step;
+    if (offset_ == segment.size) {
+      segment = Segment();
+      ++first_;
+      offset_ = 0;
+    }
+  }
+  if (empty()) clear();
+}
+
+void WriteQueue::clear() {
+  segments_.clear();
+  first_ = offset_ = backlog_bytes_ = 0;
+}
+
+}  // namespace rloop::net

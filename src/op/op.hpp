@@ -1,0 +1,148 @@
+// What an operation is: one unit of I/O with two verbs and one destination.
+//
+//   prepare(sqe)      describes it to the kernel's ring;
+//   attempt(scratch)  tries it once without blocking: a result, or "again";
+//   complete(...)     brings the result home, to the member function named where it is declared:
+//                     Completes<op::Send, &Stream::on_send> send_{*this, ...};
+//
+// An operation is a member of its owner and never allocated by a reactor; its address is the
+// user_data of its SQE. It refers to a Descriptor, never to a bare number, and knows no reactor.
+// From submit to its final completion it belongs to the reactor: not moved, freed, re-submitted or
+// changed (asserted). One thread: the loop's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "base/assert.hpp"
+#include "base/intrusive_list.hpp"
+#include "base/result.hpp"
+
+struct io_uring_sqe;
+
+namespace rloop::op {
+
+class Operation;
+
+enum class Direction : uint8_t { read = 0, write = 1 };
+
+// A file descriptor as operations see it. `owned` descriptors live as long as their operations and
+// are registered once, edge-triggered, by the epoll reactor; a foreign one (a socket that the user
+// passed to sock_recv) may be closed behind our back and is watched only while somebody waits.
+struct DescriptorListTag;
+struct Descriptor : base::ListNode<DescriptorListTag> {
+  explicit Descriptor(int number, bool is_owned = true) : fd(number), owned(is_owned) {}
+
+  // For code that does its own system calls on readiness: the kernel said "again"; the next edge
+  // will tell.
+  void mark_drained(Direction direction) { ready[static_cast<int>(direction)] = false; }
+  // The system call gave or took less than was asked for, which spares the one that would only
+  // learn "again". Not so after a hang-up, when no further edge comes: reads go on until one
+  // returns 0.
+  void note_short(Direction direction) {
+    if (hung_up || (direction == Direction::read && !short_read_drains)) return;
+    mark_drained(direction);
+  }
+
+  int fd;
+  bool owned;
+  // State of the epoll reactor; the ring reactor leaves it alone.
+  bool registered = false;
+  bool ready[2] = {false, true};  // a new socket is writable until it says otherwise
+  bool hung_up = false;           // the peer's end is closed: reads go on until they return 0
+  // False for AF_UNIX: there a read ends at a message that carried descriptors.
+  bool short_read_drains = true;
+  Operation* waiting[2] = {nullptr, nullptr};
+};
+
+// What an attempt did. `data` points into the scratch memory for receives. `drained` says that the
+// descriptor gave all it had, which spares the attempt that would only learn "again"; `ended` that
+// a multishot operation is over (end of stream).
+struct Attempt {
+  base::Result result;
+  std::span<const std::byte> data = {};
+  bool drained = false;
+  bool ended = false;
+};
+
+struct Completion {
+  base::Result result;
+  bool more = false;                     // the operation is still in flight
+  std::span<const std::byte> data = {};  // received bytes, lent until the handler returns
+};
+
+// idle -> queued -> in_flight -> finishing -> idle. Queued: accepted by the reactor, unknown to
+// the kernel. Finishing: the final result is known and waits for dispatch.
+enum class State : uint8_t { idle, queued, in_flight, finishing };
+
+// What a ring can do with an operation whose thread goes away or whose ring is replaced.
+enum class Replay : uint8_t { yes, no };
+
+struct OperationListTag;
+class Operation : public base::ListNode<OperationListTag> {
+ public:
+  Operation(Descriptor& descriptor, Direction direction, Replay replay = Replay::yes)
+      : descriptor_(descriptor), direction_(direction), replay_(replay) {}
+  Operation(const Operation&) = delete;
+  Operation& operator=(const Operation&) = delete;
+  virtual ~Operation() { RLOOP_ASSERT(idle(), "an operation was destroyed while in flight"); }
+
+  virtual void prepare(io_uring_sqe& sqe) = 0;
+  virtual Attempt attempt(std::span<std::byte> scratch) = 0;
+  virtual void complete(const Completion& completion) = 0;
+
+  Descriptor& descriptor() { return descriptor_; }
+  Direction direction() const { return direction_; }
+  Replay replay() const { return replay_; }
+  State state() const { return state_; }
+  bool idle() const { return state_ == State::idle; }
+
+  // Multishot: one submission, many completions. A capability decides; see each operation.
+  bool multishot() const { return multishot_; }
+  void set_multishot(bool on) {
+    RLOOP_ASSERT(idle(), "an operation was changed while in flight");
+    multishot_ = on;
+  }
+
+  // For reactors only.
+  void set_state(State state) { state_ = state; }
+  bool cancel_requested() const { return cancel_requested_; }
+  void set_cancel_requested(bool requested) { cancel_requested_ = requested; }
+
+ private:
+  Descriptor& descriptor_;
+  Direction direction_;
+  Replay replay_;
+  State state_ = State::idle;
+  bool multishot_ = false;
+  bool cancel_requested_ = false;
+};
+
+namespace detail {
+template <class Member>
+struct OwnerOf;
+template <class Owner>
+struct OwnerOf<void (Owner::*)(const Completion&)> {
+  using type = Owner;
+};
+}  // namespace detail
+
+// An operation whose completions come home to `Member` of its owner.
+template <class Op, auto Member>
+class Completes final : public Op {
+ public:
+  using Owner = typename detail::OwnerOf<decltype(Member)>::type;
+
+  template <class... Arguments>
+  explicit Completes(Owner& owner, Arguments&&... arguments)
+      : Op(std::forward<Arguments>(arguments)...), owner_(owner) {}
+
+  void complete(const Completion& completion) override { (owner_.*Member)(completion); }
+
+ private:
+  Owner& owner_;
+};
+
+}  // namespace rloop::op

@@ -1,0 +1,87 @@
+// Masks and explanations; see capabilities.hpp.
+#include "reactor/capabilities.hpp"
+
+#include <sys/resource.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+
+namespace rloop::reactor {
+namespace {
+
+std::string sysctl_io_uring_disabled() {
+  std::ifstream file("/proc/sys/kernel/io_uring_disabled");
+  std::string value;
+  file >> value;
+  return value;
+}
+
+std::string explain_permission() {
+  std::string disabled = sysctl_io_uring_disabled();
+  if (disabled == "1" || disabled == "2") {
+    return absl::StrCat("the sysctl kernel.io_uring_disabled is ", disabled,
+                        "; set it to 0 (or to 1 and add the process to kernel.io_uring_group)");
+  }
+  return "a seccomp profile or security module refuses it although the sysctl "
+         "kernel.io_uring_disabled does not; allow io_uring_setup, io_uring_enter and "
+         "io_uring_register in the container's seccomp profile";
+}
+
+std::string explain_memory() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_MEMLOCK, &limit);
+  return absl::StrCat("the locked-memory limit (RLIMIT_MEMLOCK, ulimit -l) is ",
+                      limit.rlim_cur / 1024, " KiB; raise it to 1024 KiB or more");
+}
+
+}  // namespace
+
+bool* Capabilities::find(std::string_view name) {
+  const std::array members = {&ring,        &multishot_recv, &multishot_accept,
+                              &buffer_ring, &no_iowait,      &registered_ring_fd};
+  for (size_t i = 0; i < kNames.size(); ++i) {
+    if (name == kNames[i]) return members[i];
+  }
+  return nullptr;
+}
+
+Capabilities Capabilities::masked_by(const Capabilities& allowed) const {
+  return {
+      .ring = ring && allowed.ring,
+      .multishot_recv = multishot_recv && allowed.multishot_recv,
+      .multishot_accept = multishot_accept && allowed.multishot_accept,
+      .buffer_ring = buffer_ring && allowed.buffer_ring,
+      .no_iowait = no_iowait && allowed.no_iowait,
+      .registered_ring_fd = registered_ring_fd && allowed.registered_ring_fd,
+  };
+}
+
+std::string explain_refusal(int error_number, const char* step) {
+  std::string what =
+      absl::StrCat("io_uring is not available: ", step, ": ", std::strerror(error_number), "; ");
+  switch (error_number) {
+    case EPERM:
+    case EACCES:
+      return what + explain_permission();
+    case ENOSYS:
+      return what +
+             "the kernel has no io_uring, or a seccomp profile or sandbox (gVisor, emulation) "
+             "hides "
+             "it; use Linux 6.1 or newer and allow io_uring_setup, io_uring_enter and "
+             "io_uring_register";
+    case EINVAL:
+      return what + "the kernel is too old for it; use Linux 6.1 or newer";
+    case ENOMEM:
+      return what + explain_memory();
+    case EMFILE:
+    case ENFILE:
+      return what + "no file descriptor is left; raise the limit of open files (ulimit -n)";
+    default:
+      return what + "use the epoll backend";
+  }
+}
+
+}  // namespace rloop::reactor

@@ -1,0 +1,283 @@
+// Readiness in, completions out; see epoll_reactor.hpp.
+#include "reactor/epoll/epoll_reactor.hpp"
+
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+namespace rloop::reactor {
+namespace {
+
+// epoll_event.data.u64 is a Descriptor's address, or an fd with this tag for the WatchSet.
+constexpr uint64_t kWatchTag = 1;
+
+int make_epoll() {
+  int fd = ::epoll_create1(EPOLL_CLOEXEC);
+  if (fd < 0) throw std::system_error(errno, std::generic_category(), "epoll_create1");
+  return fd;
+}
+
+}  // namespace
+
+EpollReactor::EpollReactor(const Config& config, Statistics& statistics)
+    : Reactor(config, statistics),
+      epoll_fd_(make_epoll()),
+      watches_(epoll_fd_.get(), kWatchTag, statistics),
+      waker_(*this, /*blocking=*/false) {
+  capabilities_ = Capabilities{.ring = false,
+                               .multishot_recv = true,
+                               .multishot_accept = true,
+                               .buffer_ring = false,
+                               .no_iowait = false,
+                               .registered_ring_fd = false};
+}
+
+EpollReactor::~EpollReactor() {
+  if (!waker_.operation().idle()) finish(waker_.operation(), base::Result::error(ECANCELED));
+  while (has_undispatched())
+    dispatch();
+}
+
+void EpollReactor::submit(op::Operation& operation) {
+  RLOOP_ASSERT(operation.idle(), "an operation was submitted while in flight");
+  ++statistics_.submitted;
+  operation.set_state(op::State::in_flight);
+  op::Descriptor& descriptor = operation.descriptor();
+  if (!descriptor.owned) {
+    base::Result result = watches_.wait_once(operation);
+    if (!result.ok()) arrive(operation, result, 0, true);
+    return;
+  }
+  in_flight_.push_back(operation);
+  op::Operation*& place = descriptor.waiting[static_cast<int>(operation.direction())];
+  RLOOP_ASSERT(!place, "two operations of one direction on one descriptor");
+  place = &operation;
+  if (!descriptor.registered) {
+    base::Result result = register_descriptor(descriptor);
+    if (!result.ok()) return finish(operation, result);
+  }
+  bool ready = descriptor.ready[static_cast<int>(operation.direction())];
+  if (ready && !descriptor.linked()) ready_.push_back(descriptor);
+}
+
+void EpollReactor::cancel(op::Operation& operation) {
+  if (operation.state() != op::State::in_flight) return;
+  if (operation.descriptor().owned) return finish(operation, base::Result::error(ECANCELED));
+  watches_.remove(operation);
+  arrive(operation, base::Result::error(ECANCELED), 0, true);
+}
+
+// Takes an owned operation away from its descriptor; its completion comes with the next dispatch.
+void EpollReactor::finish(op::Operation& operation, base::Result result) {
+  detach(operation);
+  arrive(operation, result, 0, true);
+}
+
+// A descriptor without operations may die at any time, so no list may hold it.
+void EpollReactor::detach(op::Operation& operation) {
+  op::Descriptor& descriptor = operation.descriptor();
+  descriptor.waiting[static_cast<int>(operation.direction())] = nullptr;
+  operation.unlink();
+  if (descriptor.linked() && !descriptor.waiting[0] && !descriptor.waiting[1]) descriptor.unlink();
+}
+
+base::Result EpollReactor::register_descriptor(op::Descriptor& descriptor) {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.ptr = &descriptor;
+  ++statistics_.syscalls;
+  base::Result result =
+      base::Result::from_call(::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, descriptor.fd, &event));
+  // A socket that went through sock_* before it became a transport is parked in the WatchSet.
+  if (result.is(EEXIST)) {
+    ++statistics_.syscalls;
+    result =
+        base::Result::from_call(::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_MOD, descriptor.fd, &event));
+  }
+  if (!result.ok()) return result;
+  descriptor.registered = true;
+  int domain = AF_UNSPEC;
+  socklen_t length = sizeof(domain);
+  ++statistics_.syscalls;
+  ::getsockopt(descriptor.fd, SOL_SOCKET, SO_DOMAIN, &domain, &length);
+  descriptor.short_read_drains = domain != AF_UNIX;
+  return result;
+}
+
+void EpollReactor::forget(op::Descriptor& descriptor) {
+  if (!descriptor.registered) return;
+  descriptor.registered = false;
+  ++statistics_.syscalls;
+  ::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_DEL, descriptor.fd, nullptr);
+}
+
+base::Result EpollReactor::watch(int fd, op::Direction direction, Watcher& watcher) {
+  return watches_.watch(fd, direction, watcher);
+}
+
+bool EpollReactor::unwatch(int fd, op::Direction direction) {
+  return watches_.unwatch(fd, direction);
+}
+
+bool EpollReactor::needs_poll() {
+  return base::now_ns() - last_wait_ns_ >= kBusyPollInterval_ns;
+}
+
+base::Result EpollReactor::wait(int64_t timeout_ns) {
+  if (has_undispatched()) timeout_ns = 0;
+  ++statistics_.syscalls;
+  int count = wait_for_events(timeout_ns);
+  int error = errno;
+  sleeping_.store(false, std::memory_order_relaxed);
+  last_wait_ns_ = base::now_ns();
+  if (count < 0) return base::Result::error(error == EINTR ? 0 : error);
+  for (const epoll_event& event : std::span(events_).first(static_cast<size_t>(count))) {
+    if (event.data.u64 & kWatchTag) {
+      watch_events_.push_back(event);  // watchers are told by dispatch: here the GIL is not held
+    } else {
+      note_ready(*static_cast<op::Descriptor*>(event.data.ptr), event.events);
+    }
+  }
+  return base::Result(0);
+}
+
+int EpollReactor::wait_for_events(int64_t timeout_ns) {
+  int capacity = static_cast<int>(events_.size());
+  if (timeout_ns == 0) return ::epoll_wait(epoll_fd_.get(), events_.data(), capacity, 0);
+  if (timeout_ns == base::kNever) {
+    return ::epoll_wait(epoll_fd_.get(), events_.data(), capacity, -1);
+  }
+  if (has_pwait2_) {
+    timespec timeout{.tv_sec = timeout_ns / 1'000'000'000, .tv_nsec = timeout_ns % 1'000'000'000};
+    long count = ::syscall(SYS_epoll_pwait2, epoll_fd_.get(), events_.data(), capacity, &timeout,
+                           nullptr, size_t{0});
+    if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return static_cast<int>(count);
+    has_pwait2_ = false;
+  }
+  // Rounded up: a timer is never early.
+  int64_t timeout_ms = std::min<int64_t>((timeout_ns + 999'999) / 1'000'000, 1 << 30);
+  return ::epoll_wait(epoll_fd_.get(), events_.data(), capacity, static_cast<int>(timeout_ms));
+}
+
+void EpollReactor::note_ready(op::Descriptor& descriptor, uint32_t events) {
+  constexpr uint32_t kEnd = EPOLLERR | EPOLLHUP;
+  if (events & (EPOLLRDHUP | kEnd)) descriptor.hung_up = true;
+  if (events & (EPOLLIN | EPOLLRDHUP | kEnd)) descriptor.ready[0] = true;
+  if (events & (EPOLLOUT | kEnd)) descriptor.ready[1] = true;
+  if (wanted(descriptor) && !descriptor.linked()) ready_.push_back(descriptor);
+}
+
+// Somebody waits for a direction that is ready.
+bool EpollReactor::wanted(const op::Descriptor& descriptor) {
+  return (descriptor.ready[0] && descriptor.waiting[0]) ||
+         (descriptor.ready[1] && descriptor.waiting[1]);
+}
+
+bool EpollReactor::has_undispatched() const {
+  return Reactor::has_undispatched() || !ready_.empty() || !watch_events_.empty();
+}
+
+void EpollReactor::report_watches() {
+  for (const epoll_event& event : std::exchange(watch_events_, {})) {
+    watches_.report(event, [this](op::Operation& operation) {
+      arrive(operation, base::Result::count(1), 0, true);
+    });
+  }
+}
+
+void EpollReactor::dispatch() {
+  if (!watch_events_.empty()) report_watches();
+  size_t end = begin_batch();
+  for (Arrival arrival; next_arrival(end, arrival);) {
+    bring_home(*arrival.operation, {.result = arrival.result});
+  }
+  if (!interrupted_) attempt_ready();
+}
+
+// One attempt for each descriptor that is ready now; those that stay ready wait for the next turn.
+void EpollReactor::attempt_ready() {
+  DescriptorList batch;
+  batch.splice_back(ready_);
+  while (!batch.empty() && !interrupted_) {
+    op::Descriptor& descriptor = batch.pop_front();
+    // The writer first: a send that frees the backlog may make the reader's answer possible.
+    attempt_if_ready(descriptor, op::Direction::write);
+    // Owners end themselves through a posted notice, never inside a completion: the descriptor is
+    // still there for its second direction.
+    if (interrupted_) {
+      if (wanted(descriptor) && !descriptor.linked()) batch.push_back(descriptor);
+      break;
+    }
+    attempt_if_ready(descriptor, op::Direction::read);
+  }
+  ready_.splice_back(batch);
+}
+
+void EpollReactor::attempt_if_ready(op::Descriptor& descriptor, op::Direction direction) {
+  int index = static_cast<int>(direction);
+  if (!descriptor.ready[index] || !descriptor.waiting[index]) return;
+  op::Operation& operation = *descriptor.waiting[index];
+  ++statistics_.syscalls;
+  op::Attempt attempt = operation.attempt(scratch());
+  if (attempt.result.is_again()) {
+    descriptor.mark_drained(direction);
+    return;
+  }
+  if (attempt.drained) descriptor.note_short(direction);
+  bool more = operation.multishot() && attempt.result.ok() && !attempt.ended;
+  if (more) {
+    if (descriptor.ready[index] && !descriptor.linked()) ready_.push_back(descriptor);
+  } else {
+    detach(operation);
+  }
+  bring_home(operation, {.result = attempt.result, .more = more, .data = attempt.data});
+}
+
+void EpollReactor::wake() {
+  if (sleeping_.exchange(false)) waker_.signal();
+}
+
+base::Result EpollReactor::attach_to_thread() {
+  waker_.arm();
+  return base::Result(0);
+}
+
+void EpollReactor::move_to(Reactor& /*other*/) {
+  base::assertion_failed("the epoll reactor is the last resort", __FILE__, __LINE__);
+}
+
+size_t EpollReactor::drain(int64_t /*limit_ns*/) {
+  in_flight_.for_each(
+      [this](op::Operation& operation) { finish(operation, base::Result::error(ECANCELED)); });
+  watches_.take_waiting([this](op::Operation& operation) {
+    arrive(operation, base::Result::error(ECANCELED), 0, true);
+  });
+  while (Reactor::has_undispatched())
+    dispatch();
+  return 0;
+}
+
+void EpollReactor::abandon() {
+  in_flight_.for_each([this](op::Operation& operation) {
+    detach(operation);
+    operation.set_state(op::State::idle);
+  });
+  watches_.take_waiting([](op::Operation& operation) { operation.set_state(op::State::idle); });
+  forget_arrivals();
+  watch_events_.clear();
+  while (!ready_.empty())
+    ready_.pop_front();
+  epoll_fd_.reset();
+  waker_.close();
+}
+
+std::unique_ptr<Reactor> make_epoll_reactor(const Config& config, Statistics& statistics) {
+  return std::make_unique<EpollReactor>(config, statistics);
+}
+
+}  // namespace rloop::reactor

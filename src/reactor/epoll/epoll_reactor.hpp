@@ -1,0 +1,76 @@
+// The epoll reactor: the completion semantics of io_uring on top of readiness.
+//
+// Each owned descriptor is registered once, edge-triggered in both directions, when its first
+// operation is submitted. Readiness is remembered in the Descriptor; an operation whose descriptor
+// is ready is attempted in dispatch, a multishot one again on the next turn while the descriptor
+// stays ready (fairness: one attempt per descriptor and turn, 256 KiB at most). No epoll_ctl until
+// close(2). Foreign descriptors go through the WatchSet. Loop's thread, GIL held, except in wait.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <array>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "reactor/reactor.hpp"
+#include "reactor/waker.hpp"
+#include "reactor/watch_set.hpp"
+
+namespace rloop::reactor {
+
+class EpollReactor final : public Reactor {
+ public:
+  EpollReactor(const Config& config, Statistics& statistics);
+  ~EpollReactor() override;
+
+  void submit(op::Operation& operation) override;
+  void cancel(op::Operation& operation) override;
+  void forget(op::Descriptor& descriptor) override;
+  bool cancel_now(op::Operation& operation) override {
+    cancel(operation);
+    return true;
+  }
+  base::Result watch(int fd, op::Direction direction, Watcher& watcher) override;
+  bool unwatch(int fd, op::Direction direction) override;
+  bool needs_poll() override;
+  base::Result wait(int64_t timeout_ns) override;
+  void dispatch() override;
+  bool has_undispatched() const override;
+  void wake() override;
+  base::Result attach_to_thread() override;
+  void quiesce() override {}
+  void move_to(Reactor& other) override;
+  size_t drain(int64_t limit_ns) override;
+  void abandon() override;
+  const char* name() const override { return "epoll"; }
+
+ private:
+  using DescriptorList = base::IntrusiveList<op::Descriptor, op::DescriptorListTag>;
+
+  base::Result register_descriptor(op::Descriptor& descriptor);
+  void note_ready(op::Descriptor& descriptor, uint32_t events);
+  void attempt_ready();
+  void attempt_if_ready(op::Descriptor& descriptor, op::Direction direction);
+  void finish(op::Operation& operation, base::Result result);
+  void detach(op::Operation& operation);
+  static bool wanted(const op::Descriptor& descriptor);
+  void report_watches();
+  int wait_for_events(int64_t timeout_ns);
+
+  // A turn that does not block looks at the kernel at most this often: an epoll_wait costs as
+  // much as running a callback, and 20 us is less than any network's latency.
+  static constexpr int64_t kBusyPollInterval_ns = 20'000;
+
+  base::UniqueFd epoll_fd_;
+  WatchSet watches_;
+  DescriptorList ready_;
+  base::IntrusiveList<op::Operation, op::OperationListTag> in_flight_;
+  std::array<epoll_event, kMaxBatch> events_;
+  std::vector<epoll_event> watch_events_;  // of the WatchSet, on their way to dispatch
+  int64_t last_wait_ns_ = 0;
+  bool has_pwait2_ = true;  // 5.11; below, timeouts are rounded up to milliseconds
+  Waker waker_;
+};
+
+}  // namespace rloop::reactor

@@ -1,0 +1,66 @@
+// What both engines share: the queue of arrivals and the states of operations.
+#include "reactor/reactor.hpp"
+
+#include <algorithm>
+
+namespace rloop::reactor {
+
+Reactor::Reactor(const Config& config, Statistics& statistics)
+    : config_(config),
+      statistics_(statistics),
+      scratch_(std::make_unique_for_overwrite<std::byte[]>(config.scratch_size)) {}
+
+Reactor::~Reactor() = default;
+
+void Reactor::post(op::Operation& operation, base::Result result) {
+  RLOOP_ASSERT(operation.idle(), "an operation was posted while in flight");
+  arrive(operation, result, 0, true);
+}
+
+void Reactor::arrive(op::Operation& operation, base::Result result, uint32_t flags, bool final) {
+  if (final) operation.set_state(op::State::finishing);
+  arrivals_.push_back({&operation, result, flags});
+}
+
+size_t Reactor::begin_batch() {
+  interrupted_ = false;
+  // A queue that never runs empty must not keep what it handed out for ever.
+  if (arrivals_head_ > kMaxBatch) {
+    arrivals_.erase(arrivals_.begin(), arrivals_.begin() + static_cast<ptrdiff_t>(arrivals_head_));
+    arrivals_head_ = 0;
+  }
+  return std::min(arrivals_.size(), arrivals_head_ + kMaxBatch);
+}
+
+bool Reactor::next_arrival(size_t batch_end, Arrival& out) {
+  if (arrivals_head_ >= batch_end || interrupted_) {
+    if (arrivals_head_ == arrivals_.size()) {
+      arrivals_.clear();
+      arrivals_head_ = 0;
+    }
+    return false;
+  }
+  out = arrivals_[arrivals_head_++];
+  return true;
+}
+
+void Reactor::forget_arrivals() {
+  for (size_t i = arrivals_head_; i < arrivals_.size(); ++i) {
+    op::Operation& operation = *arrivals_[i].operation;
+    if (operation.state() == op::State::finishing) operation.set_state(op::State::idle);
+  }
+  arrivals_.clear();
+  arrivals_head_ = 0;
+  interrupted_ = true;  // the fork may have happened inside a completion
+}
+
+void Reactor::bring_home(op::Operation& operation, const op::Completion& completion) {
+  ++statistics_.completions;
+  if (!completion.more) {
+    operation.set_state(op::State::idle);
+    operation.set_cancel_requested(false);
+  }
+  operation.complete(completion);
+}
+
+}  // namespace rloop::reactor

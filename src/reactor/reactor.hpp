@@ -1,0 +1,143 @@
+// The engine of a loop: takes operations, waits, and brings their completions home.
+//
+// One interface, two engines (uring/, epoll/) that know no operation by name. A reactor borrows
+// operations from submit() to their final completion and never allocates one. wait() may block and
+// is called without the GIL; everything else runs on the loop's thread with the GIL held, except
+// wake(). Completions are first taken off the kernel, then run by dispatch(): no recursion, and a
+// callback that raises KeyboardInterrupt leaves the rest for the next turn.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "op/op.hpp"
+#include "reactor/capabilities.hpp"
+
+namespace rloop::reactor {
+
+// Counted since the reactor was made; the loop's statistics() shows them.
+struct Statistics {
+  uint64_t turns = 0;
+  uint64_t syscalls = 0;      // made by the engine and by the transports for I/O and waiting
+  uint64_t submitted = 0;     // operations accepted
+  uint64_t completions = 0;   // brought home, also those with more to come
+  uint64_t messages_in = 0;   // receives that carried data
+  uint64_t messages_out = 0;  // sends that took data
+  uint64_t bytes_in = 0;
+  uint64_t bytes_out = 0;
+  uint64_t buffers_short = 0;  // receives that found no kernel-selected buffer
+  uint64_t ring_rebuilds = 0;  // the ring followed the loop to another thread
+};
+
+// Somebody who is told on every turn while a descriptor is ready (asyncio's add_reader).
+class Watcher {
+ public:
+  virtual ~Watcher() = default;
+  virtual void on_ready() = 0;
+};
+
+class Reactor {
+ public:
+  explicit Reactor(const Config& config, Statistics& statistics);
+  Reactor(const Reactor&) = delete;
+  Reactor& operator=(const Reactor&) = delete;
+  virtual ~Reactor();
+
+  // Starts an idle operation. It is handed to the kernel by the next wait or flush.
+  virtual void submit(op::Operation& operation) = 0;
+  // Asks for the end of an operation; its final completion (usually -ECANCELED, or its result when
+  // it won the race) comes as always. Does nothing to an idle or finishing one.
+  virtual void cancel(op::Operation& operation) = 0;
+  // As cancel, but also tries to make the kernel let go of the descriptor before it returns; true
+  // when it has (the completion still comes with the next dispatch).
+  virtual bool cancel_now(op::Operation& operation) = 0;
+  // Completes an idle operation with `result` in the next dispatch, without the kernel.
+  void post(op::Operation& operation, base::Result result);
+
+  // The owner is about to close an owned descriptor, on which nothing is in flight. close(2) alone
+  // takes nothing out of an epoll set while a copy (in a forked child, by dup) keeps the file open.
+  virtual void forget(op::Descriptor& /*descriptor*/) {}
+
+  // Level-triggered, one watcher per direction; a second one replaces the first. Errors are
+  // epoll_ctl's (EPERM: a regular file, EBADF).
+  virtual base::Result watch(int fd, op::Direction direction, Watcher& watcher) = 0;
+  virtual bool unwatch(int fd, op::Direction direction) = 0;  // false: nobody was watching
+
+  // True when a turn that will not block still has a reason to enter the kernel.
+  virtual bool needs_poll() = 0;
+  // Enters the kernel: hands over what was submitted, and waits up to timeout_ns (0: not at all,
+  // kNever: until something comes). Interrupted by a signal it returns early. An error is fatal
+  // for the loop. Completions are kept for dispatch.
+  virtual base::Result wait(int64_t timeout_ns) = 0;
+  // Runs the completions that the last wait brought, at most 256 before returning to the loop.
+  virtual void dispatch() = 0;
+  // True when dispatch has something to do without another wait.
+  virtual bool has_undispatched() const { return arrivals_head_ < arrivals_.size(); }
+  // Called by a completion that leaves an exception behind: dispatch returns after it.
+  void interrupt_dispatch() { interrupted_ = true; }
+
+  // Before the GIL is given up for a wait that may block. From then on wake() ends the wait.
+  void announce_sleep() { sleeping_.store(true, std::memory_order_seq_cst); }
+  // Ends the current or the announced wait; any thread, async-signal-safe.
+  virtual void wake() = 0;
+
+  // Called when the loop starts to run on the calling thread. An error (errno) means that this
+  // engine cannot work here: move everything to another one with move_to.
+  virtual base::Result attach_to_thread() = 0;
+  // Called when the loop stops running: ends what could not be replayed on another thread.
+  virtual void quiesce() = 0;
+  // Hands all operations and watchers over; this reactor must never have been attached, or must
+  // have failed to attach.
+  virtual void move_to(Reactor& other) = 0;
+  // Ends every operation and waits for them, at most `limit_ns`; the number that did not come
+  // home (their memory must be leaked).
+  virtual size_t drain(int64_t limit_ns) = 0;
+  // In the child of a fork: closes the descriptors, touches nothing that the parent shares.
+  virtual void abandon() = 0;
+
+  virtual const char* name() const = 0;  // "io_uring" or "epoll"
+  const Capabilities& capabilities() const { return capabilities_; }
+  const Config& config() const { return config_; }
+  Statistics& statistics() { return statistics_; }
+  // The loop's one hot receive buffer; its content is gone with the next receive.
+  std::span<std::byte> scratch() { return {scratch_.get(), config_.scratch_size}; }
+
+ protected:
+  // A completion on its way from the kernel to dispatch. `flags` belong to the engine.
+  struct Arrival {
+    op::Operation* operation;
+    base::Result result;
+    uint32_t flags;
+  };
+  static constexpr size_t kMaxBatch = 256;
+
+  void arrive(op::Operation& operation, base::Result result, uint32_t flags, bool final);
+  // Takes the next arrival of the current batch; false when the batch is done or interrupted.
+  bool next_arrival(size_t batch_end, Arrival& out);
+  size_t begin_batch();
+  // After a fork: the operations of undispatched arrivals become idle, uncompleted.
+  void forget_arrivals();
+  // Ends an operation that arrived finally and runs its completion.
+  void bring_home(op::Operation& operation, const op::Completion& completion);
+
+  Config config_;
+  Capabilities capabilities_;
+  Statistics& statistics_;
+  std::vector<Arrival> arrivals_;
+  size_t arrivals_head_ = 0;
+  bool interrupted_ = false;
+  std::atomic<bool> sleeping_{false};
+  std::unique_ptr<std::byte[]> scratch_;
+};
+
+// The io_uring reactor; throws std::system_error when the process-wide probe says that it cannot
+// work. Its ring is made when a thread attaches.
+std::unique_ptr<Reactor> make_ring_reactor(const Config& config, Statistics& statistics);
+// The epoll reactor; throws std::system_error (EMFILE, ENOMEM).
+std::unique_ptr<Reactor> make_epoll_reactor(const Config& config, Statistics& statistics);
+
+}  // namespace rloop::reactor

@@ -1,0 +1,76 @@
+// Registration and the account of lent buffers; see buffer_ring.hpp.
+#include "reactor/uring/buffer_ring.hpp"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+#include "base/assert.hpp"
+
+namespace rloop::reactor {
+
+BufferRing::BufferRing(size_t count, size_t buffer_size, uint16_t group)
+    : pool_(count, buffer_size),
+      group_(group),
+      entries_bytes_(count * sizeof(io_uring_buf)),
+      lent_(count, false) {
+  void* memory =
+      ::mmap(nullptr, entries_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    throw std::system_error(errno, std::generic_category(), "mmap of the buffer ring");
+  }
+  ::madvise(memory, entries_bytes_, MADV_DONTFORK);
+  entries_ = static_cast<io_uring_buf_ring*>(memory);
+}
+
+BufferRing::~BufferRing() {
+  if (entries_) ::munmap(entries_, entries_bytes_);
+}
+
+base::Result BufferRing::register_with(Ring& ring) {
+  io_uring_buf_reg registration{};
+  registration.ring_addr = reinterpret_cast<uint64_t>(entries_);
+  registration.ring_entries = static_cast<uint32_t>(pool_.count());
+  registration.bgid = group_;
+  int error = io_uring_register_buf_ring(&ring.raw(), &registration, 0);
+  if (error < 0) return base::Result(error);
+  // The kernel's head starts at zero, so the tail does.
+  io_uring_buf_ring_init(entries_);
+  unpublished_ = 0;
+  for (size_t id = 0; id < pool_.count(); ++id) {
+    if (!lent_[id]) add(static_cast<uint16_t>(id));
+  }
+  publish();
+  return base::Result(0);
+}
+
+void BufferRing::take(uint16_t id) {
+  RLOOP_ASSERT(!lent_[id], "the kernel lent a buffer twice");
+  lent_[id] = true;
+  ++lent_count_;
+}
+
+void BufferRing::give_back(uint16_t id) {
+  RLOOP_ASSERT(lent_[id], "a buffer came back that was not lent");
+  lent_[id] = false;
+  --lent_count_;
+  add(id);
+}
+
+void BufferRing::add(uint16_t id) {
+  if (!entries_) return;
+  std::span<std::byte> buffer = pool_.buffer(id);
+  io_uring_buf_ring_add(entries_, buffer.data(), static_cast<unsigned>(buffer.size()), id,
+                        io_uring_buf_ring_mask(static_cast<uint32_t>(pool_.count())),
+                        unpublished_++);
+}
+
+void BufferRing::publish() {
+  if (unpublished_ == 0) return;
+  io_uring_buf_ring_advance(entries_, unpublished_);
+  unpublished_ = 0;
+}
+
+}  // namespace rloop::reactor

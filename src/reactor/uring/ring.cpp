@@ -1,0 +1,138 @@
+// Set-up and entering; see ring.hpp.
+#include "reactor/uring/ring.hpp"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/clock.hpp"
+#include "reactor/uring/compat.hpp"
+
+namespace rloop::reactor {
+namespace {
+
+constexpr unsigned kSetupFlags = IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE |
+                                 IORING_SETUP_CLAMP | IORING_SETUP_SINGLE_ISSUER |
+                                 IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+constexpr unsigned kNeededFeatures = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP |
+                                     IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_FAST_POLL |
+                                     IORING_FEAT_EXT_ARG;
+
+// Halves what can be halved; false when both are at the least that makes sense.
+bool shrink(unsigned& sq_entries, unsigned& cq_entries) {
+  constexpr unsigned kLeastSq = 64, kLeastCq = 1024;
+  if (cq_entries > kLeastCq) {
+    cq_entries /= 2;
+  } else if (sq_entries > kLeastSq) {
+    sq_entries /= 2;
+  } else {
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+base::Result Ring::open(unsigned sq_entries, unsigned cq_entries,
+                        const Capabilities& capabilities) {
+  close();
+  sq_entries = std::min(sq_entries, cq_entries);
+  io_uring_params params;
+  int error;
+  do {
+    params = {};
+    params.flags = kSetupFlags;
+    params.cq_entries = cq_entries;
+    error = io_uring_queue_init_params(sq_entries, &ring_, &params);
+  } while (error == -ENOMEM && shrink(sq_entries, cq_entries));
+  if (error < 0) return base::Result(error);
+  open_ = true;
+  if ((params.features & kNeededFeatures) != kNeededFeatures) {
+    close();
+    return base::Result::error(EINVAL);
+  }
+  fill_submission_array(ring_);
+  io_uring_ring_dontfork(&ring_);
+  enter_flags_ = IORING_ENTER_GETEVENTS;
+  if (capabilities.no_iowait && (params.features & kFeatureNoIowait)) {
+    enter_flags_ |= kEnterNoIowait;
+  }
+  may_register_ = capabilities.registered_ring_fd;
+  return base::Result(0);
+}
+
+void Ring::register_descriptor() {
+  if (!may_register_ || (enter_flags_ & IORING_ENTER_REGISTERED_RING)) return;
+  if (io_uring_register_ring_fd(&ring_) == 1) enter_flags_ |= IORING_ENTER_REGISTERED_RING;
+}
+
+void Ring::unregister_descriptor() {
+  if (!(enter_flags_ & IORING_ENTER_REGISTERED_RING)) return;
+  io_uring_unregister_ring_fd(&ring_);
+  enter_flags_ &= ~static_cast<unsigned>(IORING_ENTER_REGISTERED_RING);
+}
+
+void Ring::close() {
+  if (!open_) return;
+  open_ = false;
+  io_uring_queue_exit(&ring_);
+}
+
+void Ring::abandon() {
+  if (!open_) return;
+  open_ = false;
+  ::close(ring_.ring_fd);
+}
+
+io_uring_sqe* Ring::next_submission() {
+  io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+  if (sqe) return sqe;
+  enter(0);
+  return io_uring_get_sqe(&ring_);
+}
+
+bool Ring::has_submissions() const {
+  return ring_.sq.sqe_tail != io_uring_smp_load_acquire(ring_.sq.khead);
+}
+
+bool Ring::kernel_has_work() const {
+  return reactor::kernel_has_work(ring_);
+}
+
+bool Ring::has_no_iowait() const {
+  return (enter_flags_ & kEnterNoIowait) != 0;
+}
+
+base::Result Ring::enter(int64_t timeout_ns) {
+  unsigned to_submit = publish_submissions(ring_);
+  unsigned wait_count = timeout_ns == 0 || has_completions() ? 0 : 1;
+  __kernel_timespec timeout{.tv_sec = timeout_ns / 1'000'000'000,
+                            .tv_nsec = timeout_ns % 1'000'000'000};
+  io_uring_getevents_arg argument{};
+  argument.sigmask_sz = _NSIG / 8;
+  argument.ts = reinterpret_cast<uint64_t>(&timeout);
+  ++enter_count_;
+  int returned;
+  if (wait_count == 0 || timeout_ns == base::kNever) {
+    returned = io_uring_enter2(static_cast<unsigned>(ring_.enter_ring_fd), to_submit, wait_count,
+                               enter_flags_, nullptr, _NSIG / 8);
+  } else {
+    // Never with a zero timeout: that arms a timer and sleeps, 21 us (KERNEL.md 0).
+    returned = io_uring_enter2(static_cast<unsigned>(ring_.enter_ring_fd), to_submit, wait_count,
+                               enter_flags_ | IORING_ENTER_EXT_ARG,
+                               reinterpret_cast<sigset_t*>(&argument), sizeof(argument));
+  }
+  switch (returned < 0 ? -returned : 0) {
+    case EINTR:
+    case ETIME:
+    case EAGAIN:
+    case EBUSY:
+      return base::Result(0);
+    default:
+      return base::Result(std::min(returned, 0));
+  }
+}
+
+}  // namespace rloop::reactor

@@ -1,0 +1,351 @@
+// Submission, collection, dispatch and the ring's change of threads; see ring_reactor.hpp.
+#include "reactor/uring/ring_reactor.hpp"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <system_error>
+
+#include "base/log.hpp"
+#include "op/recv.hpp"
+
+namespace rloop::reactor {
+namespace {
+
+// The user_data of cancels, whose own results nobody needs: the target's completion says it all.
+constexpr uint64_t kNobody = 0;
+
+int make_epoll() {
+  int fd = ::epoll_create1(EPOLL_CLOEXEC);
+  if (fd < 0) throw std::system_error(errno, std::generic_category(), "epoll_create1");
+  return fd;
+}
+
+}  // namespace
+
+RingReactor::RingReactor(const Config& config, Statistics& statistics)
+    : Reactor(config, statistics),
+      watch_fd_(make_epoll()),
+      watches_(watch_fd_.get(), 0, statistics),
+      watch_descriptor_(watch_fd_.get()),
+      waker_(*this, /*blocking=*/true) {
+  const Probe& probe = probe_io_uring();
+  if (!probe.capabilities.ring) {
+    throw std::system_error(probe.error_number, std::generic_category(), probe.reason);
+  }
+  capabilities_ = probe.capabilities.masked_by(config.allowed);
+}
+
+RingReactor::~RingReactor() {
+  ring_.close();
+  take_back_in_flight();
+  end_own_operations();
+}
+
+// Without a ring. What is dispatched may submit them again, so they are cancelled after it.
+void RingReactor::end_own_operations() {
+  do {
+    while (has_undispatched())
+      dispatch();
+    for (op::Operation* own : {&waker_.operation(), static_cast<op::Operation*>(&watch_poll_)}) {
+      if (own->state() == op::State::queued) cancel(*own);
+    }
+  } while (has_undispatched());
+}
+
+void RingReactor::submit(op::Operation& operation) {
+  RLOOP_ASSERT(operation.idle(), "an operation was submitted while in flight");
+  ++statistics_.submitted;
+  operation.set_state(op::State::queued);
+  queued_.push_back(operation);
+}
+
+void RingReactor::cancel(op::Operation& operation) {
+  if (operation.state() == op::State::queued) {
+    operation.unlink();
+    arrive(operation, base::Result::error(ECANCELED), 0, true);
+  } else if (operation.state() == op::State::in_flight && !operation.cancel_requested()) {
+    operation.set_cancel_requested(true);
+    cancels_.push_back(&operation);
+  }
+}
+
+bool RingReactor::cancel_now(op::Operation& operation) {
+  cancel(operation);
+  constexpr int kMaxRounds = 8;
+  for (int round = 0; round < kMaxRounds; ++round) {
+    if (operation.state() != op::State::in_flight) return true;
+    if (owner_thread_ != ::gettid()) return false;
+    prepare_cancels();
+    ++statistics_.syscalls;
+    if (!ring_.enter(0).ok()) return false;
+    collect();
+  }
+  return operation.state() != op::State::in_flight;
+}
+
+base::Result RingReactor::watch(int fd, op::Direction direction, Watcher& watcher) {
+  base::Result result = watches_.watch(fd, direction, watcher);
+  if (result.ok() && watch_poll_.idle()) submit(watch_poll_);
+  return result;
+}
+
+bool RingReactor::unwatch(int fd, op::Direction direction) {
+  return watches_.unwatch(fd, direction);
+}
+
+void RingReactor::on_watches_ready(const op::Completion& completion) {
+  if (!completion.result.ok()) return;
+  std::array<epoll_event, kMaxBatch> events;
+  ++statistics_.syscalls;
+  int count = ::epoll_wait(watch_fd_.get(), events.data(), static_cast<int>(events.size()), 0);
+  for (int i = 0; i < count; ++i)
+    watches_.report(events[static_cast<size_t>(i)], [](auto&) {});
+  // Goes to the kernel with the next wait, after the watchers' handles had their turn: as long as
+  // one is ready the poll completes at once, which is what level-triggered means. (A watcher that
+  // was just told may have watched something new and submitted it already.)
+  if (watch_poll_.idle()) submit(watch_poll_);
+}
+
+bool RingReactor::needs_poll() {
+  return !ring_.is_open() || !queued_.empty() || !cancels_.empty() || ring_.has_submissions() ||
+         ring_.has_completions() || ring_.kernel_has_work();
+}
+
+base::Result RingReactor::wait(int64_t timeout_ns) {
+  if (!ring_.is_open()) return base::Result::error(EBADF);  // as epoll's, in the child of a fork
+  prepare_cancels();
+  prepare_queued();
+  if (has_undispatched()) timeout_ns = 0;
+  base::Result result(0);
+  if (timeout_ns != 0 || ring_.has_submissions() || ring_.kernel_has_work()) {
+    result = ring_.enter(timeout_ns);
+    ++statistics_.syscalls;
+  }
+  sleeping_.store(false, std::memory_order_relaxed);
+  collect();
+  return result;
+}
+
+void RingReactor::prepare_queued() {
+  while (!queued_.empty()) {
+    io_uring_sqe* sqe = ring_.next_submission();
+    if (!sqe) return;  // the kernel wants completions consumed first; the rest goes next turn
+    op::Operation& operation = queued_.pop_front();
+    operation.prepare(*sqe);
+    io_uring_sqe_set_data(sqe, &operation);
+    operation.set_state(op::State::in_flight);
+    in_flight_.push_back(operation);
+  }
+}
+
+void RingReactor::prepare_cancels() {
+  while (!cancels_.empty()) {
+    io_uring_sqe* sqe = ring_.next_submission();
+    if (!sqe) return;
+    io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(cancels_.back()), 0);
+    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    io_uring_sqe_set_data64(sqe, kNobody);
+    cancels_.pop_back();
+  }
+}
+
+void RingReactor::collect() {
+  ring_.consume(kMaxBatch, [this](uint64_t user_data, int result, uint32_t flags) {
+    if (user_data != kNobody) collect_one(user_data, result, flags);
+  });
+}
+
+void RingReactor::collect_one(uint64_t user_data, int result, uint32_t flags) {
+  auto& operation = *reinterpret_cast<op::Operation*>(user_data);
+  bool final = !(flags & IORING_CQE_F_MORE);
+  if (final) {
+    operation.unlink();
+    forget_cancel(operation);
+  }
+  if (flags & IORING_CQE_F_BUFFER) {
+    buffers_->take(static_cast<uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT));
+  }
+  if (result == -ENOBUFS) ++statistics_.buffers_short;
+  arrive(operation, base::Result(result), flags, final);
+}
+
+void RingReactor::forget_cancel(op::Operation& operation) {
+  if (operation.cancel_requested()) std::erase(cancels_, &operation);
+}
+
+void RingReactor::dispatch() {
+  size_t end = begin_batch();
+  for (Arrival arrival; next_arrival(end, arrival);) {
+    op::Completion completion{.result = arrival.result,
+                              .more = (arrival.flags & IORING_CQE_F_MORE) != 0};
+    if (!(arrival.flags & IORING_CQE_F_BUFFER)) {
+      bring_home(*arrival.operation, completion);
+      continue;
+    }
+    auto id = static_cast<uint16_t>(arrival.flags >> IORING_CQE_BUFFER_SHIFT);
+    size_t size = arrival.result.ok() ? static_cast<size_t>(arrival.result.value()) : 0;
+    completion.data = std::span<const std::byte>(buffers_->pool().buffer(id)).first(size);
+    bring_home(*arrival.operation, completion);
+    buffers_->give_back(id);
+  }
+  if (buffers_) buffers_->publish();
+}
+
+void RingReactor::wake() {
+  if (sleeping_.exchange(false)) waker_.signal();
+}
+
+base::Result RingReactor::attach_to_thread() {
+  pid_t thread = ::gettid();
+  if (ring_.is_open() && thread != owner_thread_) {
+    // Completions that are in the ring's memory count; the rest has not happened.
+    while (ring_.has_completions())
+      collect();
+    ring_.close();
+    take_back_in_flight();
+    ++statistics_.ring_rebuilds;
+    base::log(base::LogLevel::debug, "reactor", "ring rebuilt: the loop moved from thread ",
+              owner_thread_, " to thread ", thread);
+  }
+  if (!ring_.is_open()) {
+    base::Result result = open_ring();
+    if (!result.ok()) return result;
+    owner_thread_ = thread;
+  }
+  ring_.register_descriptor();
+  waker_.arm();
+  return base::Result(0);
+}
+
+base::Result RingReactor::open_ring() {
+  base::Result result = ring_.open(config_.sq_entries, config_.cq_entries, capabilities_);
+  if (!result.ok()) return result;
+  if (capabilities_.buffer_ring) {
+    result = register_buffers();
+    if (result.is(ENOMEM)) {
+      base::log(base::LogLevel::warning, "reactor",
+                "no memory for the buffer ring, receiving through polls: ",
+                explain_refusal(ENOMEM, "io_uring_register(PBUF_RING)"));
+      capabilities_.buffer_ring = false;
+      return base::Result(0);
+    }
+    if (!result.ok()) ring_.close();
+  }
+  return result;
+}
+
+base::Result RingReactor::register_buffers() {
+  if (!buffers_) {
+    buffers_.emplace(config_.buffer_count, config_.buffer_size, op::kReceiveBufferGroup);
+  }
+  return buffers_->register_with(ring_);
+}
+
+// After the ring is gone: what was in flight waits for the next ring, what was to be cancelled is.
+void RingReactor::take_back_in_flight() {
+  cancels_.clear();
+  OperationList again;
+  in_flight_.for_each([&](op::Operation& operation) {
+    operation.unlink();
+    if (operation.cancel_requested() || operation.replay() == op::Replay::no) {
+      arrive(operation, base::Result::error(ECANCELED), 0, true);
+    } else {
+      operation.set_state(op::State::queued);
+      again.push_back(operation);
+    }
+  });
+  again.splice_back(queued_);
+  queued_.splice_back(again);
+}
+
+bool RingReactor::unreplayable_in_flight() {
+  bool found = false;
+  in_flight_.for_each(
+      [&](op::Operation& operation) { found = found || operation.replay() == op::Replay::no; });
+  return found;
+}
+
+// A send whose progress is unknown cannot be taken to another ring, nor an accept that waits
+// exclusively, nor completions that overflowed into kernel memory. All end at once when asked to.
+void RingReactor::quiesce() {
+  if (!ring_.is_open()) return;
+  constexpr int kMaxRounds = 1000;
+  for (int round = 0; round < kMaxRounds; ++round) {
+    if (!unreplayable_in_flight() && !ring_.kernel_has_work()) break;
+    in_flight_.for_each([this](op::Operation& operation) {
+      if (operation.replay() == op::Replay::no) cancel(operation);
+    });
+    prepare_cancels();
+    ++statistics_.syscalls;
+    if (!ring_.enter(0).ok()) break;
+    collect();
+  }
+  ring_.unregister_descriptor();
+}
+
+void RingReactor::move_to(Reactor& other) {
+  RLOOP_ASSERT(in_flight_.empty() && !ring_.is_open(), "a reactor with a ring cannot be replaced");
+  end_own_operations();
+  watches_.move_to(other);
+  while (!queued_.empty()) {
+    op::Operation& operation = queued_.pop_front();
+    operation.set_state(op::State::idle);
+    other.submit(operation);
+  }
+}
+
+size_t RingReactor::drain(int64_t limit_ns) {
+  while (!queued_.empty())
+    cancel(queued_.front());
+  if (ring_.is_open() && owner_thread_ != ::gettid()) {
+    // Another thread's ring cannot be entered. Nothing happens in it without its thread, so
+    // closing it ends every operation.
+    while (ring_.has_completions())
+      collect();
+    ring_.close();
+    in_flight_.for_each([](op::Operation& operation) { operation.set_cancel_requested(true); });
+    take_back_in_flight();
+  }
+  int64_t deadline_ns = base::now_ns() + limit_ns;
+  while (!in_flight_.empty() && base::now_ns() < deadline_ns) {
+    in_flight_.for_each([this](op::Operation& operation) { cancel(operation); });
+    prepare_cancels();
+    ++statistics_.syscalls;
+    if (!ring_.enter(10'000'000).ok()) break;
+    collect();
+    while (has_undispatched())
+      dispatch();
+    while (!queued_.empty())
+      cancel(queued_.front());
+  }
+  while (has_undispatched())
+    dispatch();
+  size_t left = 0;
+  in_flight_.for_each([&](op::Operation&) { ++left; });
+  return left;
+}
+
+void RingReactor::abandon() {
+  auto forget = [](op::Operation& operation) {
+    operation.unlink();
+    operation.set_state(op::State::idle);
+  };
+  queued_.for_each(forget);
+  in_flight_.for_each(forget);
+  cancels_.clear();
+  forget_arrivals();
+  ring_.abandon();
+  if (buffers_) buffers_->abandon();
+  watch_fd_.reset();
+  waker_.close();
+}
+
+std::unique_ptr<Reactor> make_ring_reactor(const Config& config, Statistics& statistics) {
+  return std::make_unique<RingReactor>(config, statistics);
+}
+
+}  // namespace rloop::reactor

@@ -1,0 +1,77 @@
+// The io_uring reactor: one system call per turn submits, waits and collects.
+//
+// Operations queue here until the next wait, so that submitting costs no system call and works
+// while no ring exists (before the loop runs, between two threads). The ring belongs to the thread
+// that runs the loop: attach_to_thread makes it, or replaces it and submits everything in flight
+// again; nothing is received or accepted outside our own enter (DEFER_TASKRUN), so no byte is lost
+// on the way. Loop's thread, GIL held, except in wait.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "op/poll.hpp"
+#include "reactor/reactor.hpp"
+#include "reactor/uring/buffer_ring.hpp"
+#include "reactor/uring/ring.hpp"
+#include "reactor/waker.hpp"
+#include "reactor/watch_set.hpp"
+
+namespace rloop::reactor {
+
+class RingReactor final : public Reactor {
+ public:
+  RingReactor(const Config& config, Statistics& statistics);
+  ~RingReactor() override;
+
+  void submit(op::Operation& operation) override;
+  void cancel(op::Operation& operation) override;
+  bool cancel_now(op::Operation& operation) override;
+  base::Result watch(int fd, op::Direction direction, Watcher& watcher) override;
+  bool unwatch(int fd, op::Direction direction) override;
+  bool needs_poll() override;
+  base::Result wait(int64_t timeout_ns) override;
+  void dispatch() override;
+  void wake() override;
+  base::Result attach_to_thread() override;
+  void quiesce() override;
+  void move_to(Reactor& other) override;
+  size_t drain(int64_t limit_ns) override;
+  void abandon() override;
+  const char* name() const override { return "io_uring"; }
+
+ private:
+  using OperationList = base::IntrusiveList<op::Operation, op::OperationListTag>;
+
+  base::Result open_ring();
+  base::Result register_buffers();
+  void take_back_in_flight();
+  void prepare_queued();
+  void prepare_cancels();
+  void collect();
+  void collect_one(uint64_t user_data, int result, uint32_t flags);
+  void forget_cancel(op::Operation& operation);
+  bool unreplayable_in_flight();
+  void end_own_operations();
+  void on_watches_ready(const op::Completion& completion);
+
+  Ring ring_;
+  pid_t owner_thread_ = 0;
+  std::optional<BufferRing> buffers_;
+  OperationList queued_;                 // accepted, not in the ring yet
+  OperationList in_flight_;              // the kernel's
+  std::vector<op::Operation*> cancels_;  // in flight, their cancel is not in the ring yet
+
+  // add_reader and add_writer: a private epoll set, polled through the ring.
+  base::UniqueFd watch_fd_;
+  WatchSet watches_;
+  op::Descriptor watch_descriptor_;
+  op::Completes<op::Poll, &RingReactor::on_watches_ready> watch_poll_{*this, watch_descriptor_,
+                                                                      op::Direction::read};
+  Waker waker_;
+};
+
+}  // namespace rloop::reactor

@@ -1,0 +1,35 @@
+// The eventfd by which another thread ends the wait of a loop.
+//
+// Owns the eventfd and the read that stays in flight on it, in the reactor that it is given to;
+// an eventfd is as cheap as any other way (KERNEL.md: the scheduler dominates) and works on both
+// engines. signal() is async-signal-safe and may come from any thread; the rest is the loop's.
+#pragma once
+
+#include "base/fd.hpp"
+#include "op/event.hpp"
+#include "reactor/reactor.hpp"
+
+namespace rloop::reactor {
+
+class Waker {
+ public:
+  // `blocking`: for a ring, whose READ on a non-blocking eventfd fails with EAGAIN on old kernels.
+  // Throws std::system_error when no descriptor is left.
+  Waker(Reactor& reactor, bool blocking);
+
+  void arm();  // submits the read if it is not in flight
+  void signal();
+  op::Operation& operation() { return read_; }
+  void close() { fd_.reset(); }
+
+ private:
+  void on_event(const op::Completion& completion);
+
+  Reactor& reactor_;
+  base::UniqueFd fd_;
+  op::Descriptor descriptor_;
+  op::Completes<op::ReadEvent, &Waker::on_event> read_{*this, descriptor_};
+  bool closing_ = false;
+};
+
+}  // namespace rloop::reactor

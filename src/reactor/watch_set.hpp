@@ -1,0 +1,91 @@
+// Level-triggered readiness of descriptors that are not ours: add_reader, add_writer, sock_*.
+//
+// A table fd -> who waits for which direction, kept in an epoll set. The epoll reactor lends its
+// own set; the ring reactor has a private one and polls it with one operation, because the ring
+// has no level-triggered poll (KERNEL.md 6). asyncio's contract comes with epoll: EPERM for
+// regular files, errors and hang-ups wake both directions.
+//
+// A persistent Watcher is told on every turn. One-shot waiters are Poll operations, which leave
+// their fd registered but disabled (EPOLLONESHOT): the next wait costs one epoll_ctl, not two,
+// and a number that was closed and re-used in between is noticed by ENOENT.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/container/flat_hash_map.h"
+#include "op/op.hpp"
+#include "reactor/reactor.hpp"
+
+namespace rloop::reactor {
+
+class WatchSet {
+ public:
+  // `tag` is or-ed into epoll_event.data.u64, whose upper half is the fd.
+  WatchSet(int epoll_fd, uint64_t tag, Statistics& statistics)
+      : epoll_fd_(epoll_fd), tag_(tag), statistics_(statistics) {}
+
+  base::Result watch(int fd, op::Direction direction, Watcher& watcher);
+  bool unwatch(int fd, op::Direction direction);
+  // Waits once; `operation` is in the set until it is ready or removed.
+  base::Result wait_once(op::Operation& operation);
+  void remove(op::Operation& operation);
+
+  // Reports an event of the epoll set: persistent watchers are told, one-shot operations are
+  // unlinked and handed to `ready(operation)`.
+  template <class Ready>
+  void report(const epoll_event& event, Ready ready) {
+    Entry* entry = find(fd_of(event));
+    if (!entry) return;
+    entry->enabled = entry->enabled && !entry->one_shot;
+    for (int direction : {0, 1}) {
+      if (!(event.events & (kMask[direction] | EPOLLERR | EPOLLHUP))) continue;
+      while (!entry->waiting[direction].empty())
+        ready(entry->waiting[direction].pop_front());
+      if (Watcher* watcher = entry->watcher[direction]) watcher->on_ready();
+      // The watcher may have removed itself, and its entry with it.
+      entry = find(fd_of(event));
+      if (!entry) return;
+    }
+    update(*entry);
+  }
+
+  void move_to(Reactor& other);
+  // Takes every one-shot operation out of the set.
+  template <class Take>
+  void take_waiting(Take take) {
+    for (auto& [fd, entry] : entries_) {
+      for (auto& waiting : entry->waiting) {
+        while (!waiting.empty())
+          take(waiting.pop_front());
+      }
+    }
+  }
+
+ private:
+  static constexpr uint32_t kMask[2] = {EPOLLIN, EPOLLOUT};
+  struct Entry {
+    int fd;
+    Watcher* watcher[2] = {nullptr, nullptr};
+    base::IntrusiveList<op::Operation, op::OperationListTag> waiting[2];
+    uint32_t mask = 0;
+    bool registered = false;  // known to the epoll set
+    bool enabled = false;     // ... and not disabled by EPOLLONESHOT
+    bool one_shot = false;
+  };
+
+  static int fd_of(const epoll_event& event) { return static_cast<int>(event.data.u64 >> 32); }
+  Entry* find(int fd);
+  Entry& entry_of(int fd);
+  base::Result update(Entry& entry, bool force = false);
+  base::Result control(Entry& entry, uint32_t events);
+
+  int epoll_fd_;
+  uint64_t tag_;
+  Statistics& statistics_;
+  absl::flat_hash_map<int, std::unique_ptr<Entry>> entries_;
+};
+
+}  // namespace rloop::reactor
