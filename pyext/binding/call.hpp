@@ -1,0 +1,81 @@
+// Calling Python: functions and methods by vectorcall, names interned once.
+//
+// No argument tuple is built. A failed call throws PythonError. A Name is a static string that
+// becomes an interned Python string on first use and lives as long as the process. Needs the GIL.
+#pragma once
+
+#include <cxxabi.h>
+#include <unistd.h>
+
+#include "binding/ref.hpp"
+
+namespace rloop::binding {
+
+class Name {
+ public:
+  explicit constexpr Name(const char* text) : text_(text) {}
+  PyObject* get() {
+    if (!interned_) {
+      interned_ = PyUnicode_InternFromString(text_);
+      if (!interned_) throw PythonError{};
+    }
+    return interned_;
+  }
+
+ private:
+  const char* text_;
+  PyObject* interned_ = nullptr;
+};
+
+// Runs `call`, which may execute Python code. When the interpreter ends, CPython before 3.14 ends a
+// daemon thread inside such a call by unwinding its stack; the destructors on the way would touch
+// Python objects without the GIL. So the thread stays here for ever instead, which is what 3.14
+// does.
+template <class Call>
+auto into_python(Call call) {
+  try {
+    return call();
+  } catch (abi::__forced_unwind&) {
+    while (true)
+      ::pause();
+  }
+}
+
+// callable(argument); null with an error set, for callers that handle it themselves.
+inline Ref try_call(PyObject* callable, PyObject* argument) {
+  return Ref::steal(into_python([&] { return PyObject_CallOneArg(callable, argument); }));
+}
+
+// callable(*arguments), each a PyObject* (borrowed).
+template <class... Arguments>
+Ref call(PyObject* callable, Arguments... arguments) {
+  // The word in front is the callee's to overwrite (PY_VECTORCALL_ARGUMENTS_OFFSET).
+  PyObject* stack[1 + sizeof...(arguments)] = {nullptr, arguments...};
+  return Ref::checked(into_python([&] {
+    return PyObject_Vectorcall(callable, stack + 1,
+                               sizeof...(arguments) | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
+  }));
+}
+
+// object.name(*arguments)
+template <class... Arguments>
+Ref call_method(PyObject* object, Name& name, Arguments... arguments) {
+  PyObject* stack[2 + sizeof...(arguments)] = {nullptr, object, arguments...};
+  PyObject* interned = name.get();
+  return Ref::checked(into_python([&] {
+    return PyObject_VectorcallMethod(
+        interned, stack + 1, (1 + sizeof...(arguments)) | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
+  }));
+}
+
+inline Ref get_attribute(PyObject* object, Name& name) {
+  return Ref::checked(PyObject_GetAttr(object, name.get()));
+}
+
+// The attribute `name` of module `module`.
+inline Ref import_from(const char* module, const char* name) {
+  Ref imported = Ref::checked(PyImport_ImportModule(module));
+  return Ref::checked(PyObject_GetAttrString(imported.get(), name));
+}
+
+}  // namespace rloop::binding

@@ -1,0 +1,252 @@
+// A plain C++ class as a CPython heap type.
+//
+// The value is boxed behind the object header and the slots of its Python base class (deriving
+// from PyObject would lose header stores to the optimiser). The class says what it is:
+//   static constexpr const char* kName, *kDoc;
+//   static std::vector<PyMethodDef> methods();  static std::vector<PyGetSetDef> attributes();
+//   template <class Each> void references(Each each);   // each(Ref&): all that GC must know
+// and optionally: kSubclassable (made from Python by calling it), kFreeList (objects kept for
+// re-use), kWeakReferences, kKeepsReferences with `kept_references(each)` (visited by the collector
+// but never cleared), kTrackedLater (see create), `void finalize()`, `Ref repr()`. Traverse and
+// clear come from that one list of references; every type refuses to be pickled. Knows Python only.
+// Needs the GIL.
+#pragma once
+
+#include <Python.h>
+#include <structmember.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include "binding/method.hpp"
+#include "binding/ref.hpp"
+
+namespace rloop::binding {
+namespace detail {
+
+template <class T>
+constexpr size_t free_list_size() {
+  if constexpr (requires { T::kFreeList; }) return T::kFreeList;
+  return 0;
+}
+template <class T>
+constexpr bool is_subclassable() {
+  return requires { T::kSubclassable; };
+}
+template <class T>
+constexpr bool keeps_references() {
+  return requires { T::kKeepsReferences; };
+}
+template <class T>
+constexpr bool is_tracked_later() {
+  return requires { T::kTrackedLater; };
+}
+template <class T>
+constexpr bool has_weak_references() {
+  return requires { T::kWeakReferences; };
+}
+
+PyObject* refuse_pickling(PyObject* self, PyObject*);
+int refuse_init(PyObject* self, PyObject*, PyObject*);
+
+}  // namespace detail
+
+template <class T>
+class HeapType {
+ public:
+  static PyTypeObject* type() { return type_; }
+  static T& value(PyObject* self) {
+    return *std::launder(reinterpret_cast<T*>(reinterpret_cast<char*>(self) + offset_));
+  }
+  static PyObject* object(const T* value) {
+    return reinterpret_cast<PyObject*>(reinterpret_cast<char*>(const_cast<T*>(value)) - offset_);
+  }
+  static bool check(PyObject* object) { return PyObject_TypeCheck(object, type_); }
+
+  // Makes the type and adds it to `module`; `base` is a Python class or null. The value lies at
+  // `least_offset` or behind (types whose values derive from each other share one offset).
+  static void define(PyObject* module, PyObject* base, Py_ssize_t least_offset = 0);
+
+  // A new object of exactly this type, its value constructed from `arguments`. With kTrackedLater
+  // the collector does not see it until its owner says PyObject_GC_Track; the owner visits its
+  // references meanwhile.
+  template <class... Arguments>
+  static Ref create(Arguments&&... arguments) {
+    PyObject* self = allocate();
+    new (&value(self)) T(std::forward<Arguments>(arguments)...);
+    if constexpr (!detail::is_tracked_later<T>()) PyObject_GC_Track(self);
+    return Ref::steal(self);
+  }
+
+ private:
+  static PyObject* allocate();
+  static PyObject* slot_new(PyTypeObject* type, PyObject*, PyObject*);
+  static void slot_dealloc(PyObject* self);
+  static int slot_traverse(PyObject* self, visitproc visit, void* context);
+  static int slot_clear(PyObject* self);
+  static void slot_finalize(PyObject* self);
+  static PyObject* slot_repr(PyObject* self);
+
+  static inline PyTypeObject* type_ = nullptr;
+  static inline Py_ssize_t offset_ = 0;
+  static inline std::array<PyObject*, detail::free_list_size<T>() + 1> free_{};
+  static inline size_t free_count_ = 0;
+};
+
+template <class T>
+PyObject* HeapType<T>::allocate() {
+  if constexpr (detail::free_list_size<T>() > 0) {
+    if (free_count_ > 0) {
+      PyObject* self = free_[--free_count_];
+      // The parked object kept its reference to the type.
+      _Py_NewReference(self);
+      return self;
+    }
+  }
+  PyObject* self = PyObject_GC_New(PyObject, type_);
+  if (!self) throw PythonError{};
+  std::memset(self + 1, 0, static_cast<size_t>(type_->tp_basicsize) - sizeof(PyObject));
+  return self;
+}
+
+template <class T>
+PyObject* HeapType<T>::slot_new(PyTypeObject* type, PyObject*, PyObject*) {
+  if constexpr (detail::is_subclassable<T>()) {
+    PyObject* self = type->tp_alloc(type, 0);
+    if (!self) return nullptr;
+    return guarded<PyObject*>(nullptr, [&] {
+      new (&value(self)) T();
+      return self;
+    });
+  }
+  PyErr_Format(PyExc_TypeError, "cannot create '%s' instances", T::kName);
+  return nullptr;
+}
+
+template <class T>
+void HeapType<T>::slot_dealloc(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  if constexpr (requires(T& t) { t.finalize(); }) {
+    if (type == type_ && PyObject_CallFinalizerFromDealloc(self) < 0) return;
+  }
+  PyObject_GC_UnTrack(self);
+  if (auto offset = type->tp_weaklistoffset) {
+    // Negative offsets point in front of the object (3.12 and newer).
+    auto* weak_references = reinterpret_cast<PyObject**>(reinterpret_cast<char*>(self) + offset);
+    if (*weak_references) PyObject_ClearWeakRefs(self);
+  }
+  value(self).~T();
+  if constexpr (detail::free_list_size<T>() > 0) {
+    if (type == type_ && free_count_ < detail::free_list_size<T>()) {
+      free_[free_count_++] = self;
+      return;
+    }
+  }
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+template <class T>
+int HeapType<T>::slot_traverse(PyObject* self, visitproc visit, void* context) {
+  int result = visit(reinterpret_cast<PyObject*>(Py_TYPE(self)), context);
+  auto each = [&](Ref& ref) {
+    if (result == 0 && ref) result = visit(ref.get(), context);
+  };
+  value(self).references(each);
+  if constexpr (detail::keeps_references<T>()) value(self).kept_references(each);
+  return result;
+}
+
+template <class T>
+int HeapType<T>::slot_clear(PyObject* self) {
+  value(self).references([](Ref& ref) { Ref dropped = std::move(ref); });
+  return 0;
+}
+
+template <class T>
+void HeapType<T>::slot_finalize(PyObject* self) {
+  if constexpr (requires(T& t) { t.finalize(); }) {
+    Ref pending = take_exception();
+    guarded<int>(-1, [&] {
+      value(self).finalize();
+      return 0;
+    });
+    if (PyErr_Occurred()) PyErr_WriteUnraisable(self);
+    if (pending) restore_exception(std::move(pending));
+  }
+}
+
+template <class T>
+PyObject* HeapType<T>::slot_repr(PyObject* self) {
+  if constexpr (requires(T& t) { t.repr(); }) {
+    return guarded<PyObject*>(nullptr, [&] { return to_python(value(self).repr()); });
+  }
+  return nullptr;
+}
+
+template <class T>
+void HeapType<T>::define(PyObject* module, PyObject* base, Py_ssize_t least_offset) {
+  // CPython keeps pointers into these tables for as long as the type lives.
+  static std::vector<PyMethodDef> methods = T::methods();
+  static std::vector<PyGetSetDef> attributes = T::attributes();
+  static std::vector<PyMemberDef> members;
+  methods.push_back({"__reduce__", detail::refuse_pickling, METH_NOARGS, nullptr});
+  methods.push_back({});
+  attributes.push_back({});
+  auto base_size = base ? reinterpret_cast<PyTypeObject*>(base)->tp_basicsize
+                        : static_cast<Py_ssize_t>(sizeof(PyObject));
+  base_size = std::max(base_size, least_offset);
+  constexpr auto kAlign = static_cast<Py_ssize_t>(alignof(T));
+  offset_ = (base_size + kAlign - 1) / kAlign * kAlign;
+  Py_ssize_t size = offset_ + static_cast<Py_ssize_t>(sizeof(T));
+  if constexpr (detail::has_weak_references<T>()) {
+    members.push_back({"__weaklistoffset__", T_PYSSIZET, size, READONLY, nullptr});
+    size += static_cast<Py_ssize_t>(sizeof(PyObject*));
+  }
+  members.push_back({});
+  std::vector<PyType_Slot> slots = {
+      {Py_tp_doc, const_cast<char*>(T::kDoc)},
+      {Py_tp_methods, methods.data()},
+      {Py_tp_getset, attributes.data()},
+      {Py_tp_members, members.data()},
+      {Py_tp_new, reinterpret_cast<void*>(&slot_new)},
+      {Py_tp_dealloc, reinterpret_cast<void*>(&slot_dealloc)},
+      {Py_tp_traverse, reinterpret_cast<void*>(&slot_traverse)},
+      {Py_tp_clear, reinterpret_cast<void*>(&slot_clear)},
+  };
+  if constexpr (requires(T& t) { t.finalize(); }) {
+    slots.push_back({Py_tp_finalize, reinterpret_cast<void*>(&slot_finalize)});
+  }
+  if constexpr (requires(T& t) { t.repr(); }) {
+    slots.push_back({Py_tp_repr, reinterpret_cast<void*>(&slot_repr)});
+  }
+  if constexpr (!detail::is_subclassable<T>()) {
+    slots.push_back({Py_tp_init, reinterpret_cast<void*>(&detail::refuse_init)});
+  }
+  slots.push_back({0, nullptr});
+  unsigned flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC;
+  if constexpr (detail::is_subclassable<T>()) flags |= Py_TPFLAGS_BASETYPE;
+  PyType_Spec spec = {T::kName, static_cast<int>(size), 0, flags, slots.data()};
+  Ref made = Ref::checked(PyType_FromModuleAndSpec(module, &spec, base));
+  type_ = reinterpret_cast<PyTypeObject*>(made.get());
+  binding::check(PyModule_AddType(module, type_));
+  made.release();  // the type lives as long as the process: HeapType<T> points to it
+}
+
+namespace detail {
+
+inline PyObject* refuse_pickling(PyObject* self, PyObject*) {
+  PyErr_Format(PyExc_TypeError, "cannot pickle '%s' object", Py_TYPE(self)->tp_name);
+  return nullptr;
+}
+
+inline int refuse_init(PyObject* self, PyObject*, PyObject*) {
+  PyErr_Format(PyExc_TypeError, "'%s' objects are made by the event loop", Py_TYPE(self)->tp_name);
+  return -1;
+}
+
+}  // namespace detail
+}  // namespace rloop::binding

@@ -1,0 +1,117 @@
+// asyncio.Handle and asyncio.TimerHandle: a callback, its arguments and its context.
+//
+// Real subclasses of asyncio's classes (users do isinstance checks), whose inherited slot names all
+// answer. Up to four arguments live inline behind a scratch word, so that a call needs no tuple.
+// Handles are made and freed on every callback: both types keep a free list. A Handle keeps its
+// loop, as asyncio's does. Needs the GIL.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "binding/heap_type.hpp"
+
+namespace rloop::native {
+
+using binding::Arguments;
+using binding::Ref;
+
+class Loop;
+
+class Handle {
+ public:
+  static constexpr const char* kName = "rloop._core.Handle";
+  static constexpr const char* kDoc =
+      "A scheduled callback; see asyncio.Handle. Made by the loop's call_soon.";
+  static constexpr size_t kFreeList = 1024;
+  static constexpr size_t kInlineArguments = 4;
+  // Most handles are gone a turn later, and nobody but the ready queue ever held them: the queue
+  // shows their references to the collector, which spares it a third of its work in a program with
+  // a thousand callbacks under way. A handle that somebody else holds is tracked once it has run.
+  static constexpr bool kTrackedLater = true;
+
+  // `context`: the context to run in; null copies the current one.
+  Handle(PyObject* loop, PyObject* callback, std::span<PyObject* const> arguments, Ref context);
+
+  // Runs the callback in its context. A failure is given to the loop's exception handler, except
+  // SystemExit and KeyboardInterrupt, which are thrown.
+  void run();
+  void cancel();
+  bool cancelled() { return cancelled_; }
+  PyObject* loop() const { return loop_.get(); }
+
+  static std::vector<PyMethodDef> methods();
+  static std::vector<PyGetSetDef> attributes();
+  template <class Each>
+  void references(Each each) {
+    each(loop_);
+    each(callback_);
+    each(context_);
+    each(tuple_);
+    each(repr_);
+    each(source_traceback_);
+    for (size_t i = 0; i < inline_count_; ++i)
+      each(inline_[i]);
+  }
+
+  Ref get_callback();
+  Ref get_args();
+  Ref get_context();
+  Ref get_loop();
+  Ref get_repr();
+  Ref get_source_traceback();
+  void set_source_traceback(Ref traceback) { source_traceback_ = std::move(traceback); }
+
+ private:
+  void drop_arguments();
+  Ref call();
+
+  Ref loop_;
+  Ref callback_;
+  Ref context_;
+  PyObject* scratch_ = nullptr;  // the callee of a vectorcall may write here
+  std::array<Ref, kInlineArguments> inline_;
+  Ref tuple_;             // all arguments, when there are more than kInlineArguments
+  Ref repr_;              // debug mode: what it was before it was cancelled
+  Ref source_traceback_;  // debug mode: where it was scheduled
+  uint8_t inline_count_ = 0;
+  bool cancelled_ = false;
+  bool running_ = false;
+};
+
+class TimerHandle : public Handle {
+ public:
+  static constexpr const char* kName = "rloop._core.TimerHandle";
+  static constexpr const char* kDoc =
+      "A callback scheduled for a time; see asyncio.TimerHandle. Made by the loop's call_later.";
+
+  TimerHandle(PyObject* loop, PyObject* callback, std::span<PyObject* const> arguments, Ref context,
+              double when)
+      : Handle(loop, callback, arguments, std::move(context)), when_(when) {}
+
+  void cancel();
+  double when() { return when_; }
+  void set_scheduled(bool scheduled) { scheduled_ = scheduled; }
+
+  static std::vector<PyMethodDef> methods();
+  static std::vector<PyGetSetDef> attributes();
+  bool get_scheduled() { return scheduled_; }
+
+ private:
+  double when_;  // seconds of the loop's clock
+  bool scheduled_ = false;
+};
+
+using HandleType = binding::HeapType<Handle>;
+using TimerHandleType = binding::HeapType<TimerHandle>;
+
+// Both types put their value at the same place, so this serves either.
+inline Handle& handle_of(PyObject* object) {
+  return HandleType::value(object);
+}
+
+void define_handles(PyObject* module);
+
+}  // namespace rloop::native

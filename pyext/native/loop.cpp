@@ -1,0 +1,257 @@
+// Scheduling, and one turn of the loop; see loop.hpp.
+#include "native/loop.hpp"
+
+#include <cmath>
+
+#include "native/names.hpp"
+#include "native/upcall.hpp"
+
+namespace rloop::native {
+namespace {
+
+// The loop's thread gives the GIL up for the time of a wait that may block.
+class GilRelease {
+ public:
+  GilRelease() : state_(PyEval_SaveThread()) {}
+  ~GilRelease() {
+    binding::into_python([this] { PyEval_RestoreThread(state_); });
+  }
+
+ private:
+  PyThreadState* state_;
+};
+
+double number(PyObject* value) {
+  double result = PyFloat_AsDouble(value);
+  if (result == -1.0 && PyErr_Occurred()) throw binding::PythonError{};
+  return result;
+}
+
+}  // namespace
+
+Loop* Loop::from(PyObject* object) {
+  return object && LoopType::check(object) ? &LoopType::value(object) : nullptr;
+}
+
+// --- scheduling ------------------------------------------------------------------------------
+
+Ref Loop::make_handle(PyObject* callback, std::span<PyObject* const> arguments, PyObject* context) {
+  Ref entered =
+      context && context != Py_None ? Ref::borrow(context) : Ref::checked(PyContext_CopyCurrent());
+  return HandleType::create(object(), callback, arguments, std::move(entered));
+}
+
+Ref Loop::call_soon(Arguments arguments) {
+  arguments.require_at_least(1, "call_soon");
+  PyObject* context = arguments.only_keyword(names::context, "call_soon");
+  check_closed();
+  PyObject* callback = arguments.values[0];
+  if (debug_) check_debug_call(callback, "call_soon", true);
+  Ref handle = make_handle(callback, arguments.positional().subspan(1), context);
+  if (debug_) keep_source_traceback(handle_of(handle.get()));
+  ready_.push(handle.copy());
+  return handle;
+}
+
+Ref Loop::call_soon_threadsafe(Arguments arguments) {
+  arguments.require_at_least(1, "call_soon_threadsafe");
+  PyObject* context = arguments.only_keyword(names::context, "call_soon_threadsafe");
+  check_closed();
+  PyObject* callback = arguments.values[0];
+  if (debug_) check_debug_call(callback, "call_soon_threadsafe", false);
+  Ref handle = make_handle(callback, arguments.positional().subspan(1), context);
+  if (debug_) keep_source_traceback(handle_of(handle.get()));
+  ready_.push(handle.copy());
+  reactor_->wake();
+  return handle;
+}
+
+Ref Loop::call_later(Arguments arguments) {
+  arguments.require_at_least(2, "call_later");
+  PyObject* context = arguments.only_keyword(names::context, "call_later");
+  if (arguments.values[0] == Py_None) binding::raise(PyExc_TypeError, "delay must not be None");
+  double when = time() + number(arguments.values[0]);
+  return schedule_at(when, arguments.values[1], arguments.positional().subspan(2), context);
+}
+
+Ref Loop::call_at(Arguments arguments) {
+  arguments.require_at_least(2, "call_at");
+  PyObject* context = arguments.only_keyword(names::context, "call_at");
+  if (arguments.values[0] == Py_None) binding::raise(PyExc_TypeError, "when cannot be None");
+  double when = number(arguments.values[0]);
+  return schedule_at(when, arguments.values[1], arguments.positional().subspan(2), context);
+}
+
+Ref Loop::schedule_at(double when, PyObject* callback, std::span<PyObject* const> arguments,
+                      PyObject* context) {
+  check_closed();
+  if (debug_) check_debug_call(callback, "call_at", true);
+  Ref entered =
+      context && context != Py_None ? Ref::borrow(context) : Ref::checked(PyContext_CopyCurrent());
+  Ref handle = TimerHandleType::create(object(), callback, arguments, std::move(entered), when);
+  TimerHandle& timer = TimerHandleType::value(handle.get());
+  if (debug_) keep_source_traceback(timer);
+  timer.set_scheduled(true);
+  PyObject_GC_Track(handle.get());  // timers live long and are held by their users
+  timers_.push(base::deadline_from_seconds(when), handle.copy());
+  return handle;
+}
+
+void Loop::schedule(PyObject* callback, std::initializer_list<PyObject*> arguments) {
+  ready_.push(make_handle(callback, {arguments.begin(), arguments.size()}, nullptr));
+}
+
+double Loop::time() {
+  return base::to_seconds(base::now_ns());
+}
+
+void Loop::timer_cancelled() {
+  if (timers_.count_cancelled()) compact_timers();
+}
+
+void Loop::compact_timers() {
+  timers_.compact([](const Ref& handle) { return handle_of(handle.get()).cancelled(); },
+                  [](Ref handle) { TimerHandleType::value(handle.get()).set_scheduled(false); });
+}
+
+Ref Loop::create_future() {
+  // futures.Future at the time of the first call: asyncio's own accelerated class.
+  static PyObject* type = binding::import_from("asyncio", "Future").release();
+  static PyObject* keywords = PyTuple_Pack(1, names::loop.get());
+  PyObject* stack[2] = {nullptr, object()};
+  return Ref::checked(
+      PyObject_Vectorcall(type, stack + 1, PY_VECTORCALL_ARGUMENTS_OFFSET, keywords));
+}
+
+void Loop::check_debug_call(PyObject* callback, const char* method, bool check_thread) {
+  Ref name = Ref::checked(PyUnicode_FromString(method));
+  names::report("check_call", object(), callback, name.get(), check_thread ? Py_True : Py_False);
+}
+
+void Loop::keep_source_traceback(Handle& handle) {
+  handle.set_source_traceback(names::report("source_traceback"));
+}
+
+// --- the turn ----------------------------------------------------------------------------------
+
+void Loop::run() {
+  check_closed();
+  check_fork();
+  attach();
+  try {
+    do {
+      run_once();
+    } while (!stopping_);
+  } catch (...) {
+    Ref error = binding::take_exception();
+    reactor_->quiesce();
+    if (error) binding::restore_exception(std::move(error));
+    throw;
+  }
+  reactor_->quiesce();
+}
+
+void Loop::run_once() {
+  ++statistics_.turns;
+  context_.flush_dirty();
+  wait(wait_timeout_ns());
+  reactor_->dispatch();
+  make_due_timers_ready();
+  raise_interruption();
+  run_ready();
+  raise_interruption();
+}
+
+// 0: there is something to do at once.
+int64_t Loop::wait_timeout_ns() {
+  if (!ready_.empty() || stopping_ || interruption_ || reactor_->has_undispatched()) return 0;
+  while (!timers_.empty() && handle_of(timers_.earliest().get()).cancelled()) {
+    timers_.forget_cancelled();
+    Ref dead = timers_.pop();
+    TimerHandleType::value(dead.get()).set_scheduled(false);
+  }
+  int64_t deadline_ns = timers_.earliest_deadline_ns();
+  if (deadline_ns == base::kNever) return base::kNever;
+  int64_t now_ns = base::now_ns();
+  return deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+}
+
+void Loop::wait(int64_t timeout_ns) {
+  base::Result result(0);
+  if (timeout_ns != 0) {
+    reactor_->announce_sleep();
+    GilRelease unlocked;
+    result = reactor_->wait(timeout_ns);
+  } else if (reactor_->needs_poll()) {
+    result = reactor_->wait(0);
+  }
+  binding::check(PyErr_CheckSignals());
+  if (!result.ok()) {
+    errno = result.error_number();
+    PyErr_SetFromErrno(PyExc_OSError);
+    throw binding::PythonError{};
+  }
+}
+
+void Loop::make_due_timers_ready() {
+  if (timers_.empty()) return;
+  int64_t now_ns = base::now_ns();
+  while (timers_.earliest_deadline_ns() <= now_ns && !timers_.empty()) {
+    Ref handle = timers_.pop();
+    TimerHandle& timer = TimerHandleType::value(handle.get());
+    timer.set_scheduled(false);
+    if (timer.cancelled()) {
+      timers_.forget_cancelled();
+    } else {
+      ready_.push(std::move(handle));
+    }
+  }
+}
+
+// Exactly the handles that were ready: what they schedule waits for the next turn.
+void Loop::run_ready() {
+  for (size_t left = ready_.size(); left > 0 && !ready_.empty(); --left) {
+    Ref handle = ready_.pop();
+    if (debug_) {
+      run_timed(handle.get());
+    } else {
+      handle_of(handle.get()).run();
+    }
+    if (Py_REFCNT(handle.get()) > 1 && !PyObject_GC_IsTracked(handle.get())) {
+      PyObject_GC_Track(handle.get());
+    }
+    if (interruption_) return;
+  }
+}
+
+void Loop::run_timed(PyObject* handle) {
+  Handle& running = handle_of(handle);
+  if (running.cancelled()) return;
+  current_handle_ = Ref::borrow(handle);
+  int64_t start_ns = base::now_ns();
+  running.run();
+  double seconds = base::to_seconds(base::now_ns() - start_ns);
+  if (seconds >= slow_callback_duration_) {
+    Ref duration = Ref::checked(PyFloat_FromDouble(seconds));
+    names::report("slow_callback", object(), handle, duration.get());
+  }
+  current_handle_ = nullptr;
+}
+
+void Loop::interrupt(Ref exception) {
+  if (!interruption_) interruption_ = std::move(exception);
+  if (reactor_) reactor_->interrupt_dispatch();
+}
+
+void Loop::raise_interruption() {
+  if (!interruption_) return;
+  binding::restore_exception(std::move(interruption_));
+  throw binding::PythonError{};
+}
+
+void Loop::check_closed() {
+  if (closed_) [[unlikely]]
+    binding::raise(PyExc_RuntimeError, "Event loop is closed");
+}
+
+}  // namespace rloop::native

@@ -1,0 +1,178 @@
+// The event loop's native half: the ready queue, the timers, the turn, and the way to the reactor.
+//
+// Python's UringEventLoop derives from it and adds what runs once per loop or connection. Owns the
+// reactor, every open transport, listener and pending socket request (each keeps one reference to
+// itself while the loop holds it), and what add_reader was given. The thread that runs it holds
+// the GIL except in the one line that waits. call_soon_threadsafe is the only method for other
+// threads.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "base/timer_heap.hpp"
+#include "binding/heap_type.hpp"
+#include "native/handle.hpp"
+#include "native/ready_queue.hpp"
+#include "net/context.hpp"
+#include "reactor/reactor.hpp"
+
+namespace rloop::native {
+
+class FdWatch;
+class StreamTransport;
+class ServerListener;
+class SockRequest;
+
+struct OpenTransportTag;
+struct ListenerTag;
+struct RequestTag;
+
+class Loop {
+ public:
+  static constexpr const char* kName = "rloop._core.Loop";
+  static constexpr const char* kDoc =
+      "Loop(backend='auto')\n--\n\nThe native half of UringEventLoop; not used by itself.";
+  static constexpr bool kSubclassable = true;
+  static constexpr bool kKeepsReferences = true;
+
+  Loop();
+  ~Loop();
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  // The Loop of a Python object, or null when it is another kind of loop.
+  static Loop* from(PyObject* object);
+  PyObject* object() const { return binding::HeapType<Loop>::object(this); }
+
+  // --- scheduling (loop.cpp) ---
+  Ref call_soon(Arguments arguments);
+  Ref call_soon_threadsafe(Arguments arguments);
+  Ref call_later(Arguments arguments);
+  Ref call_at(Arguments arguments);
+  double time();
+  void timer_cancelled();
+  // Schedules callback(*arguments) for native callers, in a copy of the current context.
+  void schedule(PyObject* callback, std::initializer_list<PyObject*> arguments);
+  void push_ready(Ref handle) { ready_.push(std::move(handle)); }
+  Ref create_future();
+
+  // --- running (loop.cpp) ---
+  void run();
+  void stop() { stopping_ = true; }
+  // Reports an exception of a protocol's callback that must leave run_forever (is_exit).
+  void interrupt(Ref exception);
+
+  // --- I/O (loop_io.cpp) ---
+  Ref add_reader(Arguments arguments);
+  Ref add_writer(Arguments arguments);
+  bool remove_reader(PyObject* fd);
+  bool remove_writer(PyObject* fd);
+  Ref quiet_add_reader(Arguments arguments);  // without the check for a transport's descriptor
+  Ref quiet_add_writer(Arguments arguments);
+  bool quiet_remove_reader(PyObject* fd);
+  bool quiet_remove_writer(PyObject* fd);
+  void ensure_fd_no_transport(PyObject* fd);
+  Ref make_socket_transport(Arguments arguments);
+  void start_serving(Arguments arguments);
+  void stop_serving(PyObject* socket);
+  Ref sock_recv(Arguments arguments);
+  Ref sock_recv_into(Arguments arguments);
+  Ref sock_send(Arguments arguments);
+  Ref wait_readable(PyObject* socket);
+  Ref wait_writable(PyObject* socket);
+
+  // --- lifecycle (loop_lifecycle.cpp) ---
+  void configure(Arguments arguments);
+  void close_io();
+  void after_fork_in_child();
+  Ref statistics();
+  const char* backend() { return backend_; }
+  Ref backend_reason();
+  Ref capabilities();
+  bool is_closed() { return closed_; }
+  void check_closed();
+
+  bool debug() { return debug_; }
+  void set_debug(PyObject* value) { debug_ = PyObject_IsTrue(value) == 1; }
+  double slow_callback_duration() { return slow_callback_duration_; }
+  void set_slow_callback_duration(PyObject* value);
+  Ref current_handle();
+  void set_current_handle(PyObject* handle) { current_handle_ = Ref::borrow(handle); }
+  bool stopping() { return stopping_; }
+  void set_stopping(PyObject* value) { stopping_ = PyObject_IsTrue(value) == 1; }
+
+  // For the transports.
+  net::Context& context() { return context_; }
+  reactor::Reactor& reactor() { return *reactor_; }
+  void transport_opened(StreamTransport& transport);
+  void transport_closed(StreamTransport& transport);
+  void listener_stopped(ServerListener& listener);
+  base::IntrusiveList<SockRequest, RequestTag>& requests() { return requests_; }
+
+  static std::vector<PyMethodDef> methods();
+  static std::vector<PyGetSetDef> attributes();
+  template <class Each>
+  void references(Each each);
+  // Visited by the collector but never cleared by it: what the kernel may still write to.
+  template <class Each>
+  void kept_references(Each each);
+
+ private:
+  Ref make_handle(PyObject* callback, std::span<PyObject* const> arguments, PyObject* context);
+  Ref schedule_at(double when, PyObject* callback, std::span<PyObject* const> arguments,
+                  PyObject* context);
+  void check_debug_call(PyObject* callback, const char* method, bool check_thread);
+  void keep_source_traceback(Handle& handle);
+
+  void run_once();
+  int64_t wait_timeout_ns();
+  void wait(int64_t timeout_ns);
+  void make_due_timers_ready();
+  void run_ready();
+  void run_timed(PyObject* handle);
+  void compact_timers();
+  void raise_interruption();
+
+  void attach();
+  void fall_back_to_epoll(base::Result why);
+  void mask(PyObject* names);
+  void check_fork();
+
+  Ref watch(PyObject* fd, op::Direction direction, std::span<PyObject* const> rest);
+  bool unwatch(PyObject* fd, op::Direction direction);
+
+  reactor::Statistics statistics_;
+  net::Context context_;
+  std::unique_ptr<reactor::Reactor> reactor_;
+  const char* backend_ = "none";
+  std::string backend_reason_;
+  reactor::Config config_;
+
+  ReadyQueue ready_;
+  base::TimerHeap<Ref> timers_;
+  Ref interruption_;  // an exception that must leave run_forever
+  Ref current_handle_;
+  bool stopping_ = false;
+  bool closed_ = true;  // until configured
+  bool debug_ = false;
+  bool forked_ = false;
+  bool fallback_allowed_ = false;
+  double slow_callback_duration_ = 0.1;  // seconds
+
+  absl::flat_hash_map<int, std::unique_ptr<FdWatch>> watches_;
+  base::IntrusiveList<StreamTransport, OpenTransportTag> transports_;
+  absl::flat_hash_map<int, StreamTransport*> transports_by_fd_;
+  base::IntrusiveList<ServerListener, ListenerTag> listeners_;
+  base::IntrusiveList<SockRequest, RequestTag> requests_;
+};
+
+using LoopType = binding::HeapType<Loop>;
+
+void define_loop(PyObject* module);
+
+// The descriptor number of an int or of an object with fileno(); ValueError as in `selectors`.
+int descriptor_number(PyObject* file_object);
+
+}  // namespace rloop::native

@@ -1,0 +1,201 @@
+// The loop's I/O entry points: readers and writers, transports, listeners, sock_*; see loop.hpp.
+//
+// Here asyncio's arguments and errors are checked and become calls of the reactor or of the rooms
+// that do the work (stream_transport, server, requests); nothing here runs per message.
+#include "native/fd_watch.hpp"
+#include "native/loop.hpp"
+#include "native/names.hpp"
+#include "native/requests.hpp"
+#include "native/server.hpp"
+#include "native/stream_transport.hpp"
+
+namespace rloop::native {
+
+int descriptor_number(PyObject* file_object) {
+  long number;
+  if (PyLong_Check(file_object)) {
+    number = PyLong_AsLong(file_object);
+  } else {
+    PyObject* result = PyObject_CallMethodNoArgs(file_object, names::fileno.get());
+    number = result ? PyLong_AsLong(result) : -1;
+    Py_XDECREF(result);
+    if (PyErr_Occurred()) {
+      PyErr_Clear();
+      binding::raise(PyExc_ValueError, "Invalid file object: %R", file_object);
+    }
+  }
+  if (number == -1 && PyErr_Occurred()) throw binding::PythonError{};
+  if (number < 0 || number > INT_MAX) {
+    binding::raise(PyExc_ValueError, "Invalid file descriptor: %ld", number);
+  }
+  return static_cast<int>(number);
+}
+
+namespace {
+
+[[noreturn]] void raise_os_error(base::Result result) {
+  errno = result.error_number();
+  PyErr_SetFromErrno(PyExc_OSError);
+  throw binding::PythonError{};
+}
+
+}  // namespace
+
+// --- add_reader and friends --------------------------------------------------------------------
+
+Ref Loop::watch(PyObject* fd, op::Direction direction, std::span<PyObject* const> rest) {
+  check_closed();
+  int number = descriptor_number(fd);
+  Ref handle = make_handle(rest[0], rest.subspan(1), nullptr);
+  PyObject_GC_Track(handle.get());  // it stays
+  if (debug_) keep_source_traceback(handle_of(handle.get()));
+  std::unique_ptr<FdWatch>& watch = watches_[number];
+  if (!watch) watch = std::make_unique<FdWatch>(*this);
+  HandleWatcher& side = watch->side(direction);
+  base::Result result = reactor_->watch(number, direction, side);
+  if (!result.ok()) {
+    if (watch->empty()) watches_.erase(number);
+    raise_os_error(result);
+  }
+  Ref replaced = std::move(side.handle);
+  side.handle = handle.copy();
+  if (replaced) handle_of(replaced.get()).cancel();
+  return handle;
+}
+
+bool Loop::unwatch(PyObject* fd, op::Direction direction) {
+  if (closed_) return false;
+  int number = descriptor_number(fd);
+  auto found = watches_.find(number);
+  if (found == watches_.end()) return false;
+  reactor_->unwatch(number, direction);
+  Ref handle = std::move(found->second->side(direction).handle);
+  if (found->second->empty()) watches_.erase(found);
+  if (!handle) return false;
+  handle_of(handle.get()).cancel();
+  return true;
+}
+
+Ref Loop::add_reader(Arguments arguments) {
+  arguments.require_at_least(2, "add_reader");
+  ensure_fd_no_transport(arguments.values[0]);
+  quiet_add_reader(arguments);
+  return Ref::borrow(Py_None);
+}
+
+Ref Loop::add_writer(Arguments arguments) {
+  arguments.require_at_least(2, "add_writer");
+  ensure_fd_no_transport(arguments.values[0]);
+  quiet_add_writer(arguments);
+  return Ref::borrow(Py_None);
+}
+
+bool Loop::remove_reader(PyObject* fd) {
+  ensure_fd_no_transport(fd);
+  return unwatch(fd, op::Direction::read);
+}
+
+bool Loop::remove_writer(PyObject* fd) {
+  ensure_fd_no_transport(fd);
+  return unwatch(fd, op::Direction::write);
+}
+
+Ref Loop::quiet_add_reader(Arguments arguments) {
+  arguments.require_at_least(2, "_add_reader");
+  return watch(arguments.values[0], op::Direction::read, arguments.positional().subspan(1));
+}
+
+Ref Loop::quiet_add_writer(Arguments arguments) {
+  arguments.require_at_least(2, "_add_writer");
+  return watch(arguments.values[0], op::Direction::write, arguments.positional().subspan(1));
+}
+
+bool Loop::quiet_remove_reader(PyObject* fd) {
+  return unwatch(fd, op::Direction::read);
+}
+bool Loop::quiet_remove_writer(PyObject* fd) {
+  return unwatch(fd, op::Direction::write);
+}
+
+void Loop::ensure_fd_no_transport(PyObject* fd) {
+  int number = descriptor_number(fd);
+  auto found = transports_by_fd_.find(number);
+  if (found == transports_by_fd_.end() || found->second->is_closing()) return;
+  binding::raise(PyExc_RuntimeError, "File descriptor %R is used by transport %R", fd,
+                 StreamTransportType::object(found->second));
+}
+
+// --- transports and listeners ------------------------------------------------------------------
+
+Ref Loop::make_socket_transport(Arguments arguments) {
+  PyObject* given[5];
+  arguments.parse({"sock", "protocol", "waiter", "extra", "server"}, 2, given,
+                  "_make_socket_transport");
+  auto or_null = [](PyObject* value) { return value == Py_None ? nullptr : value; };
+  check_closed();
+  ensure_fd_no_transport(given[0]);
+  int fd = descriptor_number(given[0]);
+  return StreamTransport::open(*this, fd, given[0], given[1], or_null(given[2]), or_null(given[3]),
+                               or_null(given[4]));
+}
+
+void Loop::transport_opened(StreamTransport& transport) {
+  transports_.push_back(transport);
+  transports_by_fd_[transport.fd()] = &transport;
+}
+
+void Loop::transport_closed(StreamTransport& transport) {
+  transport.unlink();
+  auto found = transports_by_fd_.find(transport.fd());
+  if (found != transports_by_fd_.end() && found->second == &transport) {
+    transports_by_fd_.erase(found);
+  }
+}
+
+void Loop::start_serving(Arguments arguments) {
+  PyObject* given[3];
+  arguments.parse({"protocol_factory", "sock", "server"}, 2, given, "_listen");
+  check_closed();
+  Ref listener =
+      ServerListener::create(*this, given[0], given[1], given[2] == Py_None ? nullptr : given[2]);
+  ServerListener& value = ServerListenerType::value(listener.get());
+  listeners_.push_back(value);
+  value.start(std::move(listener));
+}
+
+void Loop::stop_serving(PyObject* socket) {
+  listeners_.for_each([&](ServerListener& listener) {
+    if (listener.serves(socket)) listener.stop();
+  });
+}
+
+void Loop::listener_stopped(ServerListener& listener) {
+  listener.unlink();
+}
+
+// --- sock_* --------------------------------------------------------------------------------------
+
+Ref Loop::sock_recv(Arguments arguments) {
+  arguments.require_exactly(2, "_sock_recv");
+  return try_recv(*this, arguments.values[0], arguments.values[1]);
+}
+
+Ref Loop::sock_recv_into(Arguments arguments) {
+  arguments.require_exactly(2, "_sock_recv_into");
+  return try_recv_into(*this, arguments.values[0], arguments.values[1]);
+}
+
+Ref Loop::sock_send(Arguments arguments) {
+  arguments.require_exactly(3, "_sock_send");
+  return try_send(*this, arguments.values[0], arguments.values[1], arguments.values[2]);
+}
+
+Ref Loop::wait_readable(PyObject* socket) {
+  return SockRequest::wait_ready(*this, socket, op::Direction::read);
+}
+
+Ref Loop::wait_writable(PyObject* socket) {
+  return SockRequest::wait_ready(*this, socket, op::Direction::write);
+}
+
+}  // namespace rloop::native

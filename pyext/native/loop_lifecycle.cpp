@@ -1,0 +1,186 @@
+// The loop's engine: choosing it, attaching it, replacing it, closing it; see loop.hpp.
+//
+// A refused ring is replaced by epoll here, once, before anything is in flight; the end of the loop
+// and the child of a fork are here too. What the user sees of it (reason, statistics) as well.
+#include <cerrno>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.hpp"
+#include "native/fd_watch.hpp"
+#include "native/loop.hpp"
+#include "native/names.hpp"
+#include "native/requests.hpp"
+#include "native/server.hpp"
+#include "native/stream_transport.hpp"
+
+namespace rloop::native {
+namespace {
+
+using base::LogLevel;
+
+constexpr int64_t kDrainLimit_ns = 1'000'000'000;
+
+}  // namespace
+
+Loop::Loop() = default;
+
+Loop::~Loop() {
+  if (!closed_ && reactor_) close_io();
+}
+
+// Loop.__init__: configure(backend) with "auto", "io_uring" or "epoll".
+void Loop::configure(Arguments arguments) {
+  PyObject* given[2];
+  arguments.parse({"backend", "masked"}, 1, given, "_configure");
+  std::string wanted = PyUnicode_AsUTF8(given[0]) ? PyUnicode_AsUTF8(given[0]) : "";
+  if (PyErr_Occurred()) throw binding::PythonError{};
+  if (given[1]) mask(given[1]);
+  const reactor::Probe& probe = reactor::probe_io_uring();
+  if (wanted == "epoll") {
+    backend_reason_ = "epoll was asked for";
+  } else if (probe.capabilities.ring) {
+    backend_reason_ = probe.reason;
+    reactor_ = reactor::make_ring_reactor(config_, statistics_);
+    fallback_allowed_ = wanted == "auto";
+  } else if (wanted == "io_uring") {
+    static PyObject* error = binding::import_from("rloop.errors", "BackendUnavailable").release();
+    binding::raise(error, "%s", probe.reason.c_str());
+  } else {
+    backend_reason_ = probe.reason;
+    base::log(LogLevel::info, "reactor", "using epoll: ", probe.reason);
+  }
+  if (!reactor_) reactor_ = reactor::make_epoll_reactor(config_, statistics_);
+  backend_ = reactor_->name();
+  context_.reactor = reactor_.get();
+  closed_ = false;
+  base::log(LogLevel::debug, "reactor", "backend ", reactor_->name(), ": ", backend_reason_);
+}
+
+// For tests and diagnosis: the path of an older kernel on a new one.
+void Loop::mask(PyObject* names) {
+  Ref list = Ref::checked(PySequence_Fast(names, "masked: a sequence of capability names"));
+  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list.get()); ++i) {
+    const char* name = PyUnicode_AsUTF8(PySequence_Fast_GET_ITEM(list.get(), i));
+    if (!name) throw binding::PythonError{};
+    bool* capability = config_.allowed.find(name);
+    if (!capability) binding::raise(PyExc_ValueError, "unknown capability '%s'", name);
+    *capability = false;
+  }
+}
+
+void Loop::attach() {
+  base::Result result = reactor_->attach_to_thread();
+  if (result.ok()) return;
+  int error = result.error_number();
+  bool out_of_descriptors = error == EMFILE || error == ENFILE;
+  if (fallback_allowed_ && !out_of_descriptors) return fall_back_to_epoll(result);
+  std::string reason = reactor::explain_refusal(error, "io_uring_setup");
+  if (out_of_descriptors) {
+    // An error of the user's process, which must not silently change the backend.
+    errno = error;
+    Ref text = Ref::checked(PyUnicode_FromString(reason.c_str()));
+    Ref arguments = Ref::checked(Py_BuildValue("(iO)", error, text.get()));
+    PyErr_SetObject(PyExc_OSError, arguments.get());
+    throw binding::PythonError{};
+  }
+  static PyObject* type = binding::import_from("rloop.errors", "BackendUnavailable").release();
+  binding::raise(type, "%s", reason.c_str());
+}
+
+// A ring worked in this process before, but this thread gets none (memory lock, a new filter).
+void Loop::fall_back_to_epoll(base::Result why) {
+  backend_reason_ = reactor::explain_refusal(why.error_number(), "io_uring_setup");
+  base::log(LogLevel::warning, "reactor", "falling back to epoll: ", backend_reason_);
+  while (reactor_->has_undispatched())
+    reactor_->dispatch();
+  auto epoll = reactor::make_epoll_reactor(config_, statistics_);
+  reactor_->move_to(*epoll);
+  reactor_ = std::move(epoll);
+  backend_ = reactor_->name();
+  context_.reactor = reactor_.get();
+  reactor_->attach_to_thread();
+  fallback_allowed_ = false;
+}
+
+void Loop::check_fork() {
+  if (!forked_) return;
+  binding::raise(PyExc_RuntimeError,
+                 "this event loop belongs to the parent process: after os.fork() its I/O engine "
+                 "is shared with the parent and cannot be used; make a new loop in the child");
+}
+
+void Loop::after_fork_in_child() {
+  if (!reactor_ || forked_) return;
+  forked_ = true;
+  reactor_->abandon();
+}
+
+// Ends all I/O. Transports get no connection_lost, as with asyncio; their descriptors are closed.
+void Loop::close_io() {
+  if (closed_) return;
+  closed_ = true;
+  if (!reactor_) return;
+  if (!forked_) {
+    transports_.for_each([](StreamTransport& transport) { transport.abandon(); });
+    listeners_.for_each([](ServerListener& listener) { listener.abandon(); });
+    requests_.for_each([](SockRequest& request) { request.cancel(); });
+  }
+  size_t left = forked_ ? 0 : reactor_->drain(kDrainLimit_ns);
+  if (left > 0) {
+    // The kernel may still write into their memory: better a leak than that.
+    base::log(LogLevel::warning, "reactor", left,
+              " operations did not end within a second; their memory is leaked");
+    (void)reactor_.release();
+    return;
+  }
+  while (!transports_.empty())
+    transports_.front().release();
+  while (!listeners_.empty())
+    listeners_.front().release();
+  while (!requests_.empty())
+    requests_.front().finish();
+  watches_.clear();
+  for (size_t count = ready_.size(); count > 0; --count)
+    ready_.pop();
+  timers_.take_all();
+  context_.reactor = nullptr;
+  reactor_.reset();
+}
+
+void Loop::set_slow_callback_duration(PyObject* value) {
+  double seconds = PyFloat_AsDouble(value);
+  if (seconds == -1.0 && PyErr_Occurred()) throw binding::PythonError{};
+  slow_callback_duration_ = seconds;
+}
+
+Ref Loop::current_handle() {
+  return Ref::borrow(current_handle_ ? current_handle_.get() : Py_None);
+}
+
+Ref Loop::backend_reason() {
+  return Ref::checked(PyUnicode_FromStringAndSize(backend_reason_.data(),
+                                                  static_cast<Py_ssize_t>(backend_reason_.size())));
+}
+
+Ref Loop::capabilities() {
+  Ref dict = Ref::checked(PyDict_New());
+  if (!reactor_) return dict;
+  reactor::Capabilities present = reactor_->capabilities();
+  for (const char* name : reactor::Capabilities::kNames) {
+    binding::check(
+        PyDict_SetItemString(dict.get(), name, *present.find(name) ? Py_True : Py_False));
+  }
+  return dict;
+}
+
+Ref Loop::statistics() {
+  const reactor::Statistics& s = statistics_;
+  return Ref::checked(Py_BuildValue(
+      "{sK sK sK sK sK sK sK sK sK sK}", "turns", s.turns, "syscalls", s.syscalls, "submitted",
+      s.submitted, "completions", s.completions, "messages_in", s.messages_in, "messages_out",
+      s.messages_out, "bytes_in", s.bytes_in, "bytes_out", s.bytes_out, "buffers_short",
+      s.buffers_short, "ring_rebuilds", s.ring_rebuilds));
+}
+
+}  // namespace rloop::native

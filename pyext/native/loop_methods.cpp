@@ -1,0 +1,119 @@
+// The table of the loop's methods and attributes, and what the garbage collector sees of it; see
+// loop.hpp. Names with an underscore are called by the Python half (or by asyncio's own classes),
+// the others are asyncio's and replace BaseEventLoop's. Docstrings start with the signature that
+// inspect.signature shows.
+#include "native/fd_watch.hpp"
+#include "native/loop.hpp"
+#include "native/requests.hpp"
+#include "native/server.hpp"
+#include "native/stream_transport.hpp"
+
+namespace rloop::native {
+
+template <class Each>
+void Loop::references(Each each) {
+  ready_.for_each(each);
+  timers_.for_each([&](const Ref& handle) { each(const_cast<Ref&>(handle)); });
+  each(interruption_);
+  each(current_handle_);
+  for (auto& [fd, watch] : watches_) {
+    each(watch->side(op::Direction::read).handle);
+    each(watch->side(op::Direction::write).handle);
+  }
+}
+
+template <class Each>
+void Loop::kept_references(Each each) {
+  transports_.for_each([&](StreamTransport& transport) { each(transport.kept_by_loop_); });
+  listeners_.for_each([&](ServerListener& listener) { each(listener.kept_by_loop_); });
+  // Handles that only the queue holds are not tracked (Handle::kTrackedLater): their references
+  // are shown here as if they were ours.
+  ready_.for_each([&](Ref& handle) {
+    if (Py_REFCNT(handle.get()) == 1 && !PyObject_GC_IsTracked(handle.get())) {
+      handle_of(handle.get()).references(each);
+    }
+  });
+  requests_.for_each([&](SockRequest& request) { each(request.kept_by_loop_); });
+}
+
+std::vector<PyMethodDef> Loop::methods() {
+  using binding::method;
+  return {
+      method<&Loop::call_soon>("call_soon",
+                               "call_soon($self, callback, *args, context=None)\n--\n\n"
+                               "Run callback(*args) on the next turn; see asyncio."),
+      method<&Loop::call_soon_threadsafe>(
+          "call_soon_threadsafe",
+          "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
+          "As call_soon, from any thread."),
+      method<&Loop::call_later>("call_later",
+                                "call_later($self, delay, callback, *args, context=None)\n--\n\n"
+                                "Run callback(*args) after `delay` seconds; never early."),
+      method<&Loop::call_at>("call_at",
+                             "call_at($self, when, callback, *args, context=None)\n--\n\n"
+                             "Run callback(*args) at `when`, in seconds of time()."),
+      method<&Loop::time>("time", "time($self)\n--\n\nSeconds of the clock of time.monotonic()."),
+      method<&Loop::create_future>("create_future",
+                                   "create_future($self)\n--\n\nAn asyncio.Future of this loop."),
+      method<&Loop::stop>("stop", "stop($self)\n--\n\nEnd run_forever after this turn."),
+      method<&Loop::is_closed>("is_closed", "is_closed($self)\n--\n\nTrue after close()."),
+      method<&Loop::check_closed>("_check_closed", nullptr),
+      method<&Loop::add_reader>("add_reader",
+                                "add_reader($self, fd, callback, *args)\n--\n\n"
+                                "Call on every turn while fd is readable (level-triggered)."),
+      method<&Loop::add_writer>("add_writer",
+                                "add_writer($self, fd, callback, *args)\n--\n\n"
+                                "Call on every turn while fd is writable (level-triggered)."),
+      method<&Loop::remove_reader>("remove_reader",
+                                   "remove_reader($self, fd)\n--\n\nTrue if there was a reader."),
+      method<&Loop::remove_writer>("remove_writer",
+                                   "remove_writer($self, fd)\n--\n\nTrue if there was a writer."),
+      method<&Loop::quiet_add_reader>("_add_reader", nullptr),
+      method<&Loop::quiet_add_writer>("_add_writer", nullptr),
+      method<&Loop::quiet_remove_reader>("_remove_reader", nullptr),
+      method<&Loop::quiet_remove_writer>("_remove_writer", nullptr),
+      method<&Loop::ensure_fd_no_transport>("_ensure_fd_no_transport", nullptr),
+      method<&Loop::make_socket_transport>("_make_socket_transport", nullptr),
+      method<&Loop::start_serving>("_listen", nullptr),
+      method<&Loop::stop_serving>("_stop_serving", nullptr),
+      method<&Loop::sock_recv>("_sock_recv", nullptr),
+      method<&Loop::sock_recv_into>("_sock_recv_into", nullptr),
+      method<&Loop::sock_send>("_sock_send", nullptr),
+      method<&Loop::wait_readable>("_wait_readable", nullptr),
+      method<&Loop::wait_writable>("_wait_writable", nullptr),
+      method<&Loop::configure>("_configure", nullptr),
+      method<&Loop::run>("_run", nullptr),
+      method<&Loop::close_io>("_close_io", nullptr),
+      method<&Loop::after_fork_in_child>("_after_fork_in_child", nullptr),
+      method<&Loop::statistics>(
+          "statistics",
+          "statistics($self)\n--\n\nCounters since the loop was made: turns, syscalls, submitted, "
+          "completions,\nmessages_in, messages_out, bytes_in, bytes_out, buffers_short, "
+          "ring_rebuilds."),
+      method<&Loop::capabilities>("_capabilities", nullptr),
+  };
+}
+
+std::vector<PyGetSetDef> Loop::attributes() {
+  using binding::attribute;
+  return {
+      attribute<&Loop::backend>("backend", "'io_uring' or 'epoll'."),
+      attribute<&Loop::backend_reason>("backend_reason", "Why this backend, in words."),
+      attribute<&Loop::is_closed>("_closed", nullptr),
+      attribute<&Loop::debug, &Loop::set_debug>("_debug", nullptr),
+      attribute<&Loop::stopping, &Loop::set_stopping>("_stopping", nullptr),
+      attribute<&Loop::current_handle, &Loop::set_current_handle>("_current_handle", nullptr),
+      attribute<&Loop::slow_callback_duration, &Loop::set_slow_callback_duration>(
+          "slow_callback_duration",
+          "Debug mode: callbacks that take longer, in seconds, are "
+          "logged."),
+  };
+}
+
+void define_loop(PyObject* module) {
+  LoopType::define(module, nullptr);
+  SockRequestType::define(module, nullptr);
+  ServerListenerType::define(module, nullptr);
+}
+
+}  // namespace rloop::native

@@ -1,0 +1,44 @@
+// The Python names that the native half looks up, each interned once.
+//
+// In one place so that a reader sees which parts of asyncio's protocol and of our own Python half
+// the native code calls. Also the bridge to rloop/reports.py, where everything is written in
+// Python that only happens when something went wrong. Needs the GIL.
+#pragma once
+
+#include "binding/call.hpp"
+
+namespace rloop::native::names {
+
+using binding::Name;
+
+inline Name add_done_callback{"add_done_callback"};
+inline Name attach{"_attach"};
+inline Name buffer_updated{"buffer_updated"};
+inline Name call_exception_handler{"call_exception_handler"};
+inline Name close{"close"};
+inline Name connection_lost{"connection_lost"};
+inline Name connection_made{"connection_made"};
+inline Name context{"context"};
+inline Name data_received{"data_received"};
+inline Name detach{"_detach"};
+inline Name done{"done"};
+inline Name eof_received{"eof_received"};
+inline Name fileno{"fileno"};
+inline Name get_buffer{"get_buffer"};
+inline Name loop{"loop"};
+inline Name pause_writing{"pause_writing"};
+inline Name resume_writing{"resume_writing"};
+inline Name set_exception{"set_exception"};
+inline Name set_result{"set_result"};
+inline Name start_reading{"_start_reading"};
+
+// Calls rloop.reports.<name>(*arguments).
+template <class... Arguments>
+binding::Ref report(const char* name, Arguments... arguments) {
+  static PyObject* module = PyImport_ImportModule("rloop.reports");
+  if (!module) throw binding::PythonError{};
+  binding::Ref function = binding::Ref::checked(PyObject_GetAttrString(module, name));
+  return binding::call(function.get(), arguments...);
+}
+
+}  // namespace rloop::native::names

@@ -1,0 +1,50 @@
+// The handles that are due, first in, first out.
+//
+// A power-of-two ring of owned references: pushing and popping cost no allocation once it has
+// grown to the program's width. Needs the GIL (which also orders call_soon_threadsafe).
+#pragma once
+
+#include <memory>
+
+#include "binding/ref.hpp"
+
+namespace rloop::native {
+
+class ReadyQueue {
+ public:
+  ReadyQueue() : places_(std::make_unique<binding::Ref[]>(kInitialCapacity)) {}
+
+  bool empty() const { return head_ == tail_; }
+  size_t size() const { return tail_ - head_; }
+
+  void push(binding::Ref handle) {
+    if (size() == capacity_) grow();
+    places_[tail_++ & (capacity_ - 1)] = std::move(handle);
+  }
+  binding::Ref pop() { return std::move(places_[head_++ & (capacity_ - 1)]); }
+
+  template <class Each>
+  void for_each(Each each) {
+    for (size_t i = head_; i != tail_; ++i)
+      each(places_[i & (capacity_ - 1)]);
+  }
+
+ private:
+  static constexpr size_t kInitialCapacity = 64;
+
+  void grow() {
+    auto places = std::make_unique<binding::Ref[]>(capacity_ * 2);
+    for (size_t i = head_; i != tail_; ++i) {
+      places[i & (capacity_ * 2 - 1)] = std::move(places_[i & (capacity_ - 1)]);
+    }
+    places_ = std::move(places);
+    capacity_ *= 2;
+  }
+
+  size_t capacity_ = kInitialCapacity;
+  size_t head_ = 0;
+  size_t tail_ = 0;
+  std::unique_ptr<binding::Ref[]> places_;
+};
+
+}  // namespace rloop::native

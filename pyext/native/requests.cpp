@@ -1,0 +1,156 @@
+// Waiting for sockets, and the system calls of sock_*; see requests.hpp.
+#include "native/requests.hpp"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "binding/buffer.hpp"
+#include "native/names.hpp"
+#include "native/upcall.hpp"
+
+namespace rloop::native {
+namespace {
+
+// False: the call would block. Errors are raised as socket methods do.
+bool finished(ssize_t returned) {
+  if (returned >= 0) return true;
+  if (errno == EAGAIN || errno == EINTR) return false;
+  PyErr_SetFromErrno(PyExc_OSError);
+  throw binding::PythonError{};
+}
+
+// What try_recv and try_recv_into answer then.
+Ref would_block() {
+  return Ref::borrow(Py_None);
+}
+
+size_t size_argument(PyObject* value) {
+  Py_ssize_t size = PyNumber_AsSsize_t(value, PyExc_OverflowError);
+  if (size == -1 && PyErr_Occurred()) throw binding::PythonError{};
+  if (size < 0) binding::raise(PyExc_ValueError, "negative buffersize in recv");
+  return static_cast<size_t>(size);
+}
+
+}  // namespace
+
+// --- waiting -----------------------------------------------------------------------------------
+
+SockRequest::SockRequest(Loop& loop, PyObject* socket, int fd, op::Direction direction)
+    : loop_(loop),
+      loop_object_(Ref::borrow(loop.object())),
+      socket_(Ref::borrow(socket)),
+      descriptor_(fd, /*is_owned=*/false),
+      poll_(*this, descriptor_, direction) {}
+
+Ref SockRequest::wait_ready(Loop& loop, PyObject* socket, op::Direction direction) {
+  loop.check_closed();
+  int fd = descriptor_number(socket);
+  loop.ensure_fd_no_transport(socket);
+  Ref future = loop.create_future();
+  Ref request = SockRequestType::create(loop, socket, fd, direction);
+  SockRequest& value = SockRequestType::value(request.get());
+  value.future_ = std::move(future);
+  value.wait();
+  return request;
+}
+
+void SockRequest::wait() {
+  kept_by_loop_ = Ref::borrow(SockRequestType::object(this));
+  loop_.requests().push_back(*this);
+  loop_.reactor().submit(poll_);
+}
+
+void SockRequest::on_ready(const op::Completion& completion) {
+  Ref self = Ref::borrow(SockRequestType::object(this));
+  finish();
+  if (completion.result.is(ECANCELED)) return;
+  // An error of the poll is no result: the system call that follows meets it too, and reports it.
+  wake();
+}
+
+void SockRequest::wake() {
+  try {
+    Ref done = binding::call_method(future_.get(), names::done);
+    if (!done.is(Py_True)) binding::call_method(future_.get(), names::set_result, Py_None);
+  } catch (const binding::PythonError&) {
+    Ref error = binding::take_exception();
+    if (is_exit(error.get())) return loop_.interrupt(std::move(error));
+    binding::restore_exception(std::move(error));
+    PyErr_WriteUnraisable(future_.get());
+  }
+}
+
+void SockRequest::cancel() {
+  if (!poll_.idle()) loop_.reactor().cancel(poll_);
+}
+
+void SockRequest::finish() {
+  if (linked()) unlink();
+  Ref self = std::move(kept_by_loop_);
+}
+
+std::vector<PyMethodDef> SockRequest::methods() {
+  return {binding::method<&SockRequest::cancel>(
+      "cancel", "cancel($self)\n--\n\nStop waiting; does nothing once the socket was ready.")};
+}
+
+std::vector<PyGetSetDef> SockRequest::attributes() {
+  return {binding::attribute<&SockRequest::future>("future", "Done when the socket is ready.")};
+}
+
+// --- the system calls --------------------------------------------------------------------------
+
+// Receives go through the loop's scratch and become exact bytes: allocating the size that was
+// asked for first costs asyncio 7 or 29 us per message (KERNEL.md 0b).
+Ref try_recv(Loop& loop, PyObject* socket, PyObject* size) {
+  loop.check_closed();
+  size_t most = size_argument(size);
+  int fd = descriptor_number(socket);
+  std::span<std::byte> scratch = loop.reactor().scratch();
+  ++loop.reactor().statistics().syscalls;
+  if (most <= scratch.size()) {
+    ssize_t received = ::recv(fd, scratch.data(), most, MSG_DONTWAIT);
+    if (!finished(received)) return would_block();
+    auto* data = reinterpret_cast<char*>(scratch.data());
+    return Ref::checked(PyBytes_FromStringAndSize(data, received));
+  }
+  Ref guard = Ref::checked(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(most)));
+  ssize_t received = ::recv(fd, PyBytes_AS_STRING(guard.get()), most, MSG_DONTWAIT);
+  if (!finished(received)) return would_block();
+  PyObject* bytes = guard.release();
+  binding::check(_PyBytes_Resize(&bytes, received));
+  return Ref::steal(bytes);
+}
+
+Ref try_recv_into(Loop& loop, PyObject* socket, PyObject* buffer) {
+  loop.check_closed();
+  int fd = descriptor_number(socket);
+  binding::BufferView view;
+  view.acquire(buffer, PyBUF_WRITABLE);
+  std::span<std::byte> memory = view.bytes();
+  ++loop.reactor().statistics().syscalls;
+  ssize_t received = ::recv(fd, memory.data(), memory.size(), MSG_DONTWAIT);
+  if (!finished(received)) return would_block();
+  return Ref::checked(PyLong_FromSsize_t(received));
+}
+
+Ref try_send(Loop& loop, PyObject* socket, PyObject* data, PyObject* sent_before) {
+  loop.check_closed();
+  int fd = descriptor_number(socket);
+  size_t sent = size_argument(sent_before);
+  binding::BufferView view;
+  view.acquire(data, PyBUF_SIMPLE);
+  std::span<const std::byte> rest = view.bytes().subspan(std::min(sent, view.bytes().size()));
+  while (!rest.empty()) {
+    ++loop.reactor().statistics().syscalls;
+    ssize_t step = ::send(fd, rest.data(), rest.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (!finished(step)) return Ref::checked(PyLong_FromSize_t(sent));
+    sent += static_cast<size_t>(step);
+    rest = rest.subspan(static_cast<size_t>(step));
+  }
+  return Ref::borrow(Py_None);
+}
+
+}  // namespace rloop::native

@@ -1,0 +1,137 @@
+// Accepting connections for a Server; see server.hpp.
+#include "native/server.hpp"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "base/log.hpp"
+#include "native/names.hpp"
+#include "native/stream_transport.hpp"
+#include "native/upcall.hpp"
+
+namespace rloop::native {
+
+using base::LogLevel;
+
+Ref ServerListener::create(Loop& loop, PyObject* protocol_factory, PyObject* socket,
+                           PyObject* server) {
+  int fd = descriptor_number(socket);
+  Ref listener = ServerListenerType::create(loop, protocol_factory, socket, fd, server);
+  ServerListenerType::value(listener.get()).context_ = Ref::checked(PyContext_CopyCurrent());
+  return listener;
+}
+
+ServerListener::ServerListener(Loop& loop, PyObject* protocol_factory, PyObject* socket, int fd,
+                               PyObject* server)
+    : loop_(loop),
+      loop_object_(Ref::borrow(loop.object())),
+      protocol_factory_(Ref::borrow(protocol_factory)),
+      socket_(Ref::borrow(socket)),
+      server_(Ref::borrow(server)),
+      listener_(loop.context(), *this, fd) {}
+
+void ServerListener::start(Ref self) {
+  kept_by_loop_ = std::move(self);
+  base::log(LogLevel::debug, "server", "TCP server started [fd=", listener_.fd(), "]");
+  listener_.start();
+}
+
+void ServerListener::resume() {
+  listener_.start();
+}
+
+void ServerListener::stop() {
+  if (!kept_by_loop_) return;
+  // The accept is taken back at once, so that the port refuses connections (and can be bound
+  // again) when Server.close() returns, as with asyncio.
+  if (listener_.stop()) close_socket();
+}
+
+void ServerListener::close_socket() {
+  Ref socket = socket_.copy();
+  binding::call_method(socket.get(), names::close);
+}
+
+void ServerListener::on_stopped() {
+  base::log(LogLevel::debug, "server", "TCP server stopped [fd=", listener_.fd(), "]");
+  try {
+    close_socket();
+  } catch (const binding::PythonError&) {
+    PyErr_WriteUnraisable(socket_.get());
+  }
+  release();
+}
+
+void ServerListener::abandon() {
+  listener_.abandon();
+}
+
+void ServerListener::release() {
+  if (linked()) loop_.listener_stopped(*this);
+  Ref self = std::move(kept_by_loop_);
+}
+
+void ServerListener::on_accepted(base::UniqueFd connection) {
+  // Multishot accept gave invalid descriptors on some kernels (6.3 to 6.8): tell, and take them
+  // one by one.
+  sockaddr_storage name;
+  socklen_t length = sizeof(name);
+  if (::getsockname(connection.get(), reinterpret_cast<sockaddr*>(&name), &length) < 0) {
+    base::log(LogLevel::warning, "server",
+              "the kernel accepted an invalid descriptor [fd=", connection.get(),
+              "]; accepting one at a time from now on");
+    if (errno == EBADF) connection.release();
+    return listener_.distrust_multishot();
+  }
+  try {
+    make_connection(std::move(connection));
+  } catch (const binding::PythonError&) {
+    Ref error = binding::take_exception();
+    if (is_exit(error.get())) return loop_.interrupt(std::move(error));
+    try {
+      names::report("connection_setup_failed", loop_object_.get(), error.get());
+    } catch (const binding::PythonError&) {
+      PyErr_WriteUnraisable(loop_object_.get());
+    }
+  }
+}
+
+void ServerListener::make_connection(base::UniqueFd connection) {
+  Ref copy = Ref::checked(PyContext_Copy(context_.get()));
+  ContextScope scope(copy.get());
+  Ref protocol = binding::call(protocol_factory_.get());
+  int fd = connection.get();
+  StreamTransport::open(loop_, fd, nullptr, protocol.get(), nullptr, nullptr, server_.get());
+  connection.release();  // the transport's from here on
+}
+
+void ServerListener::on_exhausted(int error_number) {
+  try {
+    errno = error_number;
+    PyErr_SetFromErrno(PyExc_OSError);
+    Ref error = binding::take_exception();
+    Ref resume = Ref::checked(PyObject_GetAttrString(ServerListenerType::object(this), "_resume"));
+    names::report("accept_exhausted", loop_object_.get(), socket_.get(), error.get(), resume.get());
+  } catch (const binding::PythonError&) {
+    PyErr_WriteUnraisable(loop_object_.get());
+  }
+}
+
+void ServerListener::on_accept_error(int error_number) {
+  try {
+    errno = error_number;
+    PyErr_SetFromErrno(PyExc_OSError);
+    Ref error = binding::take_exception();
+    names::report("accept_failed", loop_object_.get(), socket_.get(), error.get());
+  } catch (const binding::PythonError&) {
+    PyErr_WriteUnraisable(loop_object_.get());
+  }
+}
+
+std::vector<PyMethodDef> ServerListener::methods() {
+  return {binding::method<&ServerListener::resume>(
+      "_resume", "_resume($self)\n--\n\nGo on accepting after it was suspended.")};
+}
+
+}  // namespace rloop::native

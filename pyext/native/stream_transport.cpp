@@ -1,0 +1,409 @@
+// Writing, flow control, and the calls of the protocol; see stream_transport.hpp.
+#include "native/stream_transport.hpp"
+
+#include <netinet/tcp.h>
+
+#include <cerrno>
+
+#include "base/log.hpp"
+#include "native/names.hpp"
+#include "native/upcall.hpp"
+
+namespace rloop::native {
+
+using base::LogLevel;
+using binding::BufferView;
+
+namespace {
+
+constexpr const char* kArea = "transport";
+
+// asyncio's LOG_THRESHOLD_FOR_CONNLOST_WRITES.
+constexpr int kLostWritesBeforeWarning = 5;
+
+net::Segment segment_of(Ref bytes) {
+  std::span<const std::byte> memory = binding::bytes_of(bytes.get());
+  net::Keeper keeper(bytes.release(),
+                     [](void* object) { Py_DECREF(static_cast<PyObject*>(object)); });
+  return {memory.data(), memory.size(), std::move(keeper)};
+}
+
+}  // namespace
+
+// --- opening -----------------------------------------------------------------------------------
+
+StreamTransport::StreamTransport(Loop& loop, int fd, PyObject* socket, PyObject* extra,
+                                 PyObject* server)
+    : loop_(loop),
+      loop_object_(Ref::borrow(loop.object())),
+      stream_(loop.context(), *this, fd),
+      socket_(Ref::borrow(socket)),
+      extra_(Ref::borrow(extra)),
+      server_(Ref::borrow(server)) {}
+
+Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protocol,
+                          PyObject* waiter, PyObject* extra, PyObject* server) {
+  Ref object = StreamTransportType::create(loop, fd, socket, extra, server);
+  StreamTransport& self = StreamTransportType::value(object.get());
+  self.context_ = Ref::checked(PyContext_CopyCurrent());
+  self.use_protocol(protocol);
+  Ref connection_made = binding::get_attribute(protocol, names::connection_made);
+  Ref start_reading = binding::get_attribute(object.get(), names::start_reading);
+  base::Address::local(fd, self.local_);
+  base::Address::remote(fd, self.remote_);
+  if (self.local_.family() == AF_INET || self.local_.family() == AF_INET6) {
+    int on = 1;  // as asyncio: no waiting for more to send
+    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  }
+  if (server) {
+    // 3.13 counts the transports themselves, to close them; before, only their number.
+#if PY_VERSION_HEX >= 0x030D0000
+    binding::call_method(server, names::attach, object.get());
+#else
+    binding::call_method(server, names::attach);
+#endif
+  }
+  if (!socket) self.own_fd_.reset(fd);
+  self.kept_by_loop_ = object.copy();
+  loop.transport_opened(self);
+  loop.schedule(connection_made.get(), {object.get()});
+  loop.schedule(start_reading.get(), {});
+  if (waiter) names::report("wake_waiter", loop.object(), waiter);
+  base::log(LogLevel::debug, kArea, "TCP transport opened [fd=", fd,
+            "] local=", self.local_.to_string(), " remote=", self.remote_.to_string());
+  return object;
+}
+
+void StreamTransport::use_protocol(PyObject* protocol) {
+  static PyObject* buffered = binding::import_from("asyncio", "BufferedProtocol").release();
+  int is_buffered = PyObject_IsInstance(protocol, buffered);
+  binding::check(is_buffered);
+  Ref on_data, get_buffer;
+  if (is_buffered) {
+    get_buffer = binding::get_attribute(protocol, names::get_buffer);
+    on_data = binding::get_attribute(protocol, names::buffer_updated);
+  } else {
+    // A protocol that only writes may lack it; asyncio fails when data comes.
+    on_data = Ref::steal(PyObject_GetAttr(protocol, names::data_received.get()));
+    if (!on_data) PyErr_Clear();
+  }
+  protocol_ = Ref::borrow(protocol);
+  on_data_method_ = std::move(on_data);
+  get_buffer_method_ = std::move(get_buffer);
+  stream_.set_reads_into_buffers(is_buffered != 0);
+}
+
+void StreamTransport::set_protocol(PyObject* protocol) {
+  use_protocol(protocol);
+}
+
+// --- writing -----------------------------------------------------------------------------------
+
+// True when data must be dropped: the connection is lost. Warns as asyncio after some.
+bool StreamTransport::reject_write() {
+  if (lost_count_ == 0) return false;
+  if (lost_count_ >= kLostWritesBeforeWarning) names::report("write_after_loss");
+  ++lost_count_;
+  return true;
+}
+
+void StreamTransport::write(PyObject* data) {
+  if (!PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data)) {
+    Ref name = Ref::checked(PyType_GetName(Py_TYPE(data)));
+    binding::raise(PyExc_TypeError, "data argument must be a bytes-like object, not %R",
+                   name.get());
+  }
+  if (eof_written_) binding::raise(PyExc_RuntimeError, "Cannot call write() after write_eof()");
+  Py_ssize_t length = PyObject_Length(data);
+  binding::check(length < 0 ? -1 : 0);
+  if (length == 0 || reject_write()) return;
+  queue(binding::frozen_bytes(data));
+  pause_protocol_if_needed();
+}
+
+void StreamTransport::writelines(PyObject* list_of_data) {
+  if (eof_written_) {
+    binding::raise(PyExc_RuntimeError, "Cannot call writelines() after write_eof()");
+  }
+  Ref lines = Ref::checked(PySequence_Fast(list_of_data, "can only join an iterable"));
+  // All are looked at before the first is queued: a wrong one leaves nothing half written.
+  absl::InlinedVector<Ref, 8> frozen;
+  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(lines.get()); ++i) {
+    frozen.push_back(binding::frozen_bytes(PySequence_Fast_GET_ITEM(lines.get(), i)));
+  }
+  if (frozen.empty() || reject_write()) return;
+  for (Ref& line : frozen)
+    queue(std::move(line));
+  pause_protocol_if_needed();
+}
+
+void StreamTransport::queue(Ref bytes) {
+  if (lost_count_ == 0) stream_.write(segment_of(std::move(bytes)));
+}
+
+void StreamTransport::write_eof() {
+  if (closing_ || eof_written_) return;
+  eof_written_ = true;
+  stream_.write_eof();
+}
+
+size_t StreamTransport::get_write_buffer_size() {
+  // asyncio tries to send inside write(); whoever asks sees what the kernel refused.
+  stream_.flush_now();
+  return stream_.backlog_bytes();
+}
+
+void StreamTransport::pause_protocol_if_needed() {
+  if (stream_.backlog_bytes() <= high_water_ || protocol_paused_) return;
+  stream_.flush_now();
+  if (stream_.backlog_bytes() <= high_water_ || protocol_paused_) return;
+  protocol_paused_ = true;
+  call_flow_control(names::pause_writing, "protocol.pause_writing() failed");
+}
+
+void StreamTransport::resume_protocol_if_possible() {
+  if (!protocol_paused_ || stream_.backlog_bytes() > low_water_) return;
+  protocol_paused_ = false;
+  call_flow_control(names::resume_writing, "protocol.resume_writing() failed");
+}
+
+void StreamTransport::call_flow_control(binding::Name& method, const char* message) {
+  try {
+    binding::call_method(protocol_.get(), method);
+  } catch (const binding::PythonError&) {
+    Ref error = binding::take_exception();
+    if (is_exit(error.get())) return loop_.interrupt(std::move(error));
+    Ref text = Ref::checked(PyUnicode_FromString(message));
+    names::report("protocol_failed", loop_object_.get(), StreamTransportType::object(this),
+                  protocol_.get(), error.get(), text.get());
+  }
+}
+
+void StreamTransport::set_write_buffer_limits(Arguments arguments) {
+  PyObject* given[2];
+  arguments.parse({"high", "low"}, 0, given, "set_write_buffer_limits");
+  auto limit = [](PyObject* value) -> Ref {
+    return Ref::borrow(value && value != Py_None ? value : nullptr);
+  };
+  Ref limits = names::report("write_buffer_limits", limit(given[0]) ? given[0] : Py_None,
+                             limit(given[1]) ? given[1] : Py_None);
+  size_t high = PyLong_AsSize_t(PyTuple_GetItem(limits.get(), 0));
+  size_t low = PyLong_AsSize_t(PyTuple_GetItem(limits.get(), 1));
+  if (PyErr_Occurred()) throw binding::PythonError{};
+  high_water_ = high;
+  low_water_ = low;
+  pause_protocol_if_needed();
+}
+
+Ref StreamTransport::get_write_buffer_limits() {
+  return Ref::checked(Py_BuildValue("(nn)", static_cast<Py_ssize_t>(low_water_),
+                                    static_cast<Py_ssize_t>(high_water_)));
+}
+
+// --- reading -----------------------------------------------------------------------------------
+
+void StreamTransport::pause_reading() {
+  if (is_reading()) stream_.pause_reading();
+}
+
+void StreamTransport::resume_reading() {
+  if (!closing_ && stream_.reading_paused()) stream_.resume_reading();
+}
+
+void StreamTransport::on_data(std::span<const std::byte> data) {
+  PyObject* bytes = PyBytes_FromStringAndSize(reinterpret_cast<const char*>(data.data()),
+                                              static_cast<Py_ssize_t>(data.size()));
+  Ref argument = Ref::steal(bytes);
+  Ref result;
+  if (bytes) {
+    ContextScope scope(context_.get());
+    if (!on_data_method_) {
+      PyObject_GetAttr(protocol_.get(), names::data_received.get());  // raises AttributeError
+    } else {
+      Ref method = on_data_method_.copy();  // the protocol may be switched by its own call
+      result = binding::try_call(method.get(), bytes);
+    }
+  }
+  if (!result) [[unlikely]]
+    fail("Fatal error: protocol.data_received() call failed.");
+}
+
+std::span<std::byte> StreamTransport::next_buffer(size_t hint) {
+  try {
+    Ref size = Ref::checked(PyLong_FromSsize_t(hint == 0 ? -1 : static_cast<Py_ssize_t>(hint)));
+    Ref buffer;
+    {
+      ContextScope scope(context_.get());
+      buffer = binding::call(get_buffer_method_.get(), size.get());
+    }
+    buffer_.acquire(buffer.get(), PyBUF_WRITABLE);
+    if (buffer_.bytes().empty()) {
+      buffer_.reset();
+      binding::raise(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
+    }
+    return buffer_.bytes();
+  } catch (const binding::PythonError&) {
+    fail("Fatal error: protocol.get_buffer() call failed.");
+    return {};
+  }
+}
+
+void StreamTransport::on_buffer_filled(size_t size) {
+  buffer_.reset();
+  Ref count = Ref::steal(PyLong_FromSize_t(size));
+  Ref result;
+  if (count) {
+    ContextScope scope(context_.get());
+    Ref method = on_data_method_.copy();
+    result = binding::try_call(method.get(), count.get());
+  }
+  if (!result) fail("Fatal error: protocol.buffer_updated() call failed.");
+}
+
+void StreamTransport::on_eof() {
+  base::log(LogLevel::trace, kArea, "TCP connection EOF received [fd=", fd(), "]");
+  Ref keep_open;
+  {
+    ContextScope scope(context_.get());
+    keep_open = Ref::steal(binding::into_python(
+        [this] { return PyObject_CallMethodNoArgs(protocol_.get(), names::eof_received.get()); }));
+  }
+  if (!keep_open) return fail("Fatal error: protocol.eof_received() call failed.");
+  int keep = PyObject_IsTrue(keep_open.get());
+  if (keep < 0) return fail("Fatal error: protocol.eof_received() call failed.");
+  if (!keep) close();
+}
+
+void StreamTransport::on_sent() {
+  if (protocol_paused_) {
+    ContextScope scope(context_.get());
+    resume_protocol_if_possible();
+  }
+}
+
+// --- the end -----------------------------------------------------------------------------------
+
+void StreamTransport::close() {
+  if (closing_) return;
+  closing_ = true;
+  stream_.close();
+  if (stream_.backlog_bytes() == 0 && lost_count_ == 0) ++lost_count_;
+}
+
+void StreamTransport::abort() {
+  lose_connection({});
+}
+
+void StreamTransport::force_close(PyObject* exception) {
+  lose_connection(exception == Py_None ? Ref() : Ref::borrow(exception));
+}
+
+void StreamTransport::lose_connection(Ref error) {
+  if (lost_count_ > 0) return;
+  ++lost_count_;
+  closing_ = true;
+  error_ = std::move(error);
+  stream_.abort();
+}
+
+void StreamTransport::fatal_error(Arguments arguments) {
+  PyObject* given[2];
+  arguments.parse({"exc", "message"}, 1, given, "_fatal_error");
+  const char* message = "Fatal error on transport";
+  if (given[1]) message = PyUnicode_AsUTF8(given[1]);
+  if (!message) throw binding::PythonError{};
+  fail_with(Ref::borrow(given[0]), message);
+}
+
+// For the Python error that is set: what the protocol raised.
+void StreamTransport::fail(const char* message) {
+  Ref error = binding::take_exception();
+  if (is_exit(error.get())) return loop_.interrupt(std::move(error));
+  fail_with(std::move(error), message);
+}
+
+void StreamTransport::fail_with(Ref error, const char* message) {
+  try {
+    Ref text = Ref::checked(PyUnicode_FromString(message));
+    names::report("fatal_error", loop_object_.get(), StreamTransportType::object(this),
+                  protocol_ ? protocol_.get() : Py_None, error.get(), text.get());
+  } catch (const binding::PythonError&) {
+    Ref second = binding::take_exception();
+    if (is_exit(second.get())) {
+      loop_.interrupt(std::move(second));
+    } else {
+      binding::restore_exception(std::move(second));
+      PyErr_WriteUnraisable(loop_object_.get());
+    }
+  }
+  lose_connection(std::move(error));
+}
+
+void StreamTransport::on_error(net::IoStep step, int error_number) {
+  errno = error_number;
+  PyErr_SetFromErrno(PyExc_OSError);
+  fail(step == net::IoStep::read ? "Fatal read error on socket transport"
+                                 : "Fatal write error on socket transport");
+}
+
+void StreamTransport::on_closed() {
+  if (error_) base::log(LogLevel::debug, kArea, "TCP connection lost by an error [fd=", fd(), "]");
+  call_connection_lost();
+  base::log(LogLevel::debug, kArea, "Called connection_lost on TCP [fd=", fd(), "]");
+  release();
+}
+
+void StreamTransport::call_connection_lost() {
+  if (!protocol_) return;
+  Ref method = Ref::steal(PyObject_GetAttr(protocol_.get(), names::connection_lost.get()));
+  Ref result;
+  if (method) {
+    ContextScope scope(context_.get());
+    result = binding::try_call(method.get(), error_ ? error_.get() : Py_None);
+  }
+  if (result) return;
+  Ref error = binding::take_exception();
+  if (is_exit(error.get())) return loop_.interrupt(std::move(error));
+  try {
+    names::report("connection_lost_failed", loop_object_.get(), StreamTransportType::object(this),
+                  protocol_.get(), error.get());
+  } catch (const binding::PythonError&) {
+    PyErr_WriteUnraisable(loop_object_.get());
+  }
+}
+
+void StreamTransport::abandon() {
+  abandoned_ = true;
+  stream_.abandon();
+}
+
+// Closes the descriptor and lets go of everything; the last reference may be the loop's.
+void StreamTransport::release() {
+  if (closed_) return;
+  closed_ = closing_ = true;
+  if (lost_count_ == 0) lost_count_ = 1;
+  Ref self = std::move(kept_by_loop_);
+  loop_.transport_closed(*this);
+  Ref server = std::move(server_);
+  Ref socket = std::move(socket_);
+  for (Ref* owned : {&protocol_, &on_data_method_, &get_buffer_method_}) {
+    Ref dropped = std::move(*owned);
+  }
+  buffer_.reset();
+  own_fd_.reset();
+  base::log(LogLevel::debug, kArea, "TCP transport closed [fd=", fd(), "]");
+  try {
+    if (socket) binding::call_method(socket.get(), names::close);
+    if (server) {
+#if PY_VERSION_HEX >= 0x030D0000
+      binding::call_method(server.get(), names::detach, StreamTransportType::object(this));
+#else
+      binding::call_method(server.get(), names::detach);
+#endif
+    }
+  } catch (const binding::PythonError&) {
+    PyErr_WriteUnraisable(loop_object_.get());
+  }
+}
+
+}  // namespace rloop::native

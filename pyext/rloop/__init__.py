@@ -1,0 +1,78 @@
+"""rloop: an asyncio event loop on io_uring, with an equal epoll engine where it is refused.
+
+    asyncio.run(main(), loop_factory=rloop.new_uring_event_loop)      # Python 3.12 and newer
+    rloop.run(main())                                                 # any supported version
+
+``python -m rloop`` explains what this machine allows.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import logs as _logs
+from ._core import __version__
+from .backend import backend_info, choose_backend
+from .errors import BackendUnavailable
+from .loop import UringEventLoop
+
+if TYPE_CHECKING:
+    from .policy import EventLoopPolicy
+
+__all__ = [
+    "BackendUnavailable",
+    "EventLoopPolicy",
+    "UringEventLoop",
+    "__version__",
+    "backend_info",
+    "install",
+    "new_event_loop",
+    "new_tokio_event_loop",
+    "new_uring_event_loop",
+    "run",
+]
+
+_T = TypeVar("_T")
+
+_logs.configure_from_environment()
+
+
+def new_event_loop(backend: str = "auto", *, masked: tuple[str, ...] = ()) -> UringEventLoop:
+    """A new event loop.
+
+    backend: 'auto' (io_uring, or epoll where it is refused; RLOOP_BACKEND overrides), 'io_uring'
+    or 'epoll'. masked: names of capabilities (see backend_info) to do without, for tests and
+    diagnosis. Raises ValueError for unknown names, BackendUnavailable (a RuntimeError) when
+    io_uring is demanded and cannot be used, OSError when no file descriptor is left.
+    """
+    return UringEventLoop(choose_backend(backend), masked)
+
+
+def new_uring_event_loop() -> UringEventLoop:
+    """A new event loop on io_uring; on epoll where io_uring is refused, with the reason logged."""
+    return new_event_loop()
+
+
+# The predecessor's name for it, so that its users' programs run unchanged.
+new_tokio_event_loop = new_uring_event_loop
+
+
+def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
+    """asyncio.run() on a new rloop event loop, on every supported Python."""
+    with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
+        return runner.run(main)
+
+
+def install() -> None:
+    """Make rloop's the loops of asyncio.run() and asyncio.new_event_loop() (by policy)."""
+    from .policy import EventLoopPolicy
+
+    asyncio.set_event_loop_policy(EventLoopPolicy())
+
+
+def __getattr__(name: str) -> Any:
+    if name == "EventLoopPolicy":
+        from .policy import EventLoopPolicy
+
+        return EventLoopPolicy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,48 @@
+"""Which engine a loop works on, and why.
+
+``auto`` takes io_uring where it works and epoll elsewhere; ``RLOOP_BACKEND`` overrides ``auto``.
+A backend that is demanded and impossible raises BackendUnavailable with the reason.
+"""
+
+import os
+import platform
+from typing import Any
+
+from . import _core
+
+BACKENDS = ("auto", "io_uring", "epoll")
+
+
+def choose_backend(wanted: str) -> str:
+    """The backend to ask the native half for; ValueError for an unknown name."""
+    if wanted not in BACKENDS:
+        raise ValueError(f"backend is {wanted!r}; it must be one of {', '.join(BACKENDS)}")
+    if wanted != "auto":
+        return wanted
+    override = os.environ.get("RLOOP_BACKEND", "auto") or "auto"
+    if override not in BACKENDS:
+        raise ValueError(f"RLOOP_BACKEND is {override!r}; it must be one of {', '.join(BACKENDS)}")
+    return override
+
+
+def backend_info() -> dict[str, Any]:
+    """What a new loop would work on here.
+
+    Keys: backend ('io_uring' or 'epoll'), reason (a sentence), kernel (release), capabilities
+    (name -> bool, as probed in this process), override (RLOOP_BACKEND or None).
+    """
+    probe = _core.probe()
+    override = os.environ.get("RLOOP_BACKEND") or None
+    wanted = choose_backend("auto")
+    if wanted == "epoll":
+        backend, reason = "epoll", "RLOOP_BACKEND asks for epoll"
+    else:
+        backend = "io_uring" if probe["available"] else "epoll"
+        reason = probe["reason"]
+    return {
+        "backend": backend,
+        "reason": reason,
+        "kernel": platform.release(),
+        "capabilities": probe["capabilities"],
+        "override": override,
+    }

@@ -1,0 +1,81 @@
+"""Names to addresses, and listening sockets to the native listener.
+
+create_connection and create_server are asyncio's own (BaseEventLoop, in the running version's
+form); they come here for the resolver and for _start_serving. Literal addresses need no resolver
+thread: only names do.
+"""
+
+import socket
+from asyncio import constants
+from collections.abc import Callable
+from typing import Any
+
+Host = str | bytes | None
+Port = str | bytes | int | None
+
+
+def _is_literal(host: Host) -> bool:
+    if not isinstance(host, str):
+        return False
+    for family, text in ((socket.AF_INET, host), (socket.AF_INET6, host.partition("%")[0])):
+        try:
+            socket.inet_pton(family, text)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
+
+
+def _is_number(port: Port) -> bool:
+    return port is None or isinstance(port, int) or (isinstance(port, str) and port.isdecimal())
+
+
+class ConnectMixin:
+    """The resolver and the serving side of UringEventLoop."""
+
+    __slots__ = ()
+
+    async def getaddrinfo(
+        self: Any,
+        host: Host,
+        port: Port,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - asyncio's name
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """socket.getaddrinfo; in the default executor unless host and port are literals."""
+        resolve = self._getaddrinfo_debug if self._debug else socket.getaddrinfo
+        if _is_literal(host) and _is_number(port):
+            answer: list[Any] = resolve(host, port, family, type, proto, flags)
+        else:
+            answer = await self.run_in_executor(
+                None, resolve, host, port, family, type, proto, flags
+            )
+        return answer
+
+    async def getnameinfo(self: Any, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
+        """socket.getnameinfo; in the default executor unless only numbers are asked for."""
+        numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+        if flags & numeric == numeric:
+            return socket.getnameinfo(sockaddr, flags)
+        answer: tuple[str, str] = await self.run_in_executor(
+            None, socket.getnameinfo, sockaddr, flags
+        )
+        return answer
+
+    def _start_serving(
+        self: Any,
+        protocol_factory: Callable[[], Any],
+        sock: socket.socket,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> None:
+        """Called by asyncio's Server for each of its sockets."""
+        if sslcontext is not None:
+            self._make_ssl_transport()
+        self._listen(protocol_factory, sock, server)

@@ -1,0 +1,97 @@
+"""How a loop runs, ends, and survives (or not) a fork.
+
+run_forever is asyncio's, with the native turn in the middle; run_until_complete is inherited.
+close() ends all I/O first and then does what BaseEventLoop.close does.
+"""
+
+import os
+import sys
+import threading
+import weakref
+from asyncio import events
+from asyncio.log import logger
+from typing import Any
+
+from . import _stdlib
+from .signals import SignalWakeup
+
+_live_loops: "weakref.WeakSet[LifecycleMixin]" = weakref.WeakSet()
+
+
+class LifecycleMixin:
+    """Running, closing and forking of UringEventLoop."""
+
+    __slots__ = ()
+    _thread_id: int | None  # of the running loop
+    _signal_wakeup: SignalWakeup | None
+
+    def run_forever(self: Any) -> None:
+        """Run until stop() is called."""
+        self._check_closed()
+        self._check_running()
+        self._set_coroutine_origin_tracking(self._debug)
+        old_agen_hooks = sys.get_asyncgen_hooks()
+        wakeup = self._wakeup_for_this_thread()
+        try:
+            self._thread_id = threading.get_ident()
+            sys.set_asyncgen_hooks(
+                firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook
+            )
+            events._set_running_loop(self)
+            if wakeup:
+                wakeup.install()
+            self._run()
+        finally:
+            if wakeup:
+                wakeup.uninstall()
+            self._stopping = False
+            self._thread_id = None
+            events._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*old_agen_hooks)
+
+    def close(self: Any) -> None:
+        """Close the loop: end all I/O, drop what is scheduled, let the executor go.
+
+        Raises RuntimeError when the loop is running. Open transports get no connection_lost, as
+        with asyncio; their descriptors are closed.
+        """
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        if self._debug:
+            logger.debug("Close %r", self)
+        self._remove_all_signal_handlers()
+        self._close_io()
+        self._executor_shutdown_called = True
+        executor = self._default_executor
+        if executor is not None:
+            self._default_executor = None
+            executor.shutdown(wait=False)
+
+    def _wakeup_for_this_thread(self: Any) -> SignalWakeup | None:
+        if threading.current_thread() is not threading.main_thread():
+            return None
+        if self._signal_wakeup is None:
+            self._signal_wakeup = SignalWakeup(self)
+        wakeup: SignalWakeup = self._signal_wakeup
+        return wakeup
+
+    def _remember_for_fork(self: Any) -> None:
+        _live_loops.add(self)
+
+
+def _after_fork_in_child() -> None:
+    # The child shares the parent's ring and epoll set through their descriptors: it lets go of
+    # them, and its copies of the loops refuse to run.
+    for loop in list(_live_loops):
+        child_copy: Any = loop
+        child_copy._after_fork_in_child()
+        if child_copy._thread_id is not None:
+            child_copy._thread_id = None
+            if events._get_running_loop() is child_copy:
+                _stdlib.set_running_loop(None)
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

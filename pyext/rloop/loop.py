@@ -1,0 +1,65 @@
+"""The event loop that users get.
+
+``UringEventLoop`` joins three layers: ``_core.Loop`` (native: scheduling, the turn, transports),
+the mixins of this package (what runs once per loop or per connection) and asyncio's own
+``BaseEventLoop`` (what knows no I/O engine; see ``_stdlib``). The method resolution order is the
+rule: native wins, then the mixins, then asyncio. The class is named after the io_uring engine and
+serves both; ``loop.backend`` says which one works below it.
+"""
+
+import asyncio
+import time
+import weakref
+from typing import Any
+
+from . import _core, _stdlib, logs, reports
+from .connect import ConnectMixin
+from .lifecycle import LifecycleMixin
+from .missing import MissingMixin
+from .signals import SignalMixin
+from .sockets import SocketMixin
+
+
+class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no *args
+    _core.Loop,
+    LifecycleMixin,
+    ConnectMixin,
+    SocketMixin,
+    SignalMixin,
+    MissingMixin,
+    _stdlib.BaseEventLoop,
+):
+    """An asyncio event loop on io_uring, or on epoll where io_uring is refused.
+
+    Made by rloop.new_event_loop(); see there for the parameters.
+    """
+
+    # The native half calls it by name; imported now, for a failure may be a lack of descriptors.
+    _reports = reports
+
+    __slots__ = (*_stdlib.STATE, "_signal_wakeup")
+
+    def __init__(self, backend: str = "auto", masked: tuple[str, ...] = ()) -> None:
+        logs.update_native_level()
+        self._configure(backend, masked)
+        self._default_executor = None
+        self._internal_fds = 0
+        self._thread_id = None
+        self._clock_resolution = time.get_clock_info("monotonic").resolution
+        self._exception_handler = None
+        self._old_agen_hooks = None
+        self._task_factory = None
+        self._coroutine_origin_tracking_enabled = False
+        self._coroutine_origin_tracking_saved_depth = None
+        self._asyncgens: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._asyncgens_shutdown_called = False
+        self._executor_shutdown_called = False
+        self._signal_wakeup = None
+        self.set_debug(asyncio.coroutines._is_debug_mode())  # type: ignore[attr-defined]
+        self._remember_for_fork()
+
+    def __repr__(self) -> str:
+        return (
+            f"<{self.__class__.__name__} backend={self.backend} running={self.is_running()} "
+            f"closed={self.is_closed()} debug={self.get_debug()}>"
+        )

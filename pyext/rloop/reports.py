@@ -1,0 +1,169 @@
+"""What the native half says in Python: failures, warnings, texts.
+
+Nothing here runs while all goes well. The contexts and messages are those of asyncio's
+base_events, events and selector_events to the letter, so that a program's exception handler and
+its log see what they know. Called by name from pyext/native (names.hpp); a change of a name or of
+the parameters is a change in both.
+"""
+
+import asyncio
+import logging
+import socket
+import sys
+import warnings
+from asyncio import constants, coroutines, format_helpers, trsock
+from asyncio.log import logger
+from collections.abc import Callable
+from typing import Any
+
+from . import _stdlib
+
+Loop = Any  # UringEventLoop; imported by it, so not imported here
+Transport = Any
+
+
+def callback_failed(loop: Loop, handle: Any, exc: BaseException) -> None:
+    """A handle's callback raised: events.Handle._run."""
+    source = format_helpers._format_callback_source(handle._callback, handle._args)
+    context = {"message": f"Exception in callback {source}", "exception": exc, "handle": handle}
+    if handle._source_traceback:
+        context["source_traceback"] = handle._source_traceback
+    loop.call_exception_handler(context)
+
+
+def check_call(loop: Loop, callback: Any, method: str, check_thread: bool) -> None:
+    """Debug mode's checks of a scheduled callback; raises RuntimeError or TypeError."""
+    if check_thread:
+        loop._check_thread()
+    if coroutines.iscoroutine(callback) or _stdlib.iscoroutinefunction(callback):
+        raise TypeError(f"coroutines cannot be used with {method}()")
+    if not callable(callback):
+        raise TypeError(f"a callable object was expected by {method}(), got {callback!r}")
+
+
+def source_traceback() -> Any:
+    """Where the user's code is now, for a handle's debug information."""
+    return format_helpers.extract_stack(sys._getframe(1))
+
+
+def slow_callback(loop: Loop, handle: Any, seconds: float) -> None:
+    """Debug mode: a callback took longer than slow_callback_duration."""
+    logger.warning("Executing %s took %.3f seconds", _stdlib.format_handle(handle), seconds)
+
+
+def wake_waiter(loop: Loop, waiter: "asyncio.Future[None]") -> None:
+    """Schedule the end of a connect's wait, after connection_made."""
+    loop.call_soon(_stdlib.set_result_unless_cancelled, waiter, None)
+
+
+def fatal_error(loop: Loop, transport: Transport, protocol: Any, exc: Any, message: str) -> None:
+    """A transport cannot go on: selector_events._SelectorTransport._fatal_error."""
+    if isinstance(exc, OSError):
+        if loop.get_debug():
+            logger.debug("%r: %s", transport, message, exc_info=exc)
+        return
+    protocol_failed(loop, transport, protocol, exc, message)
+
+
+def protocol_failed(loop: Loop, transport: Transport, protocol: Any, exc: Any, text: str) -> None:
+    """A protocol's callback raised."""
+    loop.call_exception_handler(
+        {"message": text, "exception": exc, "transport": transport, "protocol": protocol}
+    )
+
+
+def connection_lost_failed(loop: Loop, transport: Transport, protocol: Any, exc: Any) -> None:
+    """connection_lost raised; asyncio calls it from a handle."""
+    source = format_helpers._format_callback_source(protocol.connection_lost, (None,))
+    protocol_failed(loop, transport, protocol, exc, f"Exception in callback {source}")
+
+
+def connection_setup_failed(loop: Loop, exc: BaseException) -> None:
+    """The protocol factory of a server raised; asyncio tells in debug mode only."""
+    if loop.get_debug():
+        loop.call_exception_handler(
+            {
+                "message": "Error on transport creation for incoming connection",
+                "exception": exc,
+            }
+        )
+
+
+def accept_exhausted(
+    loop: Loop, sock: socket.socket, exc: OSError, resume: Callable[[], None]
+) -> None:
+    """No descriptor or memory for a new connection: tell, and go on after a second."""
+    loop.call_exception_handler(
+        {
+            "message": "socket.accept() out of system resource",
+            "exception": exc,
+            "socket": trsock.TransportSocket(sock),
+        }
+    )
+    loop.call_later(constants.ACCEPT_RETRY_DELAY, resume)
+
+
+def accept_failed(loop: Loop, sock: socket.socket, exc: OSError) -> None:
+    """A listening socket stopped being one."""
+    loop.call_exception_handler(
+        {
+            "message": "socket.accept() failed; the server accepts no more connections",
+            "exception": exc,
+            "socket": trsock.TransportSocket(sock),
+        }
+    )
+
+
+def write_after_loss() -> None:
+    """A protocol keeps writing to a connection that is gone."""
+    logger.warning("socket.send() raised exception.")
+
+
+def write_buffer_limits(high: int | None, low: int | None) -> tuple[int, int]:
+    """(high, low) with asyncio's defaults; transports._FlowControlMixin."""
+    if high is None:
+        high = 64 * 1024 if low is None else 4 * low
+    if low is None:
+        low = high // 4
+    if not high >= low >= 0:
+        raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+    return high, low
+
+
+def socket_of_descriptor(fd: int) -> socket.socket:
+    """The socket object of an accepted connection, made when somebody asks for it."""
+    sock = socket.socket(fileno=fd)
+    sock.setblocking(False)
+    return sock
+
+
+def transport_socket(sock: socket.socket) -> trsock.TransportSocket:
+    """What get_extra_info('socket') returns."""
+    return trsock.TransportSocket(sock)
+
+
+def transport_repr(transport: Transport) -> str:
+    """As asyncio's transports describe themselves."""
+    info = [transport.__class__.__name__]
+    if transport._sock_fd < 0:
+        info.append("closed")
+    else:
+        if transport.is_closing():
+            info.append("closing")
+        info.append(f"fd={transport._sock_fd}")
+        info.append("read=polling" if transport.is_reading() else "read=idle")
+        size = transport._backlog_bytes
+        info.append(f"write=<{'polling' if size else 'idle'}, bufsize={size}>")
+    return f"<{' '.join(info)}>"
+
+
+def unclosed_transport(transport: Transport) -> None:
+    """A transport died that nobody had closed."""
+    warnings.warn(
+        f"unclosed transport {transport!r}", ResourceWarning, source=transport, stacklevel=1
+    )
+
+
+def log(level: int, area: str, line: str) -> None:
+    """A log line of the native half."""
+    logging.getLogger(f"rloop.{area}").log(level, "%s", line)

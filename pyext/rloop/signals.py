@@ -1,0 +1,158 @@
+"""Signals: how one ends the wait of a loop, and add_signal_handler.
+
+Python's C handler only notes a signal; its Python handler runs between two bytecodes, and a loop
+that waits in the kernel runs none. So while a loop runs in the main thread,
+``signal.set_wakeup_fd`` points to a socket that the loop reads; a wakeup descriptor that the
+program has set itself is respected, unless it calls add_signal_handler, which asyncio defines as
+taking it over. The semantics and texts of add_signal_handler are asyncio's (unix_events).
+"""
+
+import contextvars
+import errno
+import signal
+import socket
+from asyncio import coroutines
+from asyncio.log import logger
+from collections.abc import Callable
+from typing import Any
+
+from . import _stdlib
+
+_Registration = tuple[Callable[..., object], tuple[Any, ...], contextvars.Context]
+
+
+class SignalWakeup:
+    """The socket pair of one loop, and the callbacks of its signals."""
+
+    def __init__(self, loop: Any) -> None:
+        self.handlers: dict[int, _Registration] = {}
+        self._loop = loop
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._installed = False
+        loop._add_reader(self._reader.fileno(), self._on_signals)
+
+    def install(self) -> None:
+        """Point the process's wakeup descriptor here, unless the program uses it."""
+        if self._installed:
+            return
+        try:
+            before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        except ValueError:  # not the main interpreter
+            return
+        if before != -1:
+            signal.set_wakeup_fd(before)
+            return
+        self._installed = True
+
+    def take_over(self) -> None:
+        """As install, whoever had it; RuntimeError outside the main thread."""
+        try:
+            signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        except (ValueError, OSError) as exc:
+            raise RuntimeError(str(exc)) from None
+        self._installed = True
+
+    def uninstall(self) -> None:
+        """Take it back when nothing is left to wake for, unless the program has set its own."""
+        if not self._installed or self.handlers:
+            return
+        self._installed = False
+        try:
+            current = signal.set_wakeup_fd(-1)
+            if current not in (-1, self._writer.fileno()):
+                signal.set_wakeup_fd(current)
+        except (ValueError, OSError) as exc:
+            logger.info("set_wakeup_fd(-1) failed: %s", exc)
+
+    def close(self) -> None:
+        """Close both sockets; the loop is about to be closed."""
+        self.uninstall()
+        self._loop._remove_reader(self._reader.fileno())
+        self._reader.close()
+        self._writer.close()
+
+    def _on_signals(self) -> None:
+        while True:
+            try:
+                numbers = self._reader.recv(4096)
+            except (BlockingIOError, InterruptedError):
+                return
+            for number in numbers:
+                if number in self.handlers:
+                    callback, args, context = self.handlers[number]
+                    self._loop.call_soon(callback, *args, context=context)
+
+
+def _do_nothing(_number: int, _frame: Any) -> None:
+    # In place so that the signal is written to the wakeup descriptor instead of ending us.
+    pass
+
+
+def _check_signal(sig: Any) -> None:
+    if not isinstance(sig, int):
+        raise TypeError(f"sig must be an int, not {sig!r}")
+    if sig not in signal.valid_signals():
+        raise ValueError(f"invalid signal number {sig}")
+
+
+class SignalMixin:
+    """add_signal_handler and remove_signal_handler of UringEventLoop."""
+
+    __slots__ = ()
+
+    def add_signal_handler(
+        self: Any, sig: int, callback: Callable[..., object], *args: Any
+    ) -> None:
+        """Call callback(*args) on the loop when the process gets the signal.
+
+        Only in the main thread. Raises ValueError or RuntimeError as asyncio does when the signal
+        does not exist or cannot be caught.
+        """
+        if coroutines.iscoroutine(callback) or _stdlib.iscoroutinefunction(callback):
+            raise TypeError("coroutines cannot be used with add_signal_handler()")
+        _check_signal(sig)
+        self._check_closed()
+        if self._signal_wakeup is None:
+            self._signal_wakeup = SignalWakeup(self)
+        wakeup: SignalWakeup = self._signal_wakeup
+        wakeup.take_over()
+        wakeup.handlers[sig] = (callback, args, contextvars.copy_context())
+        try:
+            signal.signal(sig, _do_nothing)
+            # System calls of other code are restarted, as if the signal had been ignored.
+            signal.siginterrupt(sig, False)
+        except OSError as exc:
+            del wakeup.handlers[sig]
+            if not self.is_running():
+                wakeup.uninstall()
+            if exc.errno == errno.EINVAL:
+                raise RuntimeError(f"sig {sig} cannot be caught") from None
+            raise
+
+    def remove_signal_handler(self: Any, sig: int) -> bool:
+        """Restore the signal's default; True if there was a handler."""
+        _check_signal(sig)
+        wakeup: SignalWakeup | None = self._signal_wakeup
+        if wakeup is None or wakeup.handlers.pop(sig, None) is None:
+            return False
+        default = signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL
+        try:
+            signal.signal(sig, default)
+        except OSError as exc:
+            if exc.errno == errno.EINVAL:
+                raise RuntimeError(f"sig {sig} cannot be caught") from None
+            raise
+        if not self.is_running():
+            wakeup.uninstall()
+        return True
+
+    def _remove_all_signal_handlers(self: Any) -> None:
+        wakeup: SignalWakeup | None = self._signal_wakeup
+        if wakeup is None:
+            return
+        for sig in list(wakeup.handlers):
+            self.remove_signal_handler(sig)
+        wakeup.close()
+        self._signal_wakeup = None

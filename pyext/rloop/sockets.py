@@ -1,0 +1,97 @@
+"""The sock_* coroutines.
+
+Each tries its system call and, when that would block, waits for the socket and tries again. The
+call is made by the waiting coroutine itself, so one that was cancelled has consumed nothing: no
+byte is lost. Whatever ends a wait, its request is told and lets go of the socket.
+"""
+
+import socket
+from typing import Any
+
+from . import _stdlib
+
+
+class SocketMixin:
+    """sock_recv and friends of UringEventLoop."""
+
+    __slots__ = ()
+
+    def _check_socket(self: Any, sock: socket.socket) -> None:
+        _stdlib.check_ssl_socket(sock)
+        if self._debug and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
+
+    async def _readable(self: Any, sock: socket.socket) -> None:
+        request = self._wait_readable(sock)
+        try:
+            await request.future
+        finally:
+            request.cancel()
+
+    async def _writable(self: Any, sock: socket.socket) -> None:
+        request = self._wait_writable(sock)
+        try:
+            await request.future
+        finally:
+            request.cancel()
+
+    async def sock_recv(self: Any, sock: socket.socket, n: int) -> bytes:
+        """Receive at most n bytes."""
+        self._check_socket(sock)
+        while True:
+            data: bytes | None = self._sock_recv(sock, n)
+            if data is not None:
+                return data
+            await self._readable(sock)
+
+    async def sock_recv_into(self: Any, sock: socket.socket, buf: Any) -> int:
+        """Receive into a writable buffer; returns the number of bytes."""
+        self._check_socket(sock)
+        while True:
+            count: int | None = self._sock_recv_into(sock, buf)
+            if count is not None:
+                return count
+            await self._readable(sock)
+
+    async def sock_sendall(self: Any, sock: socket.socket, data: Any) -> None:
+        """Send all of data. After an error it is unknown how much was sent."""
+        self._check_socket(sock)
+        sent: int | None = 0
+        while True:
+            sent = self._sock_send(sock, data, sent)
+            if sent is None:
+                return
+            data = memoryview(data)  # no resizing of a bytearray while we wait
+            await self._writable(sock)
+
+    async def sock_connect(self: Any, sock: socket.socket, address: Any) -> None:
+        """Connect to a remote address, resolving its host if need be."""
+        self._check_socket(sock)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            resolved = await self._ensure_resolved(
+                address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
+            )
+            address = resolved[0][4]
+        try:
+            sock.connect(address)
+            return
+        except (BlockingIOError, InterruptedError):
+            # The connection goes on in the background; its result is read when the socket is
+            # writable.
+            pass
+        await self._writable(sock)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error != 0:
+            raise OSError(error, f"Connect call failed {address}")
+
+    async def sock_accept(self: Any, sock: socket.socket) -> tuple[socket.socket, Any]:
+        """Accept a connection; the new socket is non-blocking."""
+        self._check_socket(sock)
+        while True:
+            try:
+                connection, address = sock.accept()
+            except (BlockingIOError, InterruptedError):
+                await self._readable(sock)
+            else:
+                connection.setblocking(False)
+                return connection, address
