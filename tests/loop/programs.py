@@ -1,0 +1,54 @@
+"""Programs that a test runs in a process of their own, because they fork, crash, exit or sandbox.
+
+A program's source is given as text and may import `support`; what this process can import, it can.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+from support import DEADLINE
+
+
+def script_environment(**extra: str) -> dict[str, str]:
+    """The environment of a child: it finds `support` and whatever this process can import."""
+    path = os.pathsep.join([str(Path(__file__).parent), *(entry for entry in sys.path if entry)])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **extra}
+
+
+def start_script(source: str, *arguments: str, **extra: str) -> subprocess.Popen[str]:
+    """Start a program that may read `sys.argv[1:]`; ended by whoever started it, by its pid."""
+    return subprocess.Popen(
+        [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(source), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=script_environment(**extra),
+    )
+
+
+def run_script(source: str, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, with a deadline."""
+    with start_script(source, *arguments, **extra) as process:
+        try:
+            out, err = process.communicate(timeout=3 * DEADLINE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def check_script(source: str, *arguments: str, may_log: bool = False, **extra: str) -> str:
+    """Run a program that must end with 0 and say nothing on stderr; what it printed.
+
+    `may_log` allows warnings on stderr, for programs that meet a refusal worth one.
+    """
+    done = run_script(source, *arguments, **extra)
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert may_log or done.stderr == "", done.stderr
+    return done.stdout

@@ -1,0 +1,98 @@
+"""Out of descriptors while accepting: reported, waited for about a second, then served.
+
+The wait keeps a full process from spinning: the listener stays readable as long as nobody accepts.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import resource
+import socket
+from collections.abc import Iterator
+
+from support import (
+    RLOOP_IDS,
+    Echo,
+    Noise,
+    differs,
+    loops_only,
+    open_descriptors,
+    recv_exactly,
+    serving,
+    turns,
+    wait_until,
+)
+
+
+@contextlib.contextmanager
+def few_descriptors(spare: int = 20) -> Iterator[None]:
+    """The limit of open files is `spare` above the highest descriptor.
+
+    It has to be in force before the server starts: io_uring reads it when an accept is armed.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(open_descriptors()) + spare, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Every descriptor that the limit allows is taken."""
+    taken = [os.open("/dev/null", os.O_RDONLY)]
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(taken[0]))
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+async def accept_without_descriptors(loop: asyncio.AbstractEventLoop, noise: Noise) -> int:
+    """How often the exception handler was called within a third of a second."""
+    with few_descriptors():
+        async with serving(Echo) as (_, address):
+            clients = [socket.socket() for _ in range(3)]
+            for client in clients:
+                client.setblocking(False)
+            with no_descriptor_left():
+                for client in clients:
+                    client.connect_ex(address)
+                await wait_until(lambda: noise.contexts)
+                reported = loop.create_future()
+                loop.call_later(0.3, reported.set_result, None)
+                await reported
+                contexts = noise.take()
+            for client in clients:
+                await loop.sock_sendall(client, b"at last")
+            for client in clients:
+                assert await recv_exactly(client, 7) == b"at last"
+                client.close()
+            await turns(5)
+    noise.take()
+    for context in contexts:
+        assert context["message"] == "socket.accept() out of system resource"
+        assert isinstance(context["exception"], OSError)
+        assert context["exception"].errno == errno.EMFILE
+        assert set(context) == {"message", "exception", "socket"}
+    return len(contexts)
+
+
+@differs("uvloop", "libuv closes the client that does not fit, and says nothing")
+async def test_running_out_of_descriptors_is_survived(
+    loop: asyncio.AbstractEventLoop, noise: Noise
+) -> None:
+    assert await accept_without_descriptors(loop, noise) >= 1
+
+
+@loops_only(*RLOOP_IDS)
+async def test_it_is_reported_once_per_second(
+    loop: asyncio.AbstractEventLoop, noise: Noise
+) -> None:
+    # asyncio reports it up to `backlog` times in a row.
+    assert await accept_without_descriptors(loop, noise) == 1

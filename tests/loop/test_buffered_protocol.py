@@ -1,0 +1,165 @@
+"""BufferedProtocol: the transport receives into the protocol's own memory.
+
+Source: asyncio's documentation, "Buffered Streaming Protocols".
+"""
+
+import asyncio
+import hashlib
+import os
+import socket
+
+import pytest
+from support import BufferedRecorder, Noise, differs, recv_exactly, turns, wait_until, wired
+
+
+async def test_data_lands_in_the_buffer_of_the_protocol(loop: asyncio.AbstractEventLoop) -> None:
+    async with wired(BufferedRecorder) as (_, protocol, far):
+        far.send(b"hello")
+        assert await protocol.wait_for_bytes(5) == b"hello"
+        assert protocol.buffer[:5] == b"hello"
+        assert protocol.updates == [5]
+        assert protocol.sizehints
+        assert all(hint == -1 or hint > 0 for hint in protocol.sizehints)
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096, 1 << 20])
+async def test_no_more_arrives_than_the_buffer_holds(
+    loop: asyncio.AbstractEventLoop, size: int
+) -> None:
+    async with wired(lambda: BufferedRecorder(size)) as (_, protocol, far):
+        payload = os.urandom(min(size * 300, 1 << 22))
+        sending = loop.create_task(loop.sock_sendall(far, payload))
+        assert await protocol.wait_for_bytes(len(payload)) == payload
+        await sending
+        assert max(protocol.updates) <= size
+        assert min(protocol.updates) > 0
+
+
+async def test_bulk_data_is_intact(loop: asyncio.AbstractEventLoop) -> None:
+    async with wired(lambda: BufferedRecorder(256 << 10)) as (_, protocol, far):
+        payload = os.urandom(16 << 20)
+        sending = loop.create_task(loop.sock_sendall(far, payload))
+        received = await protocol.wait_for_bytes(len(payload))
+        await sending
+        assert hashlib.sha256(received).digest() == hashlib.sha256(payload).digest()
+
+
+async def test_a_memoryview_into_a_larger_buffer_works(loop: asyncio.AbstractEventLoop) -> None:
+    class Filling(BufferedRecorder):
+        position = 0
+
+        def get_buffer(self, sizehint: int) -> memoryview:
+            return memoryview(self.buffer)[self.position :]
+
+        def buffer_updated(self, nbytes: int) -> None:
+            self.position += nbytes
+
+    async with wired(lambda: Filling(1001)) as (_, protocol, far):
+        for number in range(10):
+            far.send(bytes([number]) * 100)
+            await wait_until(lambda n=number: protocol.position == 100 * (n + 1))
+        assert protocol.buffer[:1000] == b"".join(bytes([number]) * 100 for number in range(10))
+
+
+async def test_the_end_of_the_stream_is_told(loop: asyncio.AbstractEventLoop) -> None:
+    async with wired(BufferedRecorder) as (_, protocol, far):
+        far.send(b"last")
+        far.shutdown(socket.SHUT_WR)
+        assert await protocol.lost is None
+        assert protocol.data == b"last"
+        assert protocol.events == [
+            "connection_made",
+            "buffer_updated",
+            "eof_received",
+            "connection_lost",
+        ]
+
+
+async def test_pausing_holds_the_buffer_back(loop: asyncio.AbstractEventLoop) -> None:
+    class OneAtATime(BufferedRecorder):
+        def buffer_updated(self, nbytes: int) -> None:
+            super().buffer_updated(nbytes)
+            self.transport.pause_reading()
+
+    async with wired(lambda: OneAtATime(1000)) as (transport, protocol, far):
+        far.send(b"x" * 10_000)
+        for number in range(1, 11):
+            await wait_until(lambda n=number: len(protocol.updates) == n)
+            await turns(3)
+            assert len(protocol.updates) == number
+            transport.resume_reading()
+        await protocol.wait_for_bytes(10_000)
+
+
+async def test_writing_from_buffer_updated_works(loop: asyncio.AbstractEventLoop) -> None:
+    class BufferedEcho(BufferedRecorder):
+        def buffer_updated(self, nbytes: int) -> None:
+            # The memory is used again for the next receive: write must not refer to it.
+            self.transport.write(memoryview(self.buffer)[:nbytes])
+
+    async with wired(BufferedEcho) as (_, _protocol, far):
+        for number in range(50):
+            far.send(b"%05d" % number)
+            assert await recv_exactly(far, 5) == b"%05d" % number
+
+
+@differs("uvloop", "its errors have other words")
+async def test_an_empty_buffer_is_a_fatal_error(
+    loop: asyncio.AbstractEventLoop, noise: Noise
+) -> None:
+    async with wired(lambda: BufferedRecorder(0)) as (_, protocol, far):
+        far.send(b"x")
+        error = await protocol.lost
+        assert isinstance(error, RuntimeError)
+        assert str(error) == "get_buffer() returned an empty buffer"
+        context = noise.take_one()
+        assert context["message"] == "Fatal error: protocol.get_buffer() call failed."
+        assert context["protocol"] is protocol
+
+
+@pytest.mark.parametrize("wrong", [b"read-only", None, 3])
+@differs("uvloop", "its errors have other types and words")
+async def test_a_buffer_that_cannot_be_written_is_a_fatal_error(
+    loop: asyncio.AbstractEventLoop, noise: Noise, wrong: object
+) -> None:
+    class Wrong(BufferedRecorder):
+        def get_buffer(self, sizehint: int) -> object:
+            return wrong
+
+    async with wired(Wrong) as (_, protocol, far):
+        far.send(b"x")
+        assert isinstance(await protocol.lost, (TypeError, BufferError))
+        assert noise.take_one()["message"].startswith("Fatal ")
+
+
+async def test_the_buffer_is_free_between_receives(loop: asyncio.AbstractEventLoop) -> None:
+    class Growing(BufferedRecorder):
+        def buffer_updated(self, nbytes: int) -> None:
+            super().buffer_updated(nbytes)
+            loop.call_soon(self.grow)
+
+        def grow(self) -> None:
+            # Fails with BufferError while somebody still holds an export of it.
+            self.buffer.extend(b"more")
+
+    async with wired(lambda: Growing(10)) as (_, protocol, far):
+        for number in range(1, 6):
+            far.send(b"x")
+            await protocol.wait_for_bytes(number)
+            await turns(3)
+        assert len(protocol.buffer) == 10 + 5 * 4
+
+
+@differs("uvloop", "0.23 crashes with a segmentation fault")
+async def test_a_buffered_protocol_may_close_in_its_callbacks(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    class Closing(BufferedRecorder):
+        def get_buffer(self, sizehint: int) -> bytearray:
+            self.transport.close()
+            return super().get_buffer(sizehint)
+
+    async with wired(Closing) as (_, protocol, far):
+        far.send(b"x")
+        assert await protocol.lost is None
+        assert protocol.events.count("connection_lost") == 1

@@ -1,0 +1,174 @@
+"""Where io_uring is refused: the other backend takes over, and says why.
+
+The kernel's refusals are made for real, by a seccomp filter of four instructions in a child
+process, and by a locked-memory limit for an unprivileged user.
+"""
+
+import os
+import platform
+
+import pytest
+from programs import check_script
+
+# The number of io_uring_setup is the same on every architecture but alpha.
+FILTER = """
+import asyncio, ctypes, errno, struct, sys
+import support
+
+def refuse_io_uring(error):
+    LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
+    ALLOW, ERRNO = 0x7FFF0000, 0x00050000
+    IO_URING_SETUP = 425
+    program = b"".join(
+        struct.pack("HBBI", *instruction)
+        for instruction in (
+            (LOAD, 0, 0, 0),
+            (JUMP_IF_EQUAL, 0, 1, IO_URING_SETUP),
+            (RETURN, 0, 0, ERRNO | error),
+            (RETURN, 0, 0, ALLOW),
+        )
+    )
+    memory = ctypes.create_string_buffer(program, len(program))
+
+    class Program(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
+    assert libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+    filter_ = Program(4, ctypes.cast(memory, ctypes.c_void_p))
+    assert libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(filter_)) == 0
+
+async def echo():
+    async with support.connected(support.Recorder, support.Echo) as (client, _):
+        client.transport.write(b"hello" * 10000)
+        await client.wait_for_bytes(50000)
+"""
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "aarch64"),
+    reason="the filter knows the system call number of these two architectures",
+)
+
+
+@pytest.mark.parametrize("error", ["EPERM", "ENOSYS", "EACCES"])
+def test_a_seccomp_filter_means_epoll(error: str) -> None:
+    source = (
+        FILTER
+        + f"""
+refuse_io_uring(errno.{error})
+import rloop
+loop = rloop.new_event_loop()
+assert loop.backend == "epoll", loop.backend
+loop.run_until_complete(support.within_deadline(echo()))
+loop.close()
+info = rloop.backend_info()
+reason = info["reason"] if isinstance(info, dict) else info.reason
+print(reason)
+"""
+    )
+    reason = check_script(source, may_log=True, RLOOP_LOG="", RLOOP_BACKEND="auto")
+    assert "seccomp" in reason or "io_uring_disabled" in reason or "kernel" in reason, reason
+
+
+@pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
+def test_a_demand_that_cannot_be_met_raises_with_the_reason(error: str) -> None:
+    source = (
+        FILTER
+        + f"""
+refuse_io_uring(errno.{error})
+import rloop
+try:
+    rloop.new_event_loop(backend="io_uring")
+except rloop.BackendUnavailable as problem:
+    assert isinstance(problem, RuntimeError)
+    print(problem)
+"""
+    )
+    text = check_script(source)
+    assert "io_uring" in text
+    if error == "EPERM":
+        assert "seccomp" in text or "io_uring_disabled" in text, text
+
+
+def test_the_environment_can_demand_it_too() -> None:
+    source = (
+        FILTER
+        + """
+refuse_io_uring(errno.EPERM)
+import rloop
+try:
+    rloop.new_event_loop()
+except RuntimeError as problem:
+    print("refused", problem)
+"""
+    )
+    assert check_script(source, RLOOP_BACKEND="io_uring").startswith("refused")
+
+
+def test_a_filter_set_after_the_first_loop_does_not_break_the_second() -> None:
+    # The probe's answer was yes; making the next ring is refused all the same.
+    source = (
+        FILTER
+        + """
+import rloop
+first = rloop.new_event_loop()
+first.run_until_complete(asyncio.sleep(0.001))
+refuse_io_uring(errno.EPERM)
+second = rloop.new_event_loop()
+second.run_until_complete(support.within_deadline(echo()))
+print(first.backend, second.backend)
+second.close()
+first.run_until_complete(support.within_deadline(echo()))
+first.close()
+"""
+    )
+    assert (
+        check_script(source, may_log=True, RLOOP_LOG="", RLOOP_BACKEND="auto").split()[1] == "epoll"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an unprivileged user")
+@pytest.mark.parametrize("kib", [0, 64, 256])
+def test_a_small_locked_memory_limit_is_survived(kib: int) -> None:
+    source = (
+        FILTER
+        + f"""
+import os, resource, rloop
+resource.setrlimit(resource.RLIMIT_MEMLOCK, ({kib} * 1024, {kib} * 1024))
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+loop = rloop.new_event_loop()
+loop.run_until_complete(support.within_deadline(echo()))
+print(loop.backend)
+loop.close()
+"""
+    )
+    backend = check_script(source, may_log=True, RLOOP_LOG="", RLOOP_BACKEND="auto").strip()
+    assert backend in ("io_uring", "epoll")
+
+
+def test_no_descriptor_left_is_the_users_error() -> None:
+    source = """
+import os, resource, rloop
+loop = rloop.new_event_loop()
+loop.close()
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (20, hard))
+taken = []
+try:
+    while True:
+        taken.append(os.dup(0))
+except OSError:
+    pass
+try:
+    loop = rloop.new_event_loop()
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+except OSError as error:
+    print(error.errno)
+for descriptor in taken:
+    os.close(descriptor)
+"""
+    assert check_script(source, may_log=True, RLOOP_LOG="").strip() == "24"
