@@ -1,0 +1,306 @@
+"""Compare event loops on this machine: asyncio, uvloop, the peer, and both of our engines.
+
+    scripts/compare_loops.sh            sets everything up, then runs this with --quick
+    scripts/compare_loops.sh --full     the whole matrix, more and longer rounds
+
+For every point (mode, message size, connections) each loop serves the load generator for a short
+window, loop after loop, and the whole is repeated in rounds, each with fresh server processes and
+another loop first. Then come a traced pass that counts system calls and the call_soon rounds. The
+figures go to the terminal, and with all raw samples to JSON and PNG files. Exit status 1: something
+failed, and the report names it; a loop that is not available is named and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import machine
+from measure import (
+    MODE_LABELS,
+    MODES,
+    MeasurementError,
+    Point,
+    Rig,
+    Sample,
+    measure_call_soon,
+    measure_load,
+    servers,
+)
+from peers import LOOPS, REFERENCE, Peer, find_peers
+from plots import write_plot
+from report import (
+    Results,
+    absolute_table,
+    allocator_notes,
+    as_json,
+    call_soon_table,
+    disturbance_note,
+    noise_note,
+    print_table,
+    progress,
+    ratio_table,
+    write_json,
+)
+from syscalls import count_syscalls, tracer_path
+
+ROOT = Path(__file__).resolve().parent.parent
+KIB = 1024
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run; times in seconds."""
+
+    name: str
+    points: list[Point]
+    rounds: int
+    seconds: float
+    warm_up: float
+    traced_seconds: float
+    call_soon_rounds: int
+    call_soon_seconds: float
+
+
+QUICK_POINTS = [
+    Point("proto", KIB, 1),
+    Point("proto", KIB, 100),
+    Point("proto", 100 * KIB, 10),
+    Point("streams", KIB, 100),
+    Point("raw", KIB, 100),
+]
+QUICK = Plan("quick", QUICK_POINTS, 5, 0.3, 0.08, 0.2, 3, 0.2)
+FULL_POINTS = [
+    Point(mode, size * KIB, connections)
+    for mode in ("proto", "streams", "raw")
+    for size in (1, 10, 100)
+    for connections in (1, 10, 100, 1000)
+]
+FULL = Plan("full", FULL_POINTS, 5, 1.5, 0.3, 0.5, 5, 0.5)
+
+
+def run(rig: Rig, plan: Plan, results: Results) -> None:
+    """Do every measurement of the plan and collect it in the results."""
+    peers = results.peers
+    total = (plan.rounds + (plan.traced_seconds > 0)) * len(plan.points) * len(peers)
+    with progress(total + plan.call_soon_rounds * len(peers)) as step:
+        for index in range(plan.rounds):
+            run_round(rig, plan, results, index, step)
+        if plan.traced_seconds > 0:
+            run_traced(rig, plan, results, step)
+        for index in range(plan.call_soon_rounds):
+            for peer in rotated(peers, index):
+                step(f"call_soon, round {index + 1}: {peer.label}")
+                samples = results.call_soon.setdefault(peer.name, [])
+                samples.append(call_soon_sample(rig, plan, peer, results))
+
+
+def run_round(rig: Rig, plan: Plan, results: Results, index: int, step: Step) -> None:
+    for mode in modes_of(plan):
+        points = [point for point in plan.points if point.mode == mode]
+        with servers(rig, results.peers, mode, server_limit(plan, len(results.peers))) as running:
+            for point in points:
+                for peer in rotated(results.peers, index):
+                    step(f"round {index + 1} of {plan.rounds}: {point.label}, {peer.label}")
+                    sample: Sample | None = None
+                    try:
+                        server = running[peer.name]
+                        sample = measure_load(rig, server, point, plan.warm_up, plan.seconds)
+                    except MeasurementError as error:
+                        results.failures.append(str(error))
+                    results.samples.setdefault((point, peer.name), []).append(sample)
+
+
+def run_traced(rig: Rig, plan: Plan, results: Results, step: Step) -> None:
+    if tracer_path() is None:
+        results.notes.append("strace is not installed: system calls were not counted")
+        return
+    for mode in modes_of(plan):
+        with servers(rig, results.peers, mode, server_limit(plan, len(results.peers))) as running:
+            for point in [point for point in plan.points if point.mode == mode]:
+                for peer in results.peers:
+                    step(f"counting system calls: {point.label}, {peer.label}")
+                    try:
+                        results.syscalls[point, peer.name] = count_syscalls(
+                            rig, running[peer.name], point, plan.traced_seconds
+                        )
+                    except MeasurementError as error:
+                        results.failures.append(str(error))
+
+
+def call_soon_sample(rig: Rig, plan: Plan, peer: Peer, results: Results) -> Sample | None:
+    try:
+        return measure_call_soon(rig, peer, plan.call_soon_seconds)
+    except MeasurementError as error:
+        results.failures.append(str(error))
+        return None
+
+
+def modes_of(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(point.mode for point in plan.points))
+
+
+def rotated(peers: list[Peer], index: int) -> list[Peer]:
+    """Let another loop be the first in every round."""
+    start = index % len(peers)
+    return peers[start:] + peers[:start]
+
+
+def server_limit(plan: Plan, peer_count: int) -> float:
+    """Return the seconds after which a forgotten server ends itself: generous, but an end."""
+    each = plan.warm_up + plan.seconds + plan.traced_seconds + 3.0
+    return 60.0 + 2 * each * len(plan.points) * peer_count
+
+
+def chosen_plan(options: argparse.Namespace) -> Plan:
+    """Start from --quick or --full and replace what the other options name."""
+    base = FULL if options.full else QUICK
+    points = base.points
+    if options.modes or options.sizes or options.concurrency:
+        points = [
+            Point(mode, int(size * KIB), connections)
+            for mode in options.modes or ["proto"]
+            for size in options.sizes or [1.0]
+            for connections in options.concurrency or [100]
+        ]
+    return Plan(
+        name=base.name if points is base.points else "chosen",
+        points=points,
+        rounds=options.rounds or base.rounds,
+        seconds=options.seconds or base.seconds,
+        warm_up=base.warm_up,
+        traced_seconds=0.0 if options.no_syscalls else base.traced_seconds,
+        call_soon_rounds=0 if options.no_call_soon else options.rounds or base.call_soon_rounds,
+        call_soon_seconds=base.call_soon_seconds,
+    )
+
+
+def names_among(known: list[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        names = [name.strip() for name in text.split(",") if name.strip()]
+        unknown = [name for name in names if name not in known]
+        if unknown or not names:
+            raise argparse.ArgumentTypeError(f"choose from {', '.join(known)}")
+        return list(dict.fromkeys(names))
+
+    return parse
+
+
+def numbers(kind: type[int] | type[float]) -> Callable[[str], list[float]]:
+    def parse(text: str) -> list[float]:
+        values = [kind(word) for word in text.split(",")]
+        if not all(value > 0 for value in values):
+            raise argparse.ArgumentTypeError("numbers must be positive")
+        return list(values)
+
+    return parse
+
+
+def default_loadgen() -> Path:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return ROOT / "build" / version / "benchmarks" / "loadgen" / "loadgen"
+
+
+def read_options() -> argparse.Namespace:
+    summary, _, rest = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        prog="compare_loops.sh",
+        description=summary,
+        epilog=rest,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    extent = parser.add_mutually_exclusive_group()
+    extent.add_argument("--quick", action="store_true", help="five points, under 90 s (default)")
+    extent.add_argument("--full", action="store_true", help="36 points, about 45 minutes")
+    add = parser.add_argument
+    add("--loops", type=names_among(list(LOOPS)), default=list(LOOPS), help=",".join(LOOPS))
+    add("--modes", type=names_among(list(MODES)), help=",".join(MODE_LABELS))
+    add("--sizes", type=numbers(float), metavar="KIB,...", help="message sizes in KiB")
+    add("--concurrency", type=numbers(int), metavar="N,...", help="numbers of connections")
+    add("--rounds", type=int, metavar="N", help="repetitions of everything")
+    add("--seconds", type=float, metavar="S", help="length of one measured window")
+    add("--no-syscalls", action="store_true", help="do not count system calls")
+    add("--no-call-soon", action="store_true", help="do not run the call_soon benchmark")
+    add("--env", action="append", default=[], metavar="NAME=VALUE", help="environment of servers")
+    add("--loadgen", type=Path, default=default_loadgen(), help="path of the load generator")
+    add("--peer-python", type=Path, help="Python of the environment that holds the peer's rloop")
+    add("--output", type=Path, default=ROOT / "build" / "benchmarks", help="directory for files")
+    options = parser.parse_args()
+    if not os.access(options.loadgen, os.X_OK):
+        parser.error(f"no load generator at {options.loadgen}: run scripts/bootstrap.sh first")
+    if not all("=" in setting for setting in options.env):
+        parser.error("--env takes NAME=VALUE")
+    return options
+
+
+def report(results: Results, environment: dict[str, str], plan: Plan, output: Path) -> None:
+    """Print the tables; write the JSON and PNG files."""
+    tables = [absolute_table(results)] if plan.points else []
+    if any(peer.name == REFERENCE for peer in results.peers):
+        tables.append(ratio_table(results))
+    else:
+        results.notes.append(f"{REFERENCE} was not measured: there are no ratios")
+    if results.call_soon:
+        tables.append(call_soon_table(results))
+    for table in tables:
+        print_table(table)
+    output.mkdir(parents=True, exist_ok=True)
+    stem = output / f"compare_loops-{plan.name}"
+    versions = ", ".join(peer.version for peer in results.peers)
+    keys = ("cpu", "kernel", "python", "date")
+    caption = "; ".join([*(environment[key] for key in keys), versions])
+    no_picture = write_plot(stem.with_suffix(".png"), results, caption)
+    results.notes += [
+        note for note in (no_picture, noise_note(results), disturbance_note(results)) if note
+    ]
+    results.notes += allocator_notes(results)
+    write_json(stem.with_suffix(".json"), as_json(results, environment, asdict(plan)))
+    for name, reason in results.left_out.items():
+        print(f"left out: {name}: {reason}")
+    for note in results.notes:
+        print(f"note: {note}")
+    for failure in results.failures:
+        print(f"FAILED: {failure}")
+    print(f"written: {stem}.json" + ("" if no_picture else f" and {stem}.png"))
+
+
+def main() -> int:
+    options = read_options()
+    plan = chosen_plan(options)
+    cpus = machine.choose_cpus()
+    environment = machine.describe() | {"pinning": cpus.describe()}
+    peers, left_out = find_peers(options.loops, options.peer_python)
+    results = Results(peers, plan.points, left_out)
+    for key, value in environment.items():
+        print(f"{key}: {value}")
+    for peer in peers:
+        print(f"loop: {peer.label}: {peer.class_name}, {peer.version}")
+    for name, reason in left_out.items():
+        print(f"left out: {name}: {reason}")
+    if not peers:
+        print("no loop to measure")
+        return 1
+    settings = dict(setting.split("=", 1) for setting in options.env)
+    began = time.monotonic()
+    try:
+        run(Rig(options.loadgen, cpus, os.environ | settings), plan, results)
+    except KeyboardInterrupt:
+        # The servers have been ended on the way here; half a comparison is not reported.
+        print("interrupted", file=sys.stderr)
+        return 130
+    environment["measuring took"] = f"{time.monotonic() - began:.0f} s"
+    if settings:
+        results.notes.append(f"servers ran with {settings}")
+    report(results, environment, plan, options.output)
+    print(f"measuring took {environment['measuring took']}")
+    return 1 if results.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

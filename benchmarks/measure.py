@@ -1,0 +1,220 @@
+"""Measuring one loop at one point: server processes, the load generator, call_soon.
+
+Each server is a process of its own on the server CPU, on a free loopback port, with a time limit
+inside it; it is ended by its process id. The load generator reads the server's CPU clock at both
+ends of its measured window, so CPU per message and throughput speak of the same messages.
+System calls are counted in `syscalls.py`. Nothing here compares or prints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from machine import Cpus, pinned_to
+from peers import BENCHMARKS, Peer
+
+MODES = {"raw": [], "streams": ["--streams"], "proto": ["--proto"], "buffered": ["--buffered"]}
+MODE_LABELS = {
+    "raw": "raw sockets",
+    "streams": "streams",
+    "proto": "protocol",
+    "buffered": "buffered protocol",
+}
+START_SECONDS = 15.0
+STOP_SECONDS = 3.0
+# What the load generator may take beyond warm-up and window, in seconds.
+SLACK_SECONDS = 12.0
+
+Sample = dict[str, Any]
+
+
+class MeasurementError(Exception):
+    """One measurement failed; the text says at what."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One way of using a server: mode, message size in bytes, number of connections."""
+
+    mode: str
+    size: int
+    connections: int
+
+    @property
+    def label(self) -> str:
+        size = f"{self.size / 1024:g} KiB" if self.size >= 1024 else f"{self.size} B"
+        return f"{MODE_LABELS[self.mode]}, {size} x {self.connections}"
+
+
+@dataclass(frozen=True)
+class Rig:
+    """What every measurement needs: the load generator, the CPUs, the servers' environment."""
+
+    loadgen: Path
+    cpus: Cpus
+    environment: dict[str, str]
+
+
+class Server:
+    """One server process; a context manager that ends it."""
+
+    def __init__(self, rig: Rig, peer: Peer, mode: str, limit_seconds: float) -> None:
+        self.name = f"{peer.name} server ({MODE_LABELS[mode]})"
+        self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by stop()
+        command = [peer.python, str(BENCHMARKS / "server.py"), "--loop", peer.loop_option]
+        command += ["--addr", "127.0.0.1:0", "--allow-tracer", *MODES[mode]]
+        command += ["--exit-after", f"{limit_seconds:.0f}"]
+        with pinned_to(rig.cpus.server):
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=self.output,
+                stderr=subprocess.STDOUT,
+                env=rig.environment,
+            )
+        self.address = ""
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def wait_until_ready(self) -> None:
+        """Wait for the server to say where it listens; raise MeasurementError if it does not."""
+        found = wait_for(
+            lambda: re.search(r"serving on: \('([\d.]+)', (\d+)\)", self.text()),
+            START_SECONDS,
+            self.process,
+        )
+        if found is None:
+            raise MeasurementError(f"the {self.name} did not start: {last_line(self.text())}")
+        self.address = f"{found[1]}:{found[2]}"
+
+    def text(self) -> str:
+        self.output.seek(0)
+        return self.output.read()
+
+    def stop(self) -> None:
+        end_process(self.process, signal.SIGTERM)
+        self.output.close()
+
+
+def wait_for(
+    condition: Callable[[], Any], limit_seconds: float, process: subprocess.Popen[Any]
+) -> Any:
+    """Return the first true answer, or None after the limit or the end of the process."""
+    deadline = time.monotonic() + limit_seconds
+    while not (answer := condition()):
+        if process.poll() is not None:
+            return condition() or None
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(0.01)
+    return answer
+
+
+def end_process(process: subprocess.Popen[Any], number: signal.Signals) -> None:
+    """Ask with a signal, insist with SIGKILL after STOP_SECONDS."""
+    if process.poll() is None:
+        process.send_signal(number)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"
+
+
+@contextlib.contextmanager
+def servers(
+    rig: Rig, peers: list[Peer], mode: str, limit_seconds: float
+) -> Iterator[dict[str, Server]]:
+    """Run one server per loop at the same time (idle ones cost nothing) for the block."""
+    with contextlib.ExitStack() as stack:
+        running = {
+            peer.name: stack.enter_context(Server(rig, peer, mode, limit_seconds)) for peer in peers
+        }
+        yield running
+
+
+def loadgen_command(
+    rig: Rig, server: Server, point: Point, warm_up: float, seconds: float
+) -> list[str]:
+    options = {
+        "--addr": server.address,
+        "--connections": point.connections,
+        "--size": point.size,
+        "--warm-up": warm_up,
+        "--seconds": seconds,
+        "--limit": warm_up + seconds + SLACK_SECONDS,
+        "--server-pid": server.process.pid,
+    }
+    return [str(rig.loadgen), *(str(word) for pair in options.items() for word in pair)]
+
+
+def measure_load(rig: Rig, server: Server, point: Point, warm_up: float, seconds: float) -> Sample:
+    """Load the server for `seconds` after `warm_up`; return the load generator's figures."""
+    server.wait_until_ready()
+    with pinned_to(rig.cpus.load):
+        load = subprocess.Popen(
+            loadgen_command(rig, server, point, warm_up, seconds),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    try:
+        output, errors = load.communicate(timeout=warm_up + seconds + SLACK_SECONDS + 5)
+    finally:
+        end_process(load, signal.SIGKILL)
+    if load.returncode != 0:
+        raise MeasurementError(f"{server.name}, {point.label}: {last_line(errors)}")
+    return with_derived(json.loads(output))
+
+
+def with_derived(sample: Sample) -> Sample:
+    """Add CPU microseconds per message and the busy shares of both CPUs."""
+    messages = sample["messages"]
+    if messages == 0:
+        raise MeasurementError("no message was answered in the measured window")
+    sample["server_cpu_us"] = sample["server_cpu_seconds"] * 1e6 / messages
+    sample["server_busy"] = sample["server_cpu_seconds"] / sample["seconds"]
+    sample["client_busy"] = sample["client_cpu_seconds"] / sample["seconds"]
+    return sample
+
+
+def measure_call_soon(rig: Rig, peer: Peer, seconds: float) -> dict[str, float]:
+    """Run call_soon.py for one loop on the server CPU; return its operations per second."""
+    command = [peer.python, str(BENCHMARKS / "call_soon.py"), "--loop", peer.loop_option]
+    with pinned_to(rig.cpus.server):
+        process = subprocess.Popen(
+            [*command, "--seconds", str(seconds)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=rig.environment,
+        )
+    try:
+        output, errors = process.communicate(timeout=START_SECONDS + 10 * seconds)
+    except subprocess.TimeoutExpired:
+        raise MeasurementError(f"call_soon on {peer.name}: not finished in time") from None
+    finally:
+        end_process(process, signal.SIGKILL)
+    if process.returncode != 0:
+        raise MeasurementError(f"call_soon on {peer.name}: {last_line(errors)}")
+    answer: dict[str, float] = json.loads(output)
+    return answer

@@ -1,0 +1,95 @@
+"""The loops that are compared, the environment each lives in, and whether it works here.
+
+`uring` and `epoll` are this project's two engines, in the environment that runs the comparison;
+`asyncio` and `uvloop` live there too. `peer` is the older package that is imported as `rloop` as
+well; it has an environment of its own, given by the path of that environment's Python. A loop that
+cannot be had is left out by name and with the reason, never silently, and never replaced: if
+io_uring is refused on this machine, `uring` is left out rather than measured on epoll.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+BENCHMARKS = Path(__file__).resolve().parent
+REFERENCE = "uvloop"
+# The name here -> the name on the command lines of server.py and call_soon.py.
+LOOPS = {
+    "asyncio": "asyncio",
+    "uvloop": "uvloop",
+    "peer": "rloop",
+    "uring": "uring",
+    "epoll": "epoll",
+}
+LABELS = {"peer": "rloop (peer)", "uring": "ours io_uring", "epoll": "ours epoll"}
+PROBE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One loop that works here."""
+
+    name: str
+    python: str
+    class_name: str
+    version: str
+
+    @property
+    def label(self) -> str:
+        return LABELS.get(self.name, self.name)
+
+    @property
+    def loop_option(self) -> str:
+        return LOOPS[self.name]
+
+
+def find_peers(names: list[str], peer_python: Path | None) -> tuple[list[Peer], dict[str, str]]:
+    """Return the loops that work, in the order of `names`, and the reasons why others do not."""
+    peers: list[Peer] = []
+    left_out: dict[str, str] = {}
+    for name in names:
+        python = str(peer_python) if name == "peer" else sys.executable
+        if name == "peer" and (peer_python is None or not peer_python.exists()):
+            left_out[name] = "it has no environment here (--peer-python)"
+            continue
+        answer = _probe(python, LOOPS[name])
+        if reason := _objection(name, answer):
+            left_out[name] = reason
+        else:
+            peers.append(Peer(name, python, answer["class"], answer["version"]))
+    return peers, left_out
+
+
+def _probe(python: str, loop_option: str) -> dict[str, Any]:
+    command = [python, str(BENCHMARKS / "loops.py"), loop_option]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
+        )
+        answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        return {"error": f"making it and running it once took over {PROBE_SECONDS:.0f} s"}
+    except OSError as error:
+        return {"error": str(error)}
+    except (ValueError, IndexError):
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return {"error": f"its process ended with status {done.returncode}: {last}"}
+    return answer
+
+
+def _objection(name: str, answer: dict[str, Any]) -> str:
+    if error := answer.get("error"):
+        return str(error)
+    backend = answer["backend"]
+    if name == "uring" and backend != "io_uring":
+        return f"io_uring is not in use, the loop runs on {backend} ({answer['reason']})"
+    if name == "epoll" and backend != "epoll":
+        return f"the loop runs on {backend}, not on epoll"
+    if name == "peer" and backend is not None:
+        return "the rloop in its environment is this project's, not the peer's"
+    return ""
