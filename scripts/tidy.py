@@ -51,12 +51,7 @@ MAY_INCLUDE: dict[str, tuple[str, ...]] = {
 FACTORY_MAY_INCLUDE = ("reactor/uring", "reactor/epoll")
 
 # Rooms without a test file of their own, and where they are tested instead.
-NO_TEST_OF_ITS_OWN: dict[str, str] = {
-    "net/context": "two pointers; net/stream_test and net/listener_test run through it",
-    "reactor/reactor": "an interface; the conformance suite runs every implementation of it",
-    "reactor/uring/compat": "what liburing lacks; reactor/uring/ring_test runs through it",
-    "reactor/uring/probe": "a part of reactor/capabilities, in the file that may use io_uring",
-}
+NO_TEST_OF_ITS_OWN: dict[str, str] = {}
 # Tests of the core that mirror no single source.
 TESTS_OF_MANY_ROOMS = ("conformance",)
 

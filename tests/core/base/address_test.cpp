@@ -1,0 +1,81 @@
+// Socket addresses: numeric hosts without a resolver, and their text.
+//
+// What asyncio hands to getaddrinfo only when it has to: IPv4 and IPv6 literals with zones, the two
+// ends of a socket, and the names of AF_UNIX. Uses the loopback interface's name, nothing else of
+// the machine.
+#include "base/address.hpp"
+
+#include <gtest/gtest.h>
+#include <net/if.h>
+
+#include "base/fd.hpp"
+
+namespace rloop::base {
+namespace {
+
+TEST(AddressTest, ParsesNumericHosts) {
+  std::optional<Address> v4 = Address::parse("127.0.0.1", 80);
+  ASSERT_TRUE(v4);
+  EXPECT_EQ(v4->family(), AF_INET);
+  EXPECT_EQ(v4->to_string(), "127.0.0.1:80");
+  std::optional<Address> v6 = Address::parse("::1", 8080);
+  ASSERT_TRUE(v6);
+  EXPECT_EQ(v6->family(), AF_INET6);
+  EXPECT_EQ(v6->to_string(), "[::1]:8080");
+  EXPECT_EQ(v6->host(), "::1");
+  EXPECT_EQ(v6->port(), 8080);
+}
+
+TEST(AddressTest, RefusesNamesAndTheWrongFamily) {
+  EXPECT_FALSE(Address::parse("localhost", 1));
+  EXPECT_FALSE(Address::parse("", 1));
+  EXPECT_FALSE(Address::parse("1.2.3", 1));
+  EXPECT_FALSE(Address::parse("::1", 1, AF_INET));
+  EXPECT_FALSE(Address::parse("127.0.0.1", 1, AF_INET6));
+  EXPECT_TRUE(Address::parse("::1", 1, AF_INET6));
+}
+
+TEST(AddressTest, AZoneIsAnInterfaceNameOrIndex) {
+  uint32_t index = ::if_nametoindex("lo");
+  if (index == 0) GTEST_SKIP() << "no loopback interface in this network namespace";
+  std::optional<Address> named = Address::parse("fe80::1%lo", 5);
+  ASSERT_TRUE(named);
+  EXPECT_EQ(named->in6().sin6_scope_id, index);
+  EXPECT_EQ(named->host(), "fe80::1%lo");
+  EXPECT_EQ(Address::parse("fe80::1%7777", 5)->in6().sin6_scope_id, 7777U);
+  EXPECT_EQ(Address::parse("fe80::1%7777", 5)->host(), "fe80::1%7777");
+  EXPECT_FALSE(Address::parse("fe80::1%nosuchinterface", 5));
+  EXPECT_FALSE(Address::parse("fe80::1%", 5));
+}
+
+TEST(AddressTest, AsksTheSocketForItsEnds) {
+  int pair[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+  UniqueFd one(pair[0]), two(pair[1]);
+  Address address;
+  ASSERT_TRUE(Address::local(one.get(), address).ok());
+  EXPECT_EQ(address.family(), AF_UNIX);
+  EXPECT_EQ(address.to_string(), "unix:(unnamed)");
+  EXPECT_EQ(address.host(), "");
+  EXPECT_EQ(address.port(), 0);
+  EXPECT_TRUE(Address::remote(-1, address).is(EBADF));
+}
+
+TEST(AddressTest, AnAbstractNameIsPrintedWithAnAt) {
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM, 0));
+  sockaddr_un wanted{.sun_family = AF_UNIX, .sun_path = {'\0', 'a', 'b'}};
+  std::string name = "rloop-test-" + std::to_string(::getpid());
+  name.copy(wanted.sun_path + 1, sizeof(wanted.sun_path) - 1);
+  auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  ASSERT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&wanted), length), 0);
+  Address address;
+  ASSERT_TRUE(Address::local(fd.get(), address).ok());
+  EXPECT_EQ(address.to_string(), "unix:@" + name);
+}
+
+TEST(AddressTest, AnEmptyAddressHasNoFamily) {
+  EXPECT_EQ(Address().family(), AF_UNSPEC);
+}
+
+}  // namespace
+}  // namespace rloop::base

@@ -1,0 +1,220 @@
+// A reactor whose kernel is a script: it decides what happens to each operation, and when.
+//
+// It takes operations like the ring (by their submission entries, which it reads) and completes
+// them when the test says so: receives from the real socket, sends onto a `wire` of any length,
+// cancels late or lost, completions that wait while the owner goes on. It asserts what every
+// reactor may rely on: never two receives or two sends of one stream in flight. Header only.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <liburing.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "reactor/reactor.hpp"
+
+namespace rloop::test {
+
+class FakeReactor final : public reactor::Reactor {
+ public:
+  // With `lends_buffers` streams receive through Recv, else through Poll.
+  explicit FakeReactor(reactor::Statistics& statistics, bool multishot = true,
+                       bool lends_buffers = true)
+      : Reactor(small(), statistics) {
+    capabilities_.multishot_recv = multishot;
+    capabilities_.buffer_ring = lends_buffers;
+  }
+
+  // --- what the owner asks for ---------------------------------------------------------------
+
+  void submit(op::Operation& operation) override {
+    RLOOP_ASSERT(operation.idle(), "an operation was submitted while in flight");
+    ++submit_count;
+    operation.set_state(op::State::in_flight);
+    io_uring_sqe sqe;
+    std::memset(&sqe, 0, sizeof(sqe));
+    operation.prepare(sqe);
+    Pending pending{&operation, sqe.opcode, sqe.fd, sqe.addr, sqe.len};
+    for (const Pending& other : in_flight_) {
+      EXPECT_TRUE(other.fd != pending.fd || is_send(other) != is_send(pending))
+          << "two operations of one direction on one socket";
+    }
+    in_flight_.push_back(pending);
+  }
+  void cancel(op::Operation& operation) override {
+    if (operation.state() == op::State::in_flight) operation.set_cancel_requested(true);
+  }
+  bool cancel_now(op::Operation& operation) override {
+    cancel(operation);
+    return operation.state() != op::State::in_flight;
+  }
+
+  // --- what the kernel does ------------------------------------------------------------------
+
+  // Receives what is in the socket and completes polls that are ready.
+  void receive() {
+    for (Pending& pending : snapshot()) {
+      if (pending.opcode == IORING_OP_RECV) receive_one(pending);
+      if (pending.opcode == IORING_OP_POLL_ADD) poll_one(pending);
+    }
+  }
+  // Ends a receive in flight with an errno: ENOBUFS, ECANCELED, ...
+  void fail_receive(int error_number) {
+    for (Pending& pending : snapshot()) {
+      if (!is_send(pending)) complete(*pending.operation, -error_number, false, {});
+    }
+  }
+  // An accept in flight brings a connection.
+  void accept(int fd, bool more) {
+    for (Pending& pending : snapshot()) {
+      if (pending.opcode == IORING_OP_ACCEPT) complete(*pending.operation, fd, more, {});
+    }
+  }
+  bool accepts_many() const {
+    return std::any_of(in_flight_.begin(), in_flight_.end(), [](const Pending& pending) {
+      return pending.opcode == IORING_OP_ACCEPT && pending.operation->multishot();
+    });
+  }
+  // A send in flight takes at most `limit` bytes onto the wire and ends.
+  void send(size_t limit) {
+    for (Pending& pending : snapshot()) {
+      if (!is_send(pending)) continue;
+      std::string taken = bytes_of(pending).substr(0, limit);
+      wire += taken;
+      complete(*pending.operation, static_cast<int>(taken.size()), false, {});
+    }
+  }
+  void fail_send(int error_number) {
+    for (Pending& pending : snapshot()) {
+      if (is_send(pending)) complete(*pending.operation, -error_number, false, {});
+    }
+  }
+  // Carries out the cancels that were asked for. Receives that have data win the race.
+  void run_cancels() {
+    for (Pending& pending : snapshot()) {
+      if (!pending.operation->cancel_requested()) continue;
+      if (pending.opcode == IORING_OP_RECV) receive_one(pending);
+      if (pending.operation->state() == op::State::in_flight) {
+        complete(*pending.operation, -ECANCELED, false, {});
+      }
+    }
+  }
+
+  // --- what the loop does --------------------------------------------------------------------
+
+  void dispatch() override {
+    size_t count = collected_.size();
+    for (size_t i = 0; i < count && !collected_.empty(); ++i) {
+      Collected collected = std::move(collected_.front());
+      collected_.pop_front();
+      auto* bytes = reinterpret_cast<const std::byte*>(collected.data.data());
+      bring_home(*collected.operation, {.result = base::Result(collected.result),
+                                        .more = collected.more,
+                                        .data = {bytes, collected.data.size()}});
+    }
+    size_t end = begin_batch();
+    for (Arrival arrival; next_arrival(end, arrival);) {
+      bring_home(*arrival.operation, {.result = arrival.result});
+    }
+  }
+  bool has_undispatched() const override {
+    return Reactor::has_undispatched() || !collected_.empty();
+  }
+  void dispatch_all() {
+    for (int i = 0; has_undispatched(); ++i) {
+      ASSERT_LT(i, 1000) << "it never comes to rest";
+      dispatch();
+    }
+  }
+
+  size_t in_flight_count() const { return in_flight_.size() + collected_.size(); }
+  bool sending() const { return std::any_of(in_flight_.begin(), in_flight_.end(), is_send); }
+  bool receiving() const { return in_flight_.size() > (sending() ? 1U : 0U); }
+
+  // --- what no stream needs ------------------------------------------------------------------
+
+  base::Result watch(int, op::Direction, reactor::Watcher&) override { return base::Result(0); }
+  bool unwatch(int, op::Direction) override { return false; }
+  bool needs_poll() override { return true; }
+  base::Result wait(int64_t) override { return base::Result(0); }
+  void wake() override {}
+  base::Result attach_to_thread() override { return base::Result(0); }
+  void quiesce() override {}
+  void move_to(Reactor&) override {}
+  size_t drain(int64_t) override { return 0; }
+  void abandon() override {}
+  const char* name() const override { return "fake"; }
+
+  std::string wire;  // what sends took
+  size_t submit_count = 0;
+
+ private:
+  struct Pending {
+    op::Operation* operation;
+    uint8_t opcode;
+    int fd;
+    uint64_t address;
+    uint32_t length;
+  };
+  struct Collected {
+    op::Operation* operation;
+    int result;
+    bool more;
+    std::string data;
+  };
+
+  static reactor::Config small() {
+    reactor::Config config;
+    config.buffer_size = 64;
+    config.scratch_size = 256;
+    return config;
+  }
+  static bool is_send(const Pending& pending) {
+    return pending.opcode == IORING_OP_SEND || pending.opcode == IORING_OP_SENDMSG;
+  }
+  static std::string bytes_of(const Pending& pending) {
+    if (pending.opcode == IORING_OP_SEND) {
+      return {reinterpret_cast<const char*>(pending.address), pending.length};
+    }
+    const auto& message = *reinterpret_cast<const msghdr*>(pending.address);
+    std::string bytes;
+    for (size_t i = 0; i < message.msg_iovlen; ++i) {
+      bytes.append(static_cast<const char*>(message.msg_iov[i].iov_base),
+                   message.msg_iov[i].iov_len);
+    }
+    return bytes;
+  }
+
+  std::vector<Pending> snapshot() const { return in_flight_; }
+
+  void receive_one(Pending& pending) {
+    std::string data(config_.buffer_size, '\0');
+    ssize_t got = ::recv(pending.fd, data.data(), data.size(), MSG_DONTWAIT);
+    if (got < 0 && errno == EAGAIN) return;
+    data.resize(got > 0 ? static_cast<size_t>(got) : 0);
+    bool more = pending.operation->multishot() && got > 0;
+    complete(*pending.operation, got < 0 ? -errno : static_cast<int>(got), more, std::move(data));
+  }
+  void poll_one(Pending& pending) {
+    pollfd asked{.fd = pending.fd, .events = POLLIN, .revents = 0};
+    if (::poll(&asked, 1, 0) > 0) complete(*pending.operation, POLLIN, false, {});
+  }
+  void complete(op::Operation& operation, int result, bool more, std::string data) {
+    if (!more) {
+      operation.set_state(op::State::finishing);
+      std::erase_if(in_flight_, [&](Pending& pending) { return pending.operation == &operation; });
+    }
+    collected_.push_back({&operation, result, more, std::move(data)});
+  }
+
+  std::vector<Pending> in_flight_;
+  std::deque<Collected> collected_;
+};
+
+}  // namespace rloop::test

@@ -1,0 +1,118 @@
+// What both engines share: the queue of arrivals, its batches, and what it must not do.
+//
+// A reactor without a kernel shows the queue; the ownership rules at the door (post and submit take
+// idle operations only) are asserted. What dispatch does with the queue on real engines is in
+// conformance/turn_test.cpp.
+#include "reactor/reactor.hpp"
+
+#include <gtest/gtest.h>
+
+#include "conformance/owners.hpp"
+#include "net/fake_reactor.hpp"
+
+namespace rloop::reactor {
+namespace {
+
+// Shows the queue of the reactor that every engine derives from.
+class OpenReactor final : public Reactor {
+ public:
+  using Reactor::arrivals_;
+  using Reactor::die;
+  using Reactor::Reactor;
+
+  void dispatch() override {
+    size_t end = begin_batch();
+    for (Arrival arrival; next_arrival(end, arrival);) {
+      bring_home(*arrival.operation, {.result = arrival.result});
+    }
+  }
+  void submit(op::Operation&) override {}
+  void cancel(op::Operation&) override {}
+  bool cancel_now(op::Operation&) override { return true; }
+  base::Result watch(int, op::Direction, Watcher&) override { return base::Result(0); }
+  bool unwatch(int, op::Direction) override { return false; }
+  bool needs_poll() override { return false; }
+  base::Result wait(int64_t) override { return base::Result(0); }
+  void wake() override {}
+  base::Result attach_to_thread() override { return base::Result(0); }
+  void quiesce() override {}
+  void move_to(Reactor&) override {}
+  size_t drain(int64_t) override { return 0; }
+  void abandon() override {}
+  const char* name() const override { return "open"; }
+};
+
+class ReactorTest : public testing::Test {
+ protected:
+  Statistics statistics_;
+  OpenReactor reactor_{Config{}, statistics_};
+  op::Descriptor nothing_{-1};
+};
+
+TEST_F(ReactorTest, AQueueThatNeverRunsEmptyDoesNotGrow) {
+  // Each completion posts another: a stream that is paused and resumed on every turn.
+  test::Note first(nothing_), second(nothing_);
+  first.upcall = [&](const op::Completion&) { reactor_.post(second.operation, base::Result(0)); };
+  second.upcall = [&](const op::Completion&) { reactor_.post(first.operation, base::Result(0)); };
+  reactor_.post(first.operation, base::Result(0));
+  for (int turn = 0; turn < 20'000; ++turn)
+    reactor_.dispatch();
+  EXPECT_EQ(first.final_count, 10'000);
+  EXPECT_LT(reactor_.arrivals_.size(), 2000U);
+  reactor_.die();
+}
+
+TEST_F(ReactorTest, ForgettingInsideACompletionEndsTheBatch) {
+  test::Note first(nothing_), second(nothing_);
+  first.upcall = [&](const op::Completion&) { reactor_.die(); };
+  reactor_.post(first.operation, base::Result(0));
+  reactor_.post(second.operation, base::Result(0));
+  reactor_.dispatch();
+  EXPECT_TRUE(first.ended());
+  EXPECT_FALSE(second.ended());
+  EXPECT_TRUE(second.operation.idle());
+  reactor_.dispatch();
+}
+
+TEST_F(ReactorTest, CompletionsAreCounted) {
+  test::Note note(nothing_);
+  reactor_.post(note.operation, base::Result(0));
+  reactor_.dispatch();
+  EXPECT_EQ(statistics_.completions, 1U);
+  EXPECT_EQ(reactor_.scratch().size(), reactor_.config().scratch_size);
+}
+
+using ReactorDeathTest = ReactorTest;
+
+TEST_F(ReactorDeathTest, AnOperationInFlightIsNotPosted) {
+  test::Note note(nothing_);
+  reactor_.post(note.operation, base::Result(0));
+  EXPECT_DEATH(reactor_.post(note.operation, base::Result(0)), "posted while in flight");
+  reactor_.dispatch();
+}
+
+TEST(EngineDeathTest, AnOperationInFlightIsNotSubmitted) {
+  Statistics statistics;
+  std::unique_ptr<Reactor> reactor = make_epoll_reactor({}, statistics);
+  ASSERT_TRUE(reactor->attach_to_thread().ok());
+  op::Descriptor descriptor(0);
+  test::Note note(descriptor);
+  reactor->post(note.operation, base::Result(0));
+  EXPECT_DEATH(reactor->submit(note.operation), "submitted while in flight");
+  reactor->drain(0);
+}
+
+TEST(EngineTest, SleepingEndsWithTheWait) {
+  Statistics statistics;
+  std::unique_ptr<Reactor> reactor = make_epoll_reactor({}, statistics);
+  ASSERT_TRUE(reactor->attach_to_thread().ok());
+  reactor->announce_sleep();
+  reactor->wake();
+  reactor->wake();  // one write is enough
+  ASSERT_TRUE(reactor->wait(base::kNever).ok());
+  reactor->dispatch();
+  EXPECT_EQ(reactor->drain(0), 0U);
+}
+
+}  // namespace
+}  // namespace rloop::reactor
