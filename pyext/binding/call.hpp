@@ -4,9 +4,6 @@
 // becomes an interned Python string on first use and lives as long as the process. Needs the GIL.
 #pragma once
 
-#include <cxxabi.h>
-#include <unistd.h>
-
 #include "binding/ref.hpp"
 
 namespace rloop::binding {
@@ -26,20 +23,6 @@ class Name {
   const char* text_;
   PyObject* interned_ = nullptr;
 };
-
-// Runs `call`, which may execute Python code. When the interpreter ends, CPython before 3.14 ends a
-// daemon thread inside such a call by unwinding its stack; the destructors on the way would touch
-// Python objects without the GIL. So the thread stays here for ever instead, which is what 3.14
-// does.
-template <class Call>
-auto into_python(Call call) {
-  try {
-    return call();
-  } catch (abi::__forced_unwind&) {
-    while (true)
-      ::pause();
-  }
-}
 
 // callable(argument); null with an error set, for callers that handle it themselves.
 inline Ref try_call(PyObject* callable, PyObject* argument) {
@@ -69,7 +52,8 @@ Ref call_method(PyObject* object, Name& name, Arguments... arguments) {
 }
 
 inline Ref get_attribute(PyObject* object, Name& name) {
-  return Ref::checked(PyObject_GetAttr(object, name.get()));
+  PyObject* interned = name.get();
+  return Ref::checked(into_python([&] { return PyObject_GetAttr(object, interned); }));
 }
 
 // The attribute `name` of module `module`.

@@ -6,8 +6,10 @@
 //   static std::vector<PyMethodDef> methods();  static std::vector<PyGetSetDef> attributes();
 //   template <class Each> void references(Each each);   // each(Ref&): all that GC must know
 // and optionally: kSubclassable (made from Python by calling it), kFreeList (objects kept for
-// re-use), kWeakReferences, kKeepsReferences with `kept_references(each)` (visited by the collector
-// but never cleared), kTrackedLater (see create), `void finalize()`, `Ref repr()`. Traverse and
+// re-use), kWeakReferences, kInstanceDict (takes
+// any attribute), kKeepsReferences with `kept_references(each)` (visited by the collector
+// but never cleared), kTrackedLater (see create), `void cleared()`
+// (after the collector emptied the references), `void finalize()`, `Ref repr()`. Traverse and
 // clear come from that one list of references; every type refuses to be pickled. Knows Python only.
 // Needs the GIL.
 #pragma once
@@ -39,6 +41,10 @@ constexpr bool is_subclassable() {
 template <class T>
 constexpr bool keeps_references() {
   return requires { T::kKeepsReferences; };
+}
+template <class T>
+constexpr bool has_instance_dict() {
+  return requires { T::kInstanceDict; };
 }
 template <class T>
 constexpr bool is_tracked_later() {
@@ -90,7 +96,12 @@ class HeapType {
   static void slot_finalize(PyObject* self);
   static PyObject* slot_repr(PyObject* self);
 
+  static PyObject** dict_of(PyObject* self) {
+    return reinterpret_cast<PyObject**>(reinterpret_cast<char*>(self) + dict_offset_);
+  }
+
   static inline PyTypeObject* type_ = nullptr;
+  static inline Py_ssize_t dict_offset_ = 0;
   static inline Py_ssize_t offset_ = 0;
   static inline std::array<PyObject*, detail::free_list_size<T>() + 1> free_{};
   static inline size_t free_count_ = 0;
@@ -139,6 +150,7 @@ void HeapType<T>::slot_dealloc(PyObject* self) {
     if (*weak_references) PyObject_ClearWeakRefs(self);
   }
   value(self).~T();
+  if constexpr (detail::has_instance_dict<T>()) Py_CLEAR(*dict_of(self));
   if constexpr (detail::free_list_size<T>() > 0) {
     if (type == type_ && free_count_ < detail::free_list_size<T>()) {
       free_[free_count_++] = self;
@@ -156,6 +168,9 @@ int HeapType<T>::slot_traverse(PyObject* self, visitproc visit, void* context) {
     if (result == 0 && ref) result = visit(ref.get(), context);
   };
   value(self).references(each);
+  if constexpr (detail::has_instance_dict<T>()) {
+    if (result == 0 && *dict_of(self)) result = visit(*dict_of(self), context);
+  }
   if constexpr (detail::keeps_references<T>()) value(self).kept_references(each);
   return result;
 }
@@ -163,6 +178,8 @@ int HeapType<T>::slot_traverse(PyObject* self, visitproc visit, void* context) {
 template <class T>
 int HeapType<T>::slot_clear(PyObject* self) {
   value(self).references([](Ref& ref) { Ref dropped = std::move(ref); });
+  if constexpr (detail::has_instance_dict<T>()) Py_CLEAR(*dict_of(self));
+  if constexpr (requires(T& t) { t.cleared(); }) value(self).cleared();
   return 0;
 }
 
@@ -195,7 +212,6 @@ void HeapType<T>::define(PyObject* module, PyObject* base, Py_ssize_t least_offs
   static std::vector<PyMemberDef> members;
   methods.push_back({"__reduce__", detail::refuse_pickling, METH_NOARGS, nullptr});
   methods.push_back({});
-  attributes.push_back({});
   auto base_size = base ? reinterpret_cast<PyTypeObject*>(base)->tp_basicsize
                         : static_cast<Py_ssize_t>(sizeof(PyObject));
   base_size = std::max(base_size, least_offset);
@@ -206,6 +222,14 @@ void HeapType<T>::define(PyObject* module, PyObject* base, Py_ssize_t least_offs
     members.push_back({"__weaklistoffset__", T_PYSSIZET, size, READONLY, nullptr});
     size += static_cast<Py_ssize_t>(sizeof(PyObject*));
   }
+  if constexpr (detail::has_instance_dict<T>()) {
+    dict_offset_ = size;
+    members.push_back({"__dictoffset__", T_PYSSIZET, size, READONLY, nullptr});
+    attributes.push_back(
+        {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr});
+    size += static_cast<Py_ssize_t>(sizeof(PyObject*));
+  }
+  attributes.push_back({});
   members.push_back({});
   std::vector<PyType_Slot> slots = {
       {Py_tp_doc, const_cast<char*>(T::kDoc)},

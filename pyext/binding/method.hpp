@@ -60,6 +60,9 @@ template <class Failure, class Body>
 Failure guarded(Failure failure, Body body) noexcept {
   try {
     return body();
+  } catch (abi::__forced_unwind&) {
+    while (true)
+      ::pause();  // see into_python
   } catch (...) {
     set_error_from_exception();
     return failure;

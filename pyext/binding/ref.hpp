@@ -6,6 +6,8 @@
 #pragma once
 
 #include <Python.h>
+#include <cxxabi.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -13,6 +15,20 @@ namespace rloop::binding {
 
 // Thrown while the interpreter's error indicator is set.
 struct PythonError {};
+
+// Runs `call`, which may execute Python code. When the interpreter ends, CPython before 3.14 ends a
+// daemon thread inside such a call by unwinding its stack; the destructors on the way would touch
+// Python objects without the GIL. So the thread stays here for ever instead, which is what 3.14
+// does.
+template <class Call>
+auto into_python(Call call) {
+  try {
+    return call();
+  } catch (abi::__forced_unwind&) {
+    while (true)
+      ::pause();
+  }
+}
 
 class Ref {
  public:
@@ -22,10 +38,10 @@ class Ref {
   Ref& operator=(Ref&& other) noexcept {
     // The old object goes last: its finalizer may look at us.
     PyObject* old = std::exchange(object_, std::exchange(other.object_, nullptr));
-    Py_XDECREF(old);
+    drop(old);
     return *this;
   }
-  ~Ref() { Py_XDECREF(object_); }
+  ~Ref() { drop(object_); }
 
   // Takes over the caller's reference, which may be null.
   static Ref steal(PyObject* object) {
@@ -48,6 +64,10 @@ class Ref {
   bool is_none() const { return object_ == Py_None; }
 
  private:
+  static void drop(PyObject* object) {
+    into_python([object] { Py_XDECREF(object); });
+  }
+
   PyObject* object_ = nullptr;
 };
 

@@ -27,6 +27,7 @@ class FdWatch {
  public:
   explicit FdWatch(Loop& loop) : sides_{HandleWatcher(loop), HandleWatcher(loop)} {}
   HandleWatcher& side(op::Direction direction) { return sides_[static_cast<int>(direction)]; }
+  Ref file_object;  // what add_reader was given when it was no number
   bool empty() const { return !sides_[0].handle && !sides_[1].handle; }
 
  private:

@@ -1,8 +1,7 @@
 // Scheduling, and one turn of the loop; see loop.hpp.
 #include "native/loop.hpp"
 
-#include <cmath>
-
+#include "absl/cleanup/cleanup.h"
 #include "native/names.hpp"
 #include "native/upcall.hpp"
 
@@ -138,16 +137,25 @@ void Loop::run() {
   check_closed();
   check_fork();
   attach();
+  context_.loop_running = true;
   try {
     do {
       run_once();
     } while (!stopping_);
-  } catch (...) {
+  } catch (const binding::PythonError&) {
     Ref error = binding::take_exception();
-    reactor_->quiesce();
-    if (error) binding::restore_exception(std::move(error));
+    leave();
+    binding::restore_exception(std::move(error));
     throw;
   }
+  leave();
+}
+
+// What was written in the last turn goes out, whoever runs the loop next and when.
+void Loop::leave() {
+  context_.loop_running = false;
+  if (forked_) return;
+  context_.flush_dirty_now();
   reactor_->quiesce();
 }
 
@@ -156,6 +164,7 @@ void Loop::run_once() {
   context_.flush_dirty();
   wait(wait_timeout_ns());
   reactor_->dispatch();
+  check_fork();  // a callback may have forked, and this may be the child
   make_due_timers_ready();
   raise_interruption();
   run_ready();
@@ -212,13 +221,11 @@ void Loop::make_due_timers_ready() {
 void Loop::run_ready() {
   for (size_t left = ready_.size(); left > 0 && !ready_.empty(); --left) {
     Ref handle = ready_.pop();
+    absl::Cleanup track = [&] { track_if_held(handle.get()); };
     if (debug_) {
       run_timed(handle.get());
     } else {
       handle_of(handle.get()).run();
-    }
-    if (Py_REFCNT(handle.get()) > 1 && !PyObject_GC_IsTracked(handle.get())) {
-      PyObject_GC_Track(handle.get());
     }
     if (interruption_) return;
   }
@@ -228,6 +235,7 @@ void Loop::run_timed(PyObject* handle) {
   Handle& running = handle_of(handle);
   if (running.cancelled()) return;
   current_handle_ = Ref::borrow(handle);
+  absl::Cleanup done = [this] { current_handle_ = nullptr; };
   int64_t start_ns = base::now_ns();
   running.run();
   double seconds = base::to_seconds(base::now_ns() - start_ns);
@@ -235,7 +243,10 @@ void Loop::run_timed(PyObject* handle) {
     Ref duration = Ref::checked(PyFloat_FromDouble(seconds));
     names::report("slow_callback", object(), handle, duration.get());
   }
-  current_handle_ = nullptr;
+}
+
+void Loop::track_if_held(PyObject* handle) {
+  if (Py_REFCNT(handle) > 1 && !PyObject_GC_IsTracked(handle)) PyObject_GC_Track(handle);
 }
 
 void Loop::interrupt(Ref exception) {

@@ -32,8 +32,7 @@ struct RequestTag;
 class Loop {
  public:
   static constexpr const char* kName = "rloop._core.Loop";
-  static constexpr const char* kDoc =
-      "Loop(backend='auto')\n--\n\nThe native half of UringEventLoop; not used by itself.";
+  static constexpr const char* kDoc = "The native half of UringEventLoop; not used by itself.";
   static constexpr bool kSubclassable = true;
   static constexpr bool kKeepsReferences = true;
 
@@ -95,13 +94,13 @@ class Loop {
   void check_closed();
 
   bool debug() { return debug_; }
-  void set_debug(PyObject* value) { debug_ = PyObject_IsTrue(value) == 1; }
+  void set_debug(PyObject* value) { debug_ = truth(value); }
   double slow_callback_duration() { return slow_callback_duration_; }
   void set_slow_callback_duration(PyObject* value);
   Ref current_handle();
   void set_current_handle(PyObject* handle) { current_handle_ = Ref::borrow(handle); }
   bool stopping() { return stopping_; }
-  void set_stopping(PyObject* value) { stopping_ = PyObject_IsTrue(value) == 1; }
+  void set_stopping(PyObject* value) { stopping_ = truth(value); }
 
   // For the transports.
   net::Context& context() { return context_; }
@@ -115,6 +114,12 @@ class Loop {
   static std::vector<PyGetSetDef> attributes();
   template <class Each>
   void references(Each each);
+  // The collector emptied the handles: nothing is left that could run.
+  void cleared() {
+    while (!ready_.empty())
+      ready_.pop();
+    timers_.take_all();
+  }
   // Visited by the collector but never cleared by it: what the kernel may still write to.
   template <class Each>
   void kept_references(Each each);
@@ -134,6 +139,9 @@ class Loop {
   void run_timed(PyObject* handle);
   void compact_timers();
   void raise_interruption();
+  void leave();
+  static void track_if_held(PyObject* handle);
+  static bool truth(PyObject* value);
 
   void attach();
   void fall_back_to_epoll(base::Result why);
@@ -174,5 +182,9 @@ void define_loop(PyObject* module);
 
 // The descriptor number of an int or of an object with fileno(); ValueError as in `selectors`.
 int descriptor_number(PyObject* file_object);
+// The same, but -1 for a negative one (a closed socket).
+int descriptor_number_or_closed(PyObject* file_object);
+// The same for a socket of the user; OSError(EBADF) when it is closed, as its methods raise.
+int socket_number(PyObject* socket);
 
 }  // namespace rloop::native

@@ -2,6 +2,8 @@
 //
 // Here asyncio's arguments and errors are checked and become calls of the reactor or of the rooms
 // that do the work (stream_transport, server, requests); nothing here runs per message.
+#include <algorithm>
+
 #include "native/fd_watch.hpp"
 #include "native/loop.hpp"
 #include "native/names.hpp"
@@ -11,7 +13,17 @@
 
 namespace rloop::native {
 
-int descriptor_number(PyObject* file_object) {
+namespace {
+
+[[noreturn]] void raise_os_error(base::Result result) {
+  errno = result.error_number();
+  PyErr_SetFromErrno(PyExc_OSError);
+  throw binding::PythonError{};
+}
+
+}  // namespace
+
+int descriptor_number_or_closed(PyObject* file_object) {
   long number;
   if (PyLong_Check(file_object)) {
     number = PyLong_AsLong(file_object);
@@ -25,21 +37,20 @@ int descriptor_number(PyObject* file_object) {
     }
   }
   if (number == -1 && PyErr_Occurred()) throw binding::PythonError{};
-  if (number < 0 || number > INT_MAX) {
-    binding::raise(PyExc_ValueError, "Invalid file descriptor: %ld", number);
-  }
-  return static_cast<int>(number);
+  return number < 0 || number > INT_MAX ? -1 : static_cast<int>(number);
 }
 
-namespace {
-
-[[noreturn]] void raise_os_error(base::Result result) {
-  errno = result.error_number();
-  PyErr_SetFromErrno(PyExc_OSError);
-  throw binding::PythonError{};
+int descriptor_number(PyObject* file_object) {
+  int number = descriptor_number_or_closed(file_object);
+  if (number < 0) binding::raise(PyExc_ValueError, "Invalid file descriptor: %R", file_object);
+  return number;
 }
 
-}  // namespace
+int socket_number(PyObject* socket) {
+  int number = descriptor_number_or_closed(socket);
+  if (number < 0) raise_os_error(base::Result::error(EBADF));
+  return number;
+}
 
 // --- add_reader and friends --------------------------------------------------------------------
 
@@ -51,6 +62,7 @@ Ref Loop::watch(PyObject* fd, op::Direction direction, std::span<PyObject* const
   if (debug_) keep_source_traceback(handle_of(handle.get()));
   std::unique_ptr<FdWatch>& watch = watches_[number];
   if (!watch) watch = std::make_unique<FdWatch>(*this);
+  if (!PyLong_Check(fd)) watch->file_object = Ref::borrow(fd);
   HandleWatcher& side = watch->side(direction);
   base::Result result = reactor_->watch(number, direction, side);
   if (!result.ok()) {
@@ -65,10 +77,14 @@ Ref Loop::watch(PyObject* fd, op::Direction direction, std::span<PyObject* const
 
 bool Loop::unwatch(PyObject* fd, op::Direction direction) {
   if (closed_) return false;
-  int number = descriptor_number(fd);
-  auto found = watches_.find(number);
+  auto found = watches_.find(descriptor_number_or_closed(fd));
+  if (found == watches_.end()) {
+    // A socket that was closed first is still known by itself, as in `selectors`.
+    found = std::find_if(watches_.begin(), watches_.end(),
+                         [fd](const auto& entry) { return entry.second->file_object.is(fd); });
+  }
   if (found == watches_.end()) return false;
-  reactor_->unwatch(number, direction);
+  reactor_->unwatch(found->first, direction);
   Ref handle = std::move(found->second->side(direction).handle);
   if (found->second->empty()) watches_.erase(found);
   if (!handle) return false;
@@ -118,7 +134,7 @@ bool Loop::quiet_remove_writer(PyObject* fd) {
 }
 
 void Loop::ensure_fd_no_transport(PyObject* fd) {
-  int number = descriptor_number(fd);
+  int number = descriptor_number_or_closed(fd);
   auto found = transports_by_fd_.find(number);
   if (found == transports_by_fd_.end() || found->second->is_closing()) return;
   binding::raise(PyExc_RuntimeError, "File descriptor %R is used by transport %R", fd,
@@ -164,9 +180,13 @@ void Loop::start_serving(Arguments arguments) {
 }
 
 void Loop::stop_serving(PyObject* socket) {
+  bool served = false;
   listeners_.for_each([&](ServerListener& listener) {
-    if (listener.serves(socket)) listener.stop();
+    if (!listener.serves(socket)) return;
+    served = true;
+    listener.stop();
   });
+  if (!served) binding::call_method(socket, names::close);
 }
 
 void Loop::listener_stopped(ServerListener& listener) {

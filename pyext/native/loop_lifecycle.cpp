@@ -33,6 +33,9 @@ Loop::~Loop() {
 void Loop::configure(Arguments arguments) {
   PyObject* given[2];
   arguments.parse({"backend", "masked"}, 1, given, "_configure");
+  if (reactor_ || backend_reason_.size() > 0) {
+    binding::raise(PyExc_RuntimeError, "an event loop cannot be initialised twice");
+  }
   std::string wanted = PyUnicode_AsUTF8(given[0]) ? PyUnicode_AsUTF8(given[0]) : "";
   if (PyErr_Occurred()) throw binding::PythonError{};
   if (given[1]) mask(given[1]);
@@ -53,6 +56,7 @@ void Loop::configure(Arguments arguments) {
   if (!reactor_) reactor_ = reactor::make_epoll_reactor(config_, statistics_);
   backend_ = reactor_->name();
   context_.reactor = reactor_.get();
+  context_.loop_running = false;
   closed_ = false;
   base::log(LogLevel::debug, "reactor", "backend ", reactor_->name(), ": ", backend_reason_);
 }
@@ -114,6 +118,7 @@ void Loop::after_fork_in_child() {
   if (!reactor_ || forked_) return;
   forked_ = true;
   reactor_->abandon();
+  transports_.for_each([](StreamTransport& transport) { transport.forget(); });
 }
 
 // Ends all I/O. Transports get no connection_lost, as with asyncio; their descriptors are closed.
@@ -122,6 +127,7 @@ void Loop::close_io() {
   closed_ = true;
   if (!reactor_) return;
   if (!forked_) {
+    context_.flush_dirty_now();
     transports_.for_each([](StreamTransport& transport) { transport.abandon(); });
     listeners_.for_each([](ServerListener& listener) { listener.abandon(); });
     requests_.for_each([](SockRequest& request) { request.cancel(); });
@@ -141,11 +147,19 @@ void Loop::close_io() {
   while (!requests_.empty())
     requests_.front().finish();
   watches_.clear();
-  for (size_t count = ready_.size(); count > 0; --count)
-    ready_.pop();
+  while (!ready_.empty()) {
+    Ref handle = ready_.pop();
+    track_if_held(handle.get());
+  }
   timers_.take_all();
   context_.reactor = nullptr;
   reactor_.reset();
+}
+
+bool Loop::truth(PyObject* value) {
+  int result = PyObject_IsTrue(value);
+  binding::check(result);
+  return result == 1;
 }
 
 void Loop::set_slow_callback_duration(PyObject* value) {

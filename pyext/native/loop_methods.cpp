@@ -17,6 +17,7 @@ void Loop::references(Each each) {
   each(interruption_);
   each(current_handle_);
   for (auto& [fd, watch] : watches_) {
+    each(watch->file_object);
     each(watch->side(op::Direction::read).handle);
     each(watch->side(op::Direction::write).handle);
   }

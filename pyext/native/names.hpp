@@ -35,7 +35,8 @@ inline Name start_reading{"_start_reading"};
 // Calls rloop.reports.<name>(*arguments).
 template <class... Arguments>
 binding::Ref report(const char* name, Arguments... arguments) {
-  static PyObject* module = PyImport_ImportModule("rloop.reports");
+  static PyObject* module = nullptr;
+  if (!module) module = PyImport_ImportModule("rloop.reports");
   if (!module) throw binding::PythonError{};
   binding::Ref function = binding::Ref::checked(PyObject_GetAttrString(module, name));
   return binding::call(function.get(), arguments...);

@@ -46,7 +46,7 @@ SockRequest::SockRequest(Loop& loop, PyObject* socket, int fd, op::Direction dir
 
 Ref SockRequest::wait_ready(Loop& loop, PyObject* socket, op::Direction direction) {
   loop.check_closed();
-  int fd = descriptor_number(socket);
+  int fd = socket_number(socket);
   loop.ensure_fd_no_transport(socket);
   Ref future = loop.create_future();
   Ref request = SockRequestType::create(loop, socket, fd, direction);
@@ -71,15 +71,10 @@ void SockRequest::on_ready(const op::Completion& completion) {
 }
 
 void SockRequest::wake() {
-  try {
+  contained(loop_, [this] {
     Ref done = binding::call_method(future_.get(), names::done);
     if (!done.is(Py_True)) binding::call_method(future_.get(), names::set_result, Py_None);
-  } catch (const binding::PythonError&) {
-    Ref error = binding::take_exception();
-    if (is_exit(error.get())) return loop_.interrupt(std::move(error));
-    binding::restore_exception(std::move(error));
-    PyErr_WriteUnraisable(future_.get());
-  }
+  });
 }
 
 void SockRequest::cancel() {
@@ -107,7 +102,7 @@ std::vector<PyGetSetDef> SockRequest::attributes() {
 Ref try_recv(Loop& loop, PyObject* socket, PyObject* size) {
   loop.check_closed();
   size_t most = size_argument(size);
-  int fd = descriptor_number(socket);
+  int fd = socket_number(socket);
   std::span<std::byte> scratch = loop.reactor().scratch();
   ++loop.reactor().statistics().syscalls;
   if (most <= scratch.size()) {
@@ -126,7 +121,7 @@ Ref try_recv(Loop& loop, PyObject* socket, PyObject* size) {
 
 Ref try_recv_into(Loop& loop, PyObject* socket, PyObject* buffer) {
   loop.check_closed();
-  int fd = descriptor_number(socket);
+  int fd = socket_number(socket);
   binding::BufferView view;
   view.acquire(buffer, PyBUF_WRITABLE);
   std::span<std::byte> memory = view.bytes();
@@ -138,7 +133,7 @@ Ref try_recv_into(Loop& loop, PyObject* socket, PyObject* buffer) {
 
 Ref try_send(Loop& loop, PyObject* socket, PyObject* data, PyObject* sent_before) {
   loop.check_closed();
-  int fd = descriptor_number(socket);
+  int fd = socket_number(socket);
   size_t sent = size_argument(sent_before);
   binding::BufferView view;
   view.acquire(data, PyBUF_SIMPLE);

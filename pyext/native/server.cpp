@@ -14,6 +14,16 @@ namespace rloop::native {
 
 using base::LogLevel;
 
+namespace {
+
+Ref os_error(int error_number) {
+  errno = error_number;
+  PyErr_SetFromErrno(PyExc_OSError);
+  return binding::take_exception();
+}
+
+}  // namespace
+
 Ref ServerListener::create(Loop& loop, PyObject* protocol_factory, PyObject* socket,
                            PyObject* server) {
   int fd = descriptor_number(socket);
@@ -55,11 +65,7 @@ void ServerListener::close_socket() {
 
 void ServerListener::on_stopped() {
   base::log(LogLevel::debug, "server", "TCP server stopped [fd=", listener_.fd(), "]");
-  try {
-    close_socket();
-  } catch (const binding::PythonError&) {
-    PyErr_WriteUnraisable(socket_.get());
-  }
+  contained(loop_, [this] { close_socket(); });
   release();
 }
 
@@ -84,17 +90,15 @@ void ServerListener::on_accepted(base::UniqueFd connection) {
     if (errno == EBADF) connection.release();
     return listener_.distrust_multishot();
   }
-  try {
-    make_connection(std::move(connection));
-  } catch (const binding::PythonError&) {
-    Ref error = binding::take_exception();
-    if (is_exit(error.get())) return loop_.interrupt(std::move(error));
+  contained(loop_, [&] {
     try {
-      names::report("connection_setup_failed", loop_object_.get(), error.get());
+      make_connection(std::move(connection));
     } catch (const binding::PythonError&) {
-      PyErr_WriteUnraisable(loop_object_.get());
+      Ref error = binding::take_exception();
+      if (is_exit(error.get())) return loop_.interrupt(std::move(error));
+      names::report("connection_setup_failed", loop_object_.get(), error.get());
     }
-  }
+  });
 }
 
 void ServerListener::make_connection(base::UniqueFd connection) {
@@ -107,26 +111,18 @@ void ServerListener::make_connection(base::UniqueFd connection) {
 }
 
 void ServerListener::on_exhausted(int error_number) {
-  try {
-    errno = error_number;
-    PyErr_SetFromErrno(PyExc_OSError);
-    Ref error = binding::take_exception();
+  contained(loop_, [&] {
+    Ref error = os_error(error_number);
     Ref resume = Ref::checked(PyObject_GetAttrString(ServerListenerType::object(this), "_resume"));
     names::report("accept_exhausted", loop_object_.get(), socket_.get(), error.get(), resume.get());
-  } catch (const binding::PythonError&) {
-    PyErr_WriteUnraisable(loop_object_.get());
-  }
+  });
 }
 
 void ServerListener::on_accept_error(int error_number) {
-  try {
-    errno = error_number;
-    PyErr_SetFromErrno(PyExc_OSError);
-    Ref error = binding::take_exception();
+  contained(loop_, [&] {
+    Ref error = os_error(error_number);
     names::report("accept_failed", loop_object_.get(), socket_.get(), error.get());
-  } catch (const binding::PythonError&) {
-    PyErr_WriteUnraisable(loop_object_.get());
-  }
+  });
 }
 
 std::vector<PyMethodDef> ServerListener::methods() {

@@ -12,7 +12,7 @@
 namespace rloop::native {
 
 using base::LogLevel;
-using binding::BufferView;
+using binding::Name;
 
 namespace {
 
@@ -23,8 +23,9 @@ constexpr int kLostWritesBeforeWarning = 5;
 
 net::Segment segment_of(Ref bytes) {
   std::span<const std::byte> memory = binding::bytes_of(bytes.get());
-  net::Keeper keeper(bytes.release(),
-                     [](void* object) { Py_DECREF(static_cast<PyObject*>(object)); });
+  net::Keeper keeper(bytes.release(), [](void* object) {
+    Ref dropped = Ref::steal(static_cast<PyObject*>(object));
+  });
   return {memory.data(), memory.size(), std::move(keeper)};
 }
 
@@ -46,7 +47,7 @@ Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protoc
   Ref object = StreamTransportType::create(loop, fd, socket, extra, server);
   StreamTransport& self = StreamTransportType::value(object.get());
   self.context_ = Ref::checked(PyContext_CopyCurrent());
-  self.use_protocol(protocol);
+  self.protocol_ = Ref::borrow(protocol);
   Ref connection_made = binding::get_attribute(protocol, names::connection_made);
   Ref start_reading = binding::get_attribute(object.get(), names::start_reading);
   base::Address::local(fd, self.local_);
@@ -91,6 +92,12 @@ void StreamTransport::use_protocol(PyObject* protocol) {
   on_data_method_ = std::move(on_data);
   get_buffer_method_ = std::move(get_buffer);
   stream_.set_reads_into_buffers(is_buffered != 0);
+}
+
+// After connection_made, which may have given the protocol its methods or switched it.
+void StreamTransport::start_reading() {
+  if (protocol_ && !on_data_method_) use_protocol(protocol_.get());
+  stream_.start_reading();
 }
 
 void StreamTransport::set_protocol(PyObject* protocol) {
@@ -158,25 +165,35 @@ void StreamTransport::pause_protocol_if_needed() {
   stream_.flush_now();
   if (stream_.backlog_bytes() <= high_water_ || protocol_paused_) return;
   protocol_paused_ = true;
-  call_flow_control(names::pause_writing, "protocol.pause_writing() failed");
+  try {
+    binding::call_method(protocol_.get(), names::pause_writing);
+  } catch (const binding::PythonError&) {
+    flow_control_failed("protocol.pause_writing() failed");
+  }
 }
 
 void StreamTransport::resume_protocol_if_possible() {
   if (!protocol_paused_ || stream_.backlog_bytes() > low_water_) return;
   protocol_paused_ = false;
-  call_flow_control(names::resume_writing, "protocol.resume_writing() failed");
+  contained(loop_, [this] {
+    try {
+      binding::call_method(protocol_.get(), names::resume_writing);
+    } catch (const binding::PythonError&) {
+      flow_control_failed("protocol.resume_writing() failed");
+    }
+  });
 }
 
-void StreamTransport::call_flow_control(binding::Name& method, const char* message) {
-  try {
-    binding::call_method(protocol_.get(), method);
-  } catch (const binding::PythonError&) {
-    Ref error = binding::take_exception();
-    if (is_exit(error.get())) return loop_.interrupt(std::move(error));
-    Ref text = Ref::checked(PyUnicode_FromString(message));
-    names::report("protocol_failed", loop_object_.get(), StreamTransportType::object(this),
-                  protocol_.get(), error.get(), text.get());
+// For the Python error that is set: exits go on to the caller, the rest is reported.
+void StreamTransport::flow_control_failed(const char* message) {
+  Ref error = binding::take_exception();
+  if (is_exit(error.get())) {
+    binding::restore_exception(std::move(error));
+    throw binding::PythonError{};
   }
+  Ref text = Ref::checked(PyUnicode_FromString(message));
+  names::report("protocol_failed", loop_object_.get(), StreamTransportType::object(this),
+                protocol_.get(), error.get(), text.get());
 }
 
 void StreamTransport::set_write_buffer_limits(Arguments arguments) {
@@ -210,19 +227,25 @@ void StreamTransport::resume_reading() {
   if (!closing_ && stream_.reading_paused()) stream_.resume_reading();
 }
 
+// The bound method that takes data, looked up again when the protocol had none before.
+Ref StreamTransport::data_method() {
+  if (!on_data_method_) {
+    Name& name = get_buffer_method_ ? names::buffer_updated : names::data_received;
+    on_data_method_ = binding::get_attribute(protocol_.get(), name);
+  }
+  return on_data_method_.copy();  // the protocol may be switched by its own call
+}
+
 void StreamTransport::on_data(std::span<const std::byte> data) {
-  PyObject* bytes = PyBytes_FromStringAndSize(reinterpret_cast<const char*>(data.data()),
-                                              static_cast<Py_ssize_t>(data.size()));
-  Ref argument = Ref::steal(bytes);
   Ref result;
-  if (bytes) {
+  try {
+    Ref bytes = Ref::checked(PyBytes_FromStringAndSize(reinterpret_cast<const char*>(data.data()),
+                                                       static_cast<Py_ssize_t>(data.size())));
     ContextScope scope(context_.get());
-    if (!on_data_method_) {
-      PyObject_GetAttr(protocol_.get(), names::data_received.get());  // raises AttributeError
-    } else {
-      Ref method = on_data_method_.copy();  // the protocol may be switched by its own call
-      result = binding::try_call(method.get(), bytes);
-    }
+    Ref method = data_method();
+    result = binding::try_call(method.get(), bytes.get());
+  } catch (const binding::PythonError&) {
+    // reported below
   }
   if (!result) [[unlikely]]
     fail("Fatal error: protocol.data_received() call failed.");
@@ -250,12 +273,14 @@ std::span<std::byte> StreamTransport::next_buffer(size_t hint) {
 
 void StreamTransport::on_buffer_filled(size_t size) {
   buffer_.reset();
-  Ref count = Ref::steal(PyLong_FromSize_t(size));
   Ref result;
-  if (count) {
+  try {
+    Ref count = Ref::checked(PyLong_FromSize_t(size));
     ContextScope scope(context_.get());
-    Ref method = on_data_method_.copy();
+    Ref method = data_method();
     result = binding::try_call(method.get(), count.get());
+  } catch (const binding::PythonError&) {
+    // reported below
   }
   if (!result) fail("Fatal error: protocol.buffer_updated() call failed.");
 }
@@ -323,19 +348,11 @@ void StreamTransport::fail(const char* message) {
 }
 
 void StreamTransport::fail_with(Ref error, const char* message) {
-  try {
+  contained(loop_, [&] {
     Ref text = Ref::checked(PyUnicode_FromString(message));
     names::report("fatal_error", loop_object_.get(), StreamTransportType::object(this),
                   protocol_ ? protocol_.get() : Py_None, error.get(), text.get());
-  } catch (const binding::PythonError&) {
-    Ref second = binding::take_exception();
-    if (is_exit(second.get())) {
-      loop_.interrupt(std::move(second));
-    } else {
-      binding::restore_exception(std::move(second));
-      PyErr_WriteUnraisable(loop_object_.get());
-    }
-  }
+  });
   lose_connection(std::move(error));
 }
 
@@ -364,12 +381,10 @@ void StreamTransport::call_connection_lost() {
   if (result) return;
   Ref error = binding::take_exception();
   if (is_exit(error.get())) return loop_.interrupt(std::move(error));
-  try {
+  contained(loop_, [&] {
     names::report("connection_lost_failed", loop_object_.get(), StreamTransportType::object(this),
                   protocol_.get(), error.get());
-  } catch (const binding::PythonError&) {
-    PyErr_WriteUnraisable(loop_object_.get());
-  }
+  });
 }
 
 void StreamTransport::abandon() {
@@ -392,18 +407,15 @@ void StreamTransport::release() {
   buffer_.reset();
   own_fd_.reset();
   base::log(LogLevel::debug, kArea, "TCP transport closed [fd=", fd(), "]");
-  try {
-    if (socket) binding::call_method(socket.get(), names::close);
-    if (server) {
+  if (socket) contained(loop_, [&] { binding::call_method(socket.get(), names::close); });
+  if (!server) return;
+  contained(loop_, [&] {
 #if PY_VERSION_HEX >= 0x030D0000
-      binding::call_method(server.get(), names::detach, StreamTransportType::object(this));
+    binding::call_method(server.get(), names::detach, StreamTransportType::object(this));
 #else
-      binding::call_method(server.get(), names::detach);
+    binding::call_method(server.get(), names::detach);
 #endif
-    }
-  } catch (const binding::PythonError&) {
-    PyErr_WriteUnraisable(loop_object_.get());
-  }
+  });
 }
 
 }  // namespace rloop::native

@@ -21,6 +21,7 @@ class StreamTransport : public net::StreamEvents, public base::ListNode<OpenTran
   static constexpr const char* kName = "rloop._core.StreamTransport";
   static constexpr const char* kDoc = "A transport over a connected stream socket.";
   static constexpr bool kWeakReferences = true;
+  static constexpr bool kInstanceDict = true;  // programs hang their own things on transports
 
   // Makes the transport and schedules connection_made, the start of reading and the waiter's
   // result, in this order. `socket`, `waiter`, `extra`, `server` may be null; with a null socket
@@ -51,7 +52,7 @@ class StreamTransport : public net::StreamEvents, public base::ListNode<OpenTran
   Ref repr();
   void finalize();
 
-  void start_reading() { stream_.start_reading(); }
+  void start_reading();
   // asyncio's private ones that sslproto and Server use.
   void force_close(PyObject* exception);
   void fatal_error(Arguments arguments);
@@ -63,12 +64,14 @@ class StreamTransport : public net::StreamEvents, public base::ListNode<OpenTran
 
   // At the end of the loop: ends everything without an event; then lets go.
   void abandon();
+  void forget() { stream_.forget(); }  // in the child of a fork
   void release();
 
   // --- net::StreamEvents ---
   void on_data(std::span<const std::byte> data) override;
   std::span<std::byte> next_buffer(size_t hint) override;
   void on_buffer_filled(size_t size) override;
+  void on_buffer_unused() override { buffer_.reset(); }
   void on_eof() override;
   void on_sent() override;
   void on_error(net::IoStep step, int error_number) override;
@@ -93,11 +96,12 @@ class StreamTransport : public net::StreamEvents, public base::ListNode<OpenTran
 
  private:
   void use_protocol(PyObject* protocol);
+  Ref data_method();
   void queue(Ref bytes);
   bool reject_write();
-  void pause_protocol_if_needed();
+  void pause_protocol_if_needed();  // may throw, out of the user's write()
   void resume_protocol_if_possible();
-  void call_flow_control(binding::Name& method, const char* message);
+  void flow_control_failed(const char* message);
   void lose_connection(Ref error);
   void fail(const char* message);
   void fail_with(Ref error, const char* message);

@@ -51,10 +51,10 @@ Ref StreamTransport::get_extra_info(Arguments arguments) {
   if (!name) throw binding::PythonError{};
   std::string_view wanted = name;
   if (wanted == "socket") {
-    if (!transport_socket_ && !closed_) {
+    if (!transport_socket_) {
       transport_socket_ = names::report("transport_socket", python_socket().get());
     }
-    return Ref::borrow(transport_socket_ ? transport_socket_.get() : fallback);
+    return transport_socket_.copy();
   }
   if (wanted == "sockname" && local_.length() > 0) return address_tuple(local_);
   if (wanted == "peername") {

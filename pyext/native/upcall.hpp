@@ -4,7 +4,7 @@
 // the loop goes on. Needs the GIL.
 #pragma once
 
-#include "binding/ref.hpp"
+#include "native/loop.hpp"
 
 namespace rloop::native {
 
@@ -12,6 +12,20 @@ namespace rloop::native {
 inline bool is_exit(PyObject* exception) {
   return PyErr_GivenExceptionMatches(exception, PyExc_SystemExit) ||
          PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt);
+}
+
+// Runs `report`, which tells the user of a failure in Python and may fail itself: an exit leaves
+// the loop, anything else is written to standard error. Nothing is thrown: dispatch goes on.
+template <class Report>
+void contained(Loop& loop, Report report) {
+  try {
+    report();
+  } catch (const binding::PythonError&) {
+    Ref error = binding::take_exception();
+    if (is_exit(error.get())) return loop.interrupt(std::move(error));
+    binding::restore_exception(std::move(error));
+    PyErr_WriteUnraisable(loop.object());
+  }
 }
 
 // Enters a contextvars.Context for a scope. A context that is entered already (the user runs the

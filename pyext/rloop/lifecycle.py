@@ -4,7 +4,9 @@ run_forever is asyncio's, with the native turn in the middle; run_until_complete
 close() ends all I/O first and then does what BaseEventLoop.close does.
 """
 
+import contextlib
 import os
+import signal
 import sys
 import threading
 import weakref
@@ -85,6 +87,10 @@ class LifecycleMixin:
 def _after_fork_in_child() -> None:
     # The child shares the parent's ring and epoll set through their descriptors: it lets go of
     # them, and its copies of the loops refuse to run.
+    with contextlib.suppress(ValueError):  # the thread that forked was not the main one
+        wakeups = {loop._signal_wakeup for loop in _live_loops} - {None}
+        if any(wakeup.is_installed() for wakeup in wakeups if wakeup):
+            signal.set_wakeup_fd(-1)
     for loop in list(_live_loops):
         child_copy: Any = loop
         child_copy._after_fork_in_child()

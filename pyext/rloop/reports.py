@@ -1,8 +1,8 @@
 """What the native half says in Python: failures, warnings, texts.
 
 Nothing here runs while all goes well. The contexts and messages are those of asyncio's
-base_events, events and selector_events to the letter, so that a program's exception handler and
-its log see what they know. Called by name from pyext/native (names.hpp); a change of a name or of
+base_events, events and selector_events, so that a program's exception handler and its log see
+what they know. Called by name from pyext/native (names.hpp); a change of a name or of
 the parameters is a change in both.
 """
 
@@ -137,8 +137,11 @@ def socket_of_descriptor(fd: int) -> socket.socket:
     return sock
 
 
-def transport_socket(sock: socket.socket) -> trsock.TransportSocket:
-    """What get_extra_info('socket') returns."""
+def transport_socket(sock: socket.socket | None) -> trsock.TransportSocket:
+    """What get_extra_info('socket') returns; a closed socket when nobody asked in time."""
+    if sock is None:
+        sock = socket.socket()
+        sock.close()
     return trsock.TransportSocket(sock)
 
 

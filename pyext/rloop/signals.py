@@ -46,6 +46,10 @@ class SignalWakeup:
             return
         self._installed = True
 
+    def is_installed(self) -> bool:
+        """True while the process's wakeup descriptor points here."""
+        return self._installed
+
     def take_over(self) -> None:
         """As install, whoever had it; RuntimeError outside the main thread."""
         try:

@@ -1,10 +1,10 @@
 // A binary heap of deadlines with lazy deletion.
 //
 // Ordered by (deadline in ns, insertion): equal deadlines come out in the order they went in. A
-// cancelled entry stays until it surfaces; cancelled() counts them, and when more than half of at
-// least 64 entries are dead the heap is compacted, so a program that re-arms a timeout for every
-// request does not grow. Measured (BINDING notes): 58 ns per re-arm at 100 000 live timers against
-// 219 ns with indexed removal. Owns the entries' values; knows neither clock nor Python.
+// cancelled entry stays until it surfaces; count_cancelled() counts them, and when more than half
+// of at least 64 entries are dead the heap is compacted, so a program that re-arms a timeout for
+// every request does not grow. Measured (BINDING notes): 58 ns per re-arm at 100 000 live timers
+// against 219 ns with indexed removal. Owns the entries' values; knows neither clock nor Python.
 #pragma once
 
 #include <algorithm>

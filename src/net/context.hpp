@@ -17,7 +17,13 @@ struct Context {
   // Streams that wrote during this turn. Flushed once per turn, right before the wait.
   base::IntrusiveList<Stream, DirtyListTag> dirty;
 
+  // Between two runs of the loop nobody flushes: then streams send at once.
+  bool loop_running = true;
+
+  // One send per dirty stream: directly, or through the ring with the wait that follows.
   void flush_dirty();
+  // The same when no wait follows: what the kernel takes now is sent before this returns.
+  void flush_dirty_now();
 };
 
 }  // namespace rloop::net

@@ -32,19 +32,29 @@ void Listener::fail(int error_number) {
   switch (error_number) {
     case ECANCELED:
     case ECONNABORTED:
-    case EPROTO:
     case EINTR:
     case EAGAIN:
+    // Errors of the connection that accept(2) passes on, or of a firewall: the next one may do.
+    case EPROTO:
+    case EPERM:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENONET:
+    case ENOPROTOOPT:
+    case ETIMEDOUT:
       return;  // accepting goes on
-    case EMFILE:
-    case ENFILE:
-    case ENOBUFS:
-    case ENOMEM:
-      state_ = State::suspended;
-      return events_->on_exhausted(error_number);
-    default:
+    case EBADF:
+    case EINVAL:
+    case ENOTSOCK:
+    case EOPNOTSUPP:
+    case EFAULT:
       state_ = State::suspended;
       return events_->on_accept_error(error_number);
+    default:  // EMFILE, ENFILE, ENOBUFS, ENOMEM, and what nobody knows: not at once again
+      state_ = State::suspended;
+      return events_->on_exhausted(error_number);
   }
 }
 

@@ -57,7 +57,7 @@ void Stream::arm_reading() {
 }
 
 void Stream::on_recv(const op::Completion& completion) {
-  if (state_ != State::open) return try_join();
+  if (state_ != State::open) return end_of_operation();
   base::Result result = completion.result;
   if (result.is(ECANCELED) || result.is(ENOBUFS)) return arm_reading();
   size_t size = completion.data.size();
@@ -66,25 +66,25 @@ void Stream::on_recv(const op::Completion& completion) {
     if (bulk_ && completion.more) context_.reactor->cancel(recv_);
   }
   receive(result, completion.data);
-  if (state_ != State::open) return try_join();
+  if (state_ != State::open) return end_of_operation();
   // A pause is acted upon only when data still comes: short pauses cost nothing.
   if (reading_paused_ && completion.more) context_.reactor->cancel(recv_);
   arm_reading();
 }
 
 void Stream::on_readable(const op::Completion& completion) {
-  if (state_ != State::open) return try_join();
+  if (state_ != State::open) return end_of_operation();
   if (reading_paused_ || completion.result.is(ECANCELED)) return arm_reading();
   if (!completion.result.ok()) {
     receive(completion.result, {});
     return;
   }
   std::span<std::byte> memory = context_.reactor->scratch();
-  bool own_memory = false;
-  if (reads_into_buffers_) {
-    std::span<std::byte> own = events_->next_buffer(0);
-    if (state_ != State::open) return try_join();
-    if (!own.empty()) memory = own, own_memory = true;
+  bool own_memory = reads_into_buffers_;
+  if (own_memory) {
+    memory = events_->next_buffer(0);
+    if (state_ != State::open) return end_of_operation();
+    if (memory.empty()) return arm_reading();  // the reader failed; it is asked again
   }
   ++context_.reactor->statistics().syscalls;
   ssize_t received = ::recv(descriptor_.fd, memory.data(), memory.size(), MSG_DONTWAIT);
@@ -95,6 +95,7 @@ void Stream::on_readable(const op::Completion& completion) {
   } else if (size < memory.size()) {
     descriptor_.note_short(op::Direction::read);
   }
+  if (own_memory && size == 0) events_->on_buffer_unused();
   if (result.is_again() || result.is(EINTR)) return arm_reading();
   if (bulk_) judge_bulk(size, context_.reactor->config().buffer_size);
   if (own_memory && size > 0) {
@@ -105,7 +106,7 @@ void Stream::on_readable(const op::Completion& completion) {
   } else {
     receive(result, memory.first(size));
   }
-  if (state_ != State::open) return try_join();
+  if (state_ != State::open) return end_of_operation();
   arm_reading();
 }
 
@@ -140,20 +141,32 @@ void Stream::deliver(std::span<const std::byte> data) {
 }
 
 // Lent data for a reader with memory of its own: copied piece by piece. The reader may change its
-// kind, pause or close in between.
+// kind, pause, close, or run another receive of the loop (which re-uses the scratch) in between:
+// what does not fit the first piece is taken to safety first.
 void Stream::fill_buffers(std::span<const std::byte> data) {
+  std::vector<std::byte> rest;
   while (!data.empty()) {
-    if (reading_paused_) return keep(base::Result::count(static_cast<int>(data.size())), data);
+    if (reading_paused_) return keep(base::Result(0), data);
     if (!reads_into_buffers_) return events_->on_data(data);
     std::span<std::byte> own = events_->next_buffer(data.size());
     if (state_ != State::open) return;
-    if (own.empty()) return events_->on_data(data);
+    if (own.empty()) return keep_for_later(data);
     size_t size = std::min(own.size(), data.size());
     std::memcpy(own.data(), data.data(), size);
     data = data.subspan(size);
+    if (!data.empty() && rest.empty()) {
+      rest.assign(data.begin(), data.end());
+      data = rest;
+    }
     events_->on_buffer_filled(size);
     if (state_ != State::open) return;
   }
+}
+
+// The reader failed without closing (KeyboardInterrupt): it is asked again on the next turn.
+void Stream::keep_for_later(std::span<const std::byte> data) {
+  keep(base::Result(0), data);
+  if (resumed_.idle()) context_.reactor->post(resumed_, base::Result(0));
 }
 
 void Stream::keep(base::Result result, std::span<const std::byte> data) {
@@ -166,18 +179,18 @@ void Stream::keep(base::Result result, std::span<const std::byte> data) {
 }
 
 void Stream::on_resumed(const op::Completion& /*completion*/) {
-  if (state_ != State::open) return try_join();
+  if (state_ != State::open) return end_of_operation();
   if (reading_paused_) return;
   if (!kept_.empty()) {
     std::vector<std::byte> data = std::exchange(kept_, {});
     deliver(data);
-    if (state_ != State::open) return try_join();
+    if (state_ != State::open) return end_of_operation();
   }
   if (reading_paused_ || !kept_.empty()) return;
   if (kept_end_) {
     kept_end_ = false;
     receive(kept_end_result_, {});
-    if (state_ != State::open) try_join();
+    if (state_ != State::open) end_of_operation();
     return;
   }
   arm_reading();
@@ -196,7 +209,7 @@ void Stream::write(Segment segment) {
   bool idle = queue_.empty();
   queue_.append(std::move(segment));
   if (!send_.idle()) return;  // goes out when the send in flight completes
-  if (large && idle) return flush_direct();
+  if ((large && idle) || !context_.loop_running) return flush_direct();
   if (!linked()) context_.dirty.push_back(*this);
 }
 
@@ -235,7 +248,7 @@ void Stream::flush_through_ring() {
 }
 
 void Stream::on_send(const op::Completion& completion) {
-  if (state_ == State::joining || state_ == State::closed) return try_join();
+  if (state_ == State::joining || state_ == State::closed) return end_of_operation();
   // Cancelled because the loop stopped: nothing was sent, and it is sent again.
   if (!completion.result.is(ECANCELED)) sent(completion.result);
   flush_through_ring();
@@ -310,20 +323,28 @@ void Stream::abandon() {
   abort();
 }
 
+void Stream::forget() {
+  state_ = State::closed;
+  if (linked()) unlink();
+}
+
 void Stream::begin_join() {
   if (state_ == State::joining || state_ == State::closed) return;
   state_ = State::joining;
   if (linked()) unlink();
   stop_reading();
-  try_join();
+  // Posted, not called: the end comes after the caller has returned.
+  if (all_idle()) context_.reactor->post(joined_, base::Result(0));
 }
 
-// Posted, not called: the end comes after the caller has returned, and after the last operation
-// has come home (a close(2) with operations in flight sends no FIN).
-void Stream::try_join() {
-  if (state_ != State::joining || !joined_.idle()) return;
-  if (!recv_.idle() || !poll_.idle() || !send_.idle() || !resumed_.idle()) return;
-  context_.reactor->post(joined_, base::Result(0));
+bool Stream::all_idle() const {
+  return recv_.idle() && poll_.idle() && send_.idle() && resumed_.idle() && joined_.idle();
+}
+
+// The last thing that a completion handler does once the stream is not open any more: the last
+// operation that comes home ends the stream. (A close(2) with operations in flight sends no FIN.)
+void Stream::end_of_operation() {
+  if (state_ == State::joining && all_idle()) on_joined({.result = base::Result(0)});
 }
 
 void Stream::on_joined(const op::Completion& /*completion*/) {
@@ -337,12 +358,11 @@ void Stream::on_joined(const op::Completion& /*completion*/) {
 
 void Context::flush_dirty() {
   if (dirty.empty()) return;
-  int direct_left = kDirectFlush_streams;
   base::IntrusiveList<Stream, DirtyListTag> batch;
   batch.splice_back(dirty);
   int count = 0;
   if (reactor->capabilities().ring) batch.for_each([&](Stream&) { ++count; });
-  bool through_ring = count > direct_left;
+  bool through_ring = count > kDirectFlush_streams;
   while (!batch.empty()) {
     Stream& stream = batch.pop_front();
     if (through_ring) {
@@ -351,6 +371,11 @@ void Context::flush_dirty() {
       stream.flush_direct();
     }
   }
+}
+
+void Context::flush_dirty_now() {
+  while (!dirty.empty())
+    dirty.pop_front().flush_direct();
 }
 
 }  // namespace rloop::net

@@ -35,6 +35,8 @@ class StreamEvents {
   // reader failed and closed the stream. `hint`: bytes at hand, 0 when unknown.
   virtual std::span<std::byte> next_buffer(size_t hint) = 0;
   virtual void on_buffer_filled(size_t size) = 0;
+  // Nothing was received into the memory that next_buffer gave; the stream lets go of it.
+  virtual void on_buffer_unused() {}
   // The peer will send no more. Reading is over; writing goes on until close.
   virtual void on_eof() = 0;
   // The backlog became smaller (and may be empty).
@@ -76,6 +78,8 @@ class Stream : public base::ListNode<DirtyListTag> {
   void abort();
   // As abort, but no further event ever; for the end of the loop.
   void abandon();
+  // In the child of a fork, after the reactor was abandoned: closed, without any event.
+  void forget();
 
   bool open() const { return state_ == State::open; }
   bool closed() const { return state_ == State::closed; }
@@ -91,6 +95,8 @@ class Stream : public base::ListNode<DirtyListTag> {
   void receive(base::Result result, std::span<const std::byte> data);
   void deliver(std::span<const std::byte> data);
   void fill_buffers(std::span<const std::byte> data);
+  void keep_for_later(std::span<const std::byte> data);
+  bool all_idle() const;
   void judge_bulk(size_t size, size_t capacity);
   void keep(base::Result result, std::span<const std::byte> data);
   void on_resumed(const op::Completion& completion);
@@ -105,7 +111,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   void after_backlog();
 
   void begin_join();
-  void try_join();
+  void end_of_operation();
   void on_joined(const op::Completion& completion);
 
   Context& context_;

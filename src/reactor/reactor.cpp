@@ -13,6 +13,7 @@ Reactor::Reactor(const Config& config, Statistics& statistics)
 Reactor::~Reactor() = default;
 
 void Reactor::post(op::Operation& operation, base::Result result) {
+  if (dead_) return;
   RLOOP_ASSERT(operation.idle(), "an operation was posted while in flight");
   arrive(operation, result, 0, true);
 }
@@ -23,7 +24,7 @@ void Reactor::arrive(op::Operation& operation, base::Result result, uint32_t fla
 }
 
 size_t Reactor::begin_batch() {
-  interrupted_ = false;
+  interrupted_ = dead_;
   // A queue that never runs empty must not keep what it handed out for ever.
   if (arrivals_head_ > kMaxBatch) {
     arrivals_.erase(arrivals_.begin(), arrivals_.begin() + static_cast<ptrdiff_t>(arrivals_head_));
@@ -44,7 +45,8 @@ bool Reactor::next_arrival(size_t batch_end, Arrival& out) {
   return true;
 }
 
-void Reactor::forget_arrivals() {
+void Reactor::die() {
+  dead_ = true;
   for (size_t i = arrivals_head_; i < arrivals_.size(); ++i) {
     op::Operation& operation = *arrivals_[i].operation;
     if (operation.state() == op::State::finishing) operation.set_state(op::State::idle);

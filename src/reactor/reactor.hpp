@@ -96,7 +96,8 @@ class Reactor {
   // Ends every operation and waits for them, at most `limit_ns`; the number that did not come
   // home (their memory must be leaked).
   virtual size_t drain(int64_t limit_ns) = 0;
-  // In the child of a fork: closes the descriptors, touches nothing that the parent shares.
+  // In the child of a fork: closes the descriptors, touches nothing that the parent shares. Every
+  // operation becomes idle, uncompleted; from then on the reactor takes none and runs none.
   virtual void abandon() = 0;
 
   virtual const char* name() const = 0;  // "io_uring" or "epoll"
@@ -119,8 +120,8 @@ class Reactor {
   // Takes the next arrival of the current batch; false when the batch is done or interrupted.
   bool next_arrival(size_t batch_end, Arrival& out);
   size_t begin_batch();
-  // After a fork: the operations of undispatched arrivals become idle, uncompleted.
-  void forget_arrivals();
+  // What abandon has in common: undispatched arrivals are forgotten, nothing is accepted any more.
+  void die();
   // Ends an operation that arrived finally and runs its completion.
   void bring_home(op::Operation& operation, const op::Completion& completion);
 
@@ -130,6 +131,7 @@ class Reactor {
   std::vector<Arrival> arrivals_;
   size_t arrivals_head_ = 0;
   bool interrupted_ = false;
+  bool dead_ = false;  // abandoned
   std::atomic<bool> sleeping_{false};
   std::unique_ptr<std::byte[]> scratch_;
 };

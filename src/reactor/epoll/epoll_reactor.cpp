@@ -44,6 +44,7 @@ EpollReactor::~EpollReactor() {
 }
 
 void EpollReactor::submit(op::Operation& operation) {
+  if (dead_) return;
   RLOOP_ASSERT(operation.idle(), "an operation was submitted while in flight");
   ++statistics_.submitted;
   operation.set_state(op::State::in_flight);
@@ -209,13 +210,16 @@ void EpollReactor::attempt_ready() {
     attempt_if_ready(descriptor, op::Direction::write);
     // Owners end themselves through a posted notice, never inside a completion: the descriptor is
     // still there for its second direction.
+    if (dead_) break;
     if (interrupted_) {
       if (wanted(descriptor) && !descriptor.linked()) batch.push_back(descriptor);
       break;
     }
     attempt_if_ready(descriptor, op::Direction::read);
   }
-  ready_.splice_back(batch);
+  if (!dead_) return ready_.splice_back(batch);
+  while (!batch.empty())
+    batch.pop_front();  // forked inside a completion: nothing is attempted any more
 }
 
 void EpollReactor::attempt_if_ready(op::Descriptor& descriptor, op::Direction direction) {
@@ -244,6 +248,7 @@ void EpollReactor::wake() {
 
 base::Result EpollReactor::attach_to_thread() {
   waker_.arm();
+  last_wait_ns_ = 0;  // the first turn of a run looks at the kernel, however short the run
   return base::Result(0);
 }
 
@@ -268,7 +273,7 @@ void EpollReactor::abandon() {
     operation.set_state(op::State::idle);
   });
   watches_.take_waiting([](op::Operation& operation) { operation.set_state(op::State::idle); });
-  forget_arrivals();
+  die();
   watch_events_.clear();
   while (!ready_.empty())
     ready_.pop_front();

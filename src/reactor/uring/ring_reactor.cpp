@@ -57,13 +57,28 @@ void RingReactor::end_own_operations() {
 }
 
 void RingReactor::submit(op::Operation& operation) {
+  if (dead_) return;
   RLOOP_ASSERT(operation.idle(), "an operation was submitted while in flight");
   ++statistics_.submitted;
+  if (!operation.descriptor().owned) return watch_once(operation);
   operation.set_state(op::State::queued);
   queued_.push_back(operation);
 }
 
+// A poll in the ring would hold the user's file open: closing the socket would send no FIN.
+void RingReactor::watch_once(op::Operation& operation) {
+  operation.set_state(op::State::in_flight);
+  base::Result result = watches_.wait_once(operation);
+  if (!result.ok()) return arrive(operation, result, 0, true);
+  if (watch_poll_.idle()) submit(watch_poll_);
+}
+
 void RingReactor::cancel(op::Operation& operation) {
+  if (!operation.descriptor().owned) {
+    if (operation.state() != op::State::in_flight) return;
+    watches_.remove(operation);
+    return arrive(operation, base::Result::error(ECANCELED), 0, true);
+  }
   if (operation.state() == op::State::queued) {
     operation.unlink();
     arrive(operation, base::Result::error(ECANCELED), 0, true);
@@ -103,7 +118,9 @@ void RingReactor::on_watches_ready(const op::Completion& completion) {
   ++statistics_.syscalls;
   int count = ::epoll_wait(watch_fd_.get(), events.data(), static_cast<int>(events.size()), 0);
   for (int i = 0; i < count; ++i)
-    watches_.report(events[static_cast<size_t>(i)], [](auto&) {});
+    watches_.report(events[static_cast<size_t>(i)], [this](op::Operation& operation) {
+      arrive(operation, base::Result::count(1), 0, true);
+    });
   // Goes to the kernel with the next wait, after the watchers' handles had their turn: as long as
   // one is ready the poll completes at once, which is what level-triggered means. (A watcher that
   // was just told may have watched something new and submitted it already.)
@@ -190,6 +207,7 @@ void RingReactor::dispatch() {
     size_t size = arrival.result.ok() ? static_cast<size_t>(arrival.result.value()) : 0;
     completion.data = std::span<const std::byte>(buffers_->pool().buffer(id)).first(size);
     bring_home(*arrival.operation, completion);
+    if (dead_) return;  // forked inside the completion: the buffers are the parent's
     buffers_->give_back(id);
   }
   if (buffers_) buffers_->publish();
@@ -299,6 +317,9 @@ void RingReactor::move_to(Reactor& other) {
 }
 
 size_t RingReactor::drain(int64_t limit_ns) {
+  watches_.take_waiting([this](op::Operation& operation) {
+    arrive(operation, base::Result::error(ECANCELED), 0, true);
+  });
   while (!queued_.empty())
     cancel(queued_.front());
   if (ring_.is_open() && owner_thread_ != ::gettid()) {
@@ -336,8 +357,9 @@ void RingReactor::abandon() {
   };
   queued_.for_each(forget);
   in_flight_.for_each(forget);
+  watches_.take_waiting([](op::Operation& operation) { operation.set_state(op::State::idle); });
   cancels_.clear();
-  forget_arrivals();
+  die();
   ring_.abandon();
   if (buffers_) buffers_->abandon();
   watch_fd_.reset();

@@ -48,6 +48,7 @@ class RingReactor final : public Reactor {
 
   base::Result open_ring();
   base::Result register_buffers();
+  void watch_once(op::Operation& operation);
   void take_back_in_flight();
   void prepare_queued();
   void prepare_cancels();
