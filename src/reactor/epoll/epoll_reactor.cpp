@@ -208,8 +208,8 @@ void EpollReactor::attempt_ready() {
     op::Descriptor& descriptor = batch.pop_front();
     // The writer first: a send that frees the backlog may make the reader's answer possible.
     attempt_if_ready(descriptor, op::Direction::write);
-    // Owners end themselves through a posted notice, never inside a completion: the descriptor is
-    // still there for its second direction.
+    // An owner never ends inside the completion of an attempt (by then its operations would have
+    // been cancelled and detached): the descriptor is still there for its second direction.
     if (dead_) break;
     if (interrupted_) {
       if (wanted(descriptor) && !descriptor.linked()) batch.push_back(descriptor);

@@ -1,7 +1,8 @@
 // Listeners on every engine: bursts, stopping, running out of descriptors; and connecting.
 //
 // A connection is accepted once and has one owner; what was accepted while a stop was under way
-// closes itself; a listener that stopped and was closed refuses connections, also the ring's.
+// closes itself; a listener that stopped and was closed refuses connections, also the ring's. A
+// connect is a poll for writing followed by SO_ERROR.
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>

@@ -1,4 +1,8 @@
 // The list of configurations, and the life of a test on one of them; see engines.hpp.
+//
+// To run everything on a new engine, or on the ring of yet another old kernel, add it to engines().
+// The tiny ring is the one that finds most: every burst overflows its completions and every message
+// is longer than its two buffers.
 #include "conformance/engines.hpp"
 
 #include <ostream>

@@ -1,4 +1,8 @@
 // fork, seccomp, setuid; see process.hpp.
+//
+// The seccomp filter is four instructions of classic BPF: load the number of the system call,
+// compare, answer with an errno or allow. It needs PR_SET_NO_NEW_PRIVS and no privilege. A child
+// sets an alarm, so that a hanging test ends by itself.
 #include "conformance/process.hpp"
 
 #include <linux/filter.h>

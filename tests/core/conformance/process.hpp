@@ -1,7 +1,8 @@
 // Children of the test's process: to fork a running loop, and to take abilities away.
 //
 // A child runs a function and exits with its result; it never returns into GoogleTest, so failed
-// expectations there are only lines of text, and the exit code is what counts.
+// expectations there are only lines of text, and the exit code is what counts. No privilege is
+// needed, except to become another user.
 #pragma once
 
 #include <sys/types.h>

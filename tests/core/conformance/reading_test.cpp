@@ -1,7 +1,8 @@
 // Streams that read, on every engine: order, pauses, bulk, ends, too few buffers.
 //
 // The far end is plain system calls or a second stream; what matters is that every byte arrives
-// once and in order, whatever the reader does in between and however few buffers there are.
+// once and in order, whatever the reader does in between and however few buffers there are. The
+// state machine alone is tested in net/.
 #include <sys/socket.h>
 
 #include <algorithm>

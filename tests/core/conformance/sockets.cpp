@@ -1,4 +1,8 @@
 // System calls with assertions; see sockets.hpp.
+//
+// A helper that fails says so and aborts: the machine is at fault then (no loopback, no
+// descriptors), and a hundred expectations that follow would only hide it. Waiting for the far end
+// is done with poll(2) and a limit, never with a sleep.
 #include "conformance/sockets.hpp"
 
 #include <fcntl.h>

@@ -2,6 +2,7 @@
 //
 // The near end of a pair is driven by the reactor, the far end by plain system calls of the test.
 // Both are non-blocking where that matters; helpers assert, so a test reads without error paths.
+// Nothing here knows a reactor.
 #pragma once
 
 #include <netinet/in.h>

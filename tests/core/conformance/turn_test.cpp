@@ -2,6 +2,7 @@
 //
 // Timeouts are never early, a wake from another thread is never lost, a busy turn has no reason to
 // enter the kernel, and a completion that interrupts dispatch leaves the rest for the next turn.
+// What one turn of Python's loop makes of it is tested in tests/loop.
 #include <pthread.h>
 #include <signal.h>
 

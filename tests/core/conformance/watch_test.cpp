@@ -1,7 +1,8 @@
 // add_reader and add_writer as the core does them: watchers, level-triggered, on every engine.
 //
 // A watcher is told on each turn while its descriptor is ready, and always by dispatch: wait runs
-// without the GIL. It may change the set from inside, as user code does.
+// without the GIL. It may change the set from inside, as user code does. What the table asks of
+// the kernel is in reactor/watch_set_test.cpp.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>

@@ -1,7 +1,8 @@
 // Streams that write and end, on every engine: big streams, backlog, half-close, close, abort.
 //
 // A close delivers the backlog and then the end; an abort drops it; nothing is closed before the
-// last operation has come home, and every segment is released exactly once.
+// last operation has come home, and every segment is released exactly once. Buffers are made small
+// where a send has to stay in flight.
 #include <fcntl.h>
 
 #include "conformance/connection.hpp"
@@ -229,6 +230,27 @@ TEST_P(ClosingTest, ADescriptorThatLivesOnInACopyReachesNobody) {
   write_all(pair.far.get(), "to the copy");
   turns(3);
   EXPECT_EQ(read_available(copy.get()), "to the copy");
+}
+
+TEST_P(ClosingTest, AStreamWithEverythingInFlightMayBeDeletedInItsLastEvent) {
+  // Whichever of its operations comes home last: nothing touches the stream after on_closed.
+  for (bool send : {false, true}) {
+    SocketPair pair = tcp_pair();
+    auto connection = std::make_unique<Connection>(context_, std::move(pair.near));
+    bool closed = false;
+    connection->stream.start_reading();
+    connection->upcall = [&](Event event) {
+      if (event != Event::closed) return;
+      closed = true;
+      std::function<void(Event)> self = std::move(connection->upcall);
+      connection.reset();
+    };
+    if (send) connection->write(pattern(16 << 20));
+    turns(3);
+    write_all(pair.far.get(), "on its way");
+    connection->stream.abort();
+    ASSERT_TRUE(run_until([&] { return closed; }));
+  }
 }
 
 TEST_P(ClosingTest, AStreamMayBeDeletedInItsLastEvent) {

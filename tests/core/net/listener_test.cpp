@@ -63,6 +63,9 @@ TEST_F(ListenerTest, StaysArmedAfterConnectionsAndPassingErrors) {
   for (int error : {ECONNABORTED, EPROTO, EINTR, EAGAIN, ECANCELED})
     fail(error);
   EXPECT_EQ(reactor_.submit_count, 7U);
+  for (int error : {EPERM, ENETDOWN, ETIMEDOUT})
+    fail(error);  // of the connection, not of ours
+  EXPECT_EQ(reactor_.submit_count, 10U);
   EXPECT_EQ(accepted_.size(), 2U);
   EXPECT_TRUE(errors_.empty() && exhausted_.empty());
   listener_.stop();

@@ -1,6 +1,8 @@
 // The table behind add_reader, with an epoll set of its own; system calls are counted.
 //
-// What watchers see is in conformance/watch_test.cpp; here is what the table asks of the kernel.
+// A one-shot wait is parked instead of removed, a watcher is registered once, and the table agrees
+// with the kernel's set after every failure. What watchers see of it is in
+// conformance/watch_test.cpp.
 #include "reactor/watch_set.hpp"
 
 #include <gtest/gtest.h>

@@ -1,7 +1,8 @@
 // The first look at io_uring, in processes that may not have it.
 //
 // The probe is cached for the life of a process, so nothing in this file probes in the test's own
-// process: every look is taken in a forked child, some behind a seccomp filter or a limit.
+// process: every look is taken in a forked child, some behind a seccomp filter or a limit. A
+// child's exit code is the result.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
