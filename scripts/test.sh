@@ -24,7 +24,7 @@ usage() {
 
 # A hang in native code, where no Python signal handler runs, must not hang a CI run. SIGABRT makes
 # faulthandler print where it hung.
-step_limit=(timeout --signal=ABRT --kill-after=10 900)
+step_limit=(timeout --signal=ABRT --kill-after=10 1500)
 
 quick=0
 sanitize=0

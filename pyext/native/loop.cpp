@@ -164,7 +164,10 @@ void Loop::run_once() {
   context_.flush_dirty();
   wait(wait_timeout_ns());
   reactor_->dispatch();
-  check_fork();  // a callback may have forked, and this may be the child
+  if (forked_) {  // a callback forked, and this is the child
+    raise_interruption();
+    check_fork();
+  }
   make_due_timers_ready();
   raise_interruption();
   run_ready();

@@ -37,6 +37,9 @@ int descriptor_number_or_closed(PyObject* file_object) {
     }
   }
   if (number == -1 && PyErr_Occurred()) throw binding::PythonError{};
+  if (number < 0 && PyLong_Check(file_object)) {
+    binding::raise(PyExc_ValueError, "Invalid file descriptor: %ld", number);
+  }
   return number < 0 || number > INT_MAX ? -1 : static_cast<int>(number);
 }
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import logs as _logs
 from ._core import __version__
-from .backend import backend_info, choose_backend
+from .backend import backend_info
 from .errors import BackendUnavailable
 from .loop import UringEventLoop
 
@@ -45,7 +45,7 @@ def new_event_loop(backend: str = "auto", *, masked: tuple[str, ...] = ()) -> Ur
     diagnosis. Raises ValueError for unknown names, BackendUnavailable (a RuntimeError) when
     io_uring is demanded and cannot be used, OSError when no file descriptor is left.
     """
-    return UringEventLoop(choose_backend(backend), masked)
+    return UringEventLoop(backend, masked)
 
 
 def new_uring_event_loop() -> UringEventLoop:

@@ -1,9 +1,10 @@
 """``python -m rloop``: which backend this machine gets, why, and which limits bind.
 
 For the operator of a container that is slower than expected: the reason names the sysctl, limit,
-profile or kernel to change. Always exits 0; nothing is changed.
+profile or kernel to change. Exits with 2 when RLOOP_BACKEND is wrong; nothing is changed.
 """
 
+import argparse
 import platform
 import resource
 import sys
@@ -27,7 +28,12 @@ def _sysctl(name: str) -> str:
 
 def main() -> int:
     """Print the report; returns the exit code."""
-    info = backend_info()
+    argparse.ArgumentParser(prog="python -m rloop", description=__doc__).parse_args()
+    try:
+        info = backend_info()
+    except ValueError as exc:  # RLOOP_BACKEND
+        print(exc)
+        return 2
     print(f"rloop {__version__} on Python {platform.python_version()}, Linux {info['kernel']}")
     print(f"backend: {info['backend']}")
     print(f"reason: {info['reason']}")

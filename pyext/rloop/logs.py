@@ -9,6 +9,7 @@ predecessor's users set, means the same while ``RLOOP_LOG`` is not set.
 import logging
 import os
 import sys
+import warnings
 
 from . import _core
 
@@ -18,6 +19,8 @@ _LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
     "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
     "off": 100,
 }
 
@@ -25,10 +28,7 @@ logger = logging.getLogger("rloop")
 
 
 def configure_from_environment() -> None:
-    """Obey RLOOP_LOG; called once, when rloop is imported.
-
-    Raises ValueError for a level that does not exist.
-    """
+    """Obey RLOOP_LOG; called once, when rloop is imported. A level that does not exist is told."""
     logging.addLevelName(TRACE, "TRACE")
     wanted = os.environ.get("RLOOP_LOG")
     if not wanted:
@@ -37,7 +37,9 @@ def configure_from_environment() -> None:
             return
     level = _LEVELS.get(wanted.lower())
     if level is None:
-        raise ValueError(f"RLOOP_LOG is {wanted!r}; it must be one of {', '.join(_LEVELS)}")
+        message = f"RLOOP_LOG is {wanted!r}; it should be one of {', '.join(_LEVELS)}"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("[%(levelname)s] %(name)s: %(message)s"))
     logger.addHandler(handler)

@@ -13,6 +13,7 @@ import weakref
 from typing import Any
 
 from . import _core, _stdlib, logs, reports
+from .backend import choose_backend
 from .connect import ConnectMixin
 from .lifecycle import LifecycleMixin
 from .missing import MissingMixin
@@ -41,7 +42,7 @@ class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no
 
     def __init__(self, backend: str = "auto", masked: tuple[str, ...] = ()) -> None:
         logs.update_native_level()
-        self._configure(backend, masked)
+        self._configure(choose_backend(backend), masked)
         self._default_executor = None
         self._internal_fds = 0
         self._thread_id = None

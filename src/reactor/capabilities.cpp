@@ -30,14 +30,14 @@ std::string explain_permission() {
          "io_uring_register in the container's seccomp profile";
 }
 
-std::string explain_memory() {
+}  // namespace
+
+std::string explain_memory_limit() {
   rlimit limit{};
   ::getrlimit(RLIMIT_MEMLOCK, &limit);
   return absl::StrCat("the locked-memory limit (RLIMIT_MEMLOCK, ulimit -l) is ",
                       limit.rlim_cur / 1024, " KiB; raise it to 1024 KiB or more");
 }
-
-}  // namespace
 
 bool* Capabilities::find(std::string_view name) {
   const std::array members = {&ring,        &multishot_recv, &multishot_accept,
@@ -75,7 +75,7 @@ std::string explain_refusal(int error_number, const char* step) {
     case EINVAL:
       return what + "the kernel is too old for it; use Linux 6.1 or newer";
     case ENOMEM:
-      return what + explain_memory();
+      return what + explain_memory_limit();
     case EMFILE:
     case ENFILE:
       return what + "no file descriptor is left; raise the limit of open files (ulimit -n)";

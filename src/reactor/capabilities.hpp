@@ -49,7 +49,9 @@ struct Probe {
 // (57 us); flags and version numbers prove nothing. Once per process, cached, any thread.
 const Probe& probe_io_uring();
 
-// Why io_uring cannot be had, for an errno of io_uring_setup: names the sysctl, limit or kernel.
+// What the memory-lock limit is, and what to make of it.
+std::string explain_memory_limit();
+// Why io_uring cannot be had, for an errno of `step`: names the sysctl, limit or kernel.
 std::string explain_refusal(int error_number, const char* step);
 
 }  // namespace rloop::reactor

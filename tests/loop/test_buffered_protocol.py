@@ -163,3 +163,20 @@ async def test_a_buffered_protocol_may_close_in_its_callbacks(
         far.send(b"x")
         assert await protocol.lost is None
         assert protocol.events.count("connection_lost") == 1
+
+
+@differs("uvloop", "it still holds an export of the buffer then")
+async def test_the_buffer_is_free_at_the_end_of_the_stream(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    class Growing(BufferedRecorder):
+        def eof_received(self) -> None:
+            self.buffer.extend(b"more")
+            super().eof_received()
+
+    async with wired(lambda: Growing(10)) as (_, protocol, far):
+        far.send(b"x")
+        await protocol.wait_for_bytes(1)
+        far.shutdown(socket.SHUT_WR)
+        assert await protocol.lost is None
+        assert len(protocol.buffer) == 14

@@ -244,3 +244,20 @@ def test_a_reader_from_a_pair_still_works(loop: asyncio.AbstractEventLoop) -> No
     loop.run_forever()
     near.close()
     far.close()
+
+
+def test_a_debug_flag_without_a_truth_value_raises_its_own_error(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    class Undecided:
+        def __bool__(self) -> bool:
+            raise ZeroDivisionError("undecided")
+
+    # asyncio keeps what it was given, and asks it when it matters: within a run, at once.
+    async def switch() -> None:
+        with pytest.raises(ZeroDivisionError, match="undecided"):
+            loop.set_debug(Undecided())  # type: ignore[arg-type]
+        loop.set_debug(False)
+
+    loop.run_until_complete(switch())
+    assert loop.get_debug() is False

@@ -6,8 +6,9 @@ parent gets a RuntimeError that says "fork" when it touches the inherited loop.
 
 import textwrap
 
+import pytest
 from programs import check_script
-from support import RLOOP_IDS, loops_only
+from support import RLOOP_IDS, differs, loops_only
 
 PREAMBLE = """
 import asyncio, os, sys, warnings
@@ -142,3 +143,168 @@ def test_a_child_that_exits_normally_leaves_the_parent_alone(loop_id: str) -> No
     loop.close()
     """
     assert "still there" in check_script(joined(source), loop_id)
+
+
+# -- forking where the loop is in the middle of something ------------------------------------------
+
+BUSY = """
+import signal
+child = False
+
+def fork():
+    # As os.fork; the child remembers that it is one, and does not live for ever.
+    global child
+    pid = os.fork()
+    if pid == 0:
+        child = True
+        signal.alarm(30)
+    return pid
+
+def check_child(pid):
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, status
+
+async def open_one(factory=Recorder):
+    near, far = tcp_pair()
+    transport, protocol = await loop.create_connection(factory, sock=near)
+    await turns(3)
+    return transport, protocol, far
+
+def go_on(transport, protocol, far):
+    # The parent's connection works in both directions, and ends in order.
+    async def exchange():
+        before = len(protocol.data)
+        far.send(b"still there")
+        assert (await protocol.wait_for_bytes(before + 11))[before:] == b"still there"
+        transport.write(b"answer")
+        transport.close()
+        assert await recv_all(far) == b"answer"
+        await protocol.lost
+        far.close()
+    loop.run_until_complete(within_deadline(exchange()))
+    loop.close()
+    print("parent goes on")
+"""
+
+
+def busy(source: str) -> str:
+    return PREAMBLE + BUSY + textwrap.dedent(source)
+
+
+@differs("uvloop", "closing a loop with open transports hangs")
+def test_a_child_may_close_a_loop_with_a_write_under_way(loop_id: str) -> None:
+    # What was written before the fork arrives once, not from both processes.
+    source = """
+    async def main():
+        transport, protocol, far = await open_one()
+        transport.write(b"x")
+        pid = fork()
+        if child:
+            raise SystemExit(0)
+        return pid, transport, protocol, far
+    try:
+        pid, *connection = loop.run_until_complete(main())
+    except SystemExit:
+        assert child
+        loop.close()
+        raise
+    check_child(pid)
+    async def received():
+        return await recv_exactly(connection[2], 1)
+    assert loop.run_until_complete(within_deadline(received())) == b"x"
+    go_on(*connection)
+    """
+    assert "parent goes on" in check_script(busy(source), loop_id, may_log=True)
+
+
+@loops_only(*RLOOP_IDS)
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("method", ["close", "abort"])
+def test_a_child_may_close_the_parents_transport(loop_id: str, method: str, keep: bool) -> None:
+    # asyncio's child takes the descriptor out of the epoll instance that both share.
+    source = f"""
+    connection = loop.run_until_complete(open_one())
+    pid = fork()
+    if child:
+        connection[0].{method}()
+        if not {keep}:
+            del connection
+        loop.close()
+        sys.exit(0)
+    check_child(pid)
+    go_on(*connection)
+    """
+    assert "parent goes on" in check_script(busy(source), loop_id, may_log=True)
+
+
+@differs("uvloop", "the exception does not leave the run, which then never ends")
+def test_a_child_forked_in_data_received_may_exit(loop_id: str) -> None:
+    source = """
+    import gc
+    class Forking(Recorder):
+        pid = None
+        def data_received(self, data):
+            super().data_received(data)
+            if self.pid is None:
+                self.pid = fork()
+                if child:
+                    raise SystemExit(0)
+    connection = loop.run_until_complete(open_one(Forking))
+    connection[2].send(b"x")
+    try:
+        loop.run_until_complete(within_deadline(connection[1].wait_for_bytes(1)))
+        assert not child, "the child went on with the loop of its parent"
+    except SystemExit:
+        assert child
+    except RuntimeError as error:
+        assert child and "fork" in str(error), error
+    if child:
+        loop.close()
+        del loop, connection
+        gc.collect()
+        sys.exit(0)
+    check_child(connection[1].pid)
+    go_on(*connection)
+    """
+    assert "parent goes on" in check_script(busy(source), loop_id, may_log=True)
+
+
+@loops_only(*RLOOP_IDS)
+@pytest.mark.parametrize("position", [1, 2, 4])
+def test_a_child_forked_among_the_completions_of_a_turn_stops_there(
+    loop_id: str, position: int
+) -> None:
+    # asyncio's child would go on, and take the data that its parent waits for.
+    source = f"""
+    count = 0
+    class Forking(Recorder):
+        def data_received(self, data):
+            global count
+            super().data_received(data)
+            count += 1
+            if count == {position} and not child:
+                pid = fork()
+                if not child:
+                    check_child(pid)
+    async def main():
+        connections = [await open_one(Forking) for _ in range(4)]
+        for _, _, far in connections:
+            far.send(b"x")
+        for _, protocol, _ in connections:
+            await protocol.wait_for_bytes(1)
+        await turns(3)
+        return connections
+    try:
+        connections = loop.run_until_complete(within_deadline(main()))
+    except RuntimeError as error:
+        assert child and "fork" in str(error), error
+    if child:
+        loop.close()
+        sys.exit(0)
+    assert [bytes(protocol.data) for _, protocol, _ in connections] == [b"x"] * 4
+    for transport, _, far in connections[1:]:
+        loop.run_until_complete(until_closed(transport))
+        far.close()
+    go_on(*connections[0])
+    """
+    assert "parent goes on" in check_script(busy(source), loop_id, may_log=True)

@@ -51,6 +51,45 @@ def test_handles_that_refer_to_each_other_are_collected(
     assert alive() is None
 
 
+class Holder:
+    """Holds the handle of its own callback, as an object with a timeout does."""
+
+    def fail(self) -> None:
+        raise SystemExit
+
+
+def test_a_pending_handle_held_by_its_own_callback_dies_with_the_loop(loop_id: str) -> None:
+    loop = new_loop(loop_id)
+    soon, later = Holder(), Holder()
+    soon.handle = loop.call_soon(soon.fail)  # type: ignore[attr-defined]
+    later.handle = loop.call_later(3600, later.fail)  # type: ignore[attr-defined]
+    alive = [weakref.ref(soon), weakref.ref(later)]
+    del soon, later
+    loop.close()
+    collect()
+    assert [holder() for holder in alive] == [None, None]
+
+
+@pytest.mark.parametrize("delay", [None, 0])
+def test_a_handle_held_by_its_own_callback_that_exited_is_collected(
+    loop: asyncio.AbstractEventLoop, delay: float | None
+) -> None:
+    def exit_once() -> weakref.ref[Holder]:
+        holder = Holder()
+        if delay is None:
+            holder.handle = loop.call_soon(holder.fail)  # type: ignore[attr-defined]
+        else:
+            holder.handle = loop.call_later(delay, holder.fail)  # type: ignore[attr-defined]
+        with pytest.raises(SystemExit):
+            loop.run_forever()
+        return weakref.ref(holder)
+
+    alive = [exit_once() for _ in range(5)]
+    run_briefly(loop)
+    collect()
+    assert [holder() for holder in alive] == [None] * 5
+
+
 @differs("uvloop", "a running timer keeps its loop alive there; no warning is given")
 def test_a_loop_nobody_closed_warns_and_closes_itself(loop_id: str) -> None:
     with warnings.catch_warnings(record=True) as caught:
@@ -193,6 +232,47 @@ PROGRAMS = {
         loop.call_soon(again)
         threading.Thread(target=loop.run_forever, daemon=True).start()
         started.wait(10)
+    """,
+    "daemon threads that drop objects with finalizers": """
+        import threading, time
+        class Dropped:
+            def __del__(self):
+                for _ in range(50):
+                    pass
+        started = threading.Barrier(5)
+        def run():
+            own = new_loop(sys.argv[1])
+            def again():
+                own.call_soon(again)
+                own.call_soon(print, Dropped()).cancel()
+                own.call_soon(lambda dropped: None, Dropped())
+                own.call_later(0, lambda dropped: None, Dropped()).cancel()
+            own.call_soon(again)
+            own.call_later(0.01, started.wait)
+            own.run_forever()
+        for _ in range(4):
+            threading.Thread(target=run, daemon=True).start()
+        started.wait(10)
+    """,
+    "finalizers that write while the loop closes": """
+        transports = []
+        class Broadcasting(asyncio.Protocol):
+            def connection_made(self, transport):
+                transports.append(transport)
+            def __del__(self):
+                for transport in transports:
+                    try:
+                        transport.write(b"x")
+                    except RuntimeError as error:
+                        assert "closed" in str(error), error
+        kept = [tcp_pair() for _ in range(3)]
+        for near, _ in kept:
+            loop.run_until_complete(loop.create_connection(Broadcasting, sock=near))
+        import gc
+        loop.close()
+        transports.clear()
+        del loop
+        gc.collect()
     """,
     "a pending executor call": """
         import time

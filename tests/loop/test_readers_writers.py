@@ -340,3 +340,16 @@ def test_a_closed_socket_with_a_reader_does_not_spin_or_crash(
     loop.call_later(0.005, loop.stop)
     loop.run_forever()
     loop.remove_reader(number)
+
+
+@differs("uvloop", "a closed socket is the descriptor -1 to it")
+def test_a_reader_of_a_socket_closed_since_is_removed_by_the_socket(
+    loop: asyncio.AbstractEventLoop, pair: Pair
+) -> None:
+    near, _ = pair
+    number = near.fileno()
+    loop.add_reader(near, print)
+    run_briefly(loop)
+    near.close()
+    assert loop.remove_reader(near) is True
+    assert loop.remove_reader(number) is False

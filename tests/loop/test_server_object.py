@@ -8,7 +8,19 @@ import asyncio
 import socket
 
 import pytest
-from support import PY312, PY313, Echo, Recorder, differs, needs_ipv6, serving, turns, wait_until
+from support import (
+    PY312,
+    PY313,
+    Echo,
+    Recorder,
+    differs,
+    needs_ipv6,
+    new_loop,
+    open_descriptors,
+    serving,
+    turns,
+    wait_until,
+)
 
 UVLOOP_WAITS = "its wait_closed and its bookkeeping of clients are those of Python 3.11"
 
@@ -254,3 +266,28 @@ async def test_a_served_transport_closed_in_connection_made(
             assert await protocol.lost is None
             assert protocol.eof
         await turns()
+
+
+async def test_closing_a_server_that_never_served_closes_its_sockets(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    def sockets() -> set[str]:
+        return {what for what in open_descriptors().values() if what.startswith("socket:")}
+
+    before = sockets()
+    server = await loop.create_server(Echo, "127.0.0.1", 0, start_serving=False)
+    assert sockets() > before
+    server.close()
+    await wait_until(lambda: sockets() == before)
+
+
+@differs("uvloop", "closing a loop with an open server hangs")
+def test_a_server_may_be_closed_after_its_loop(loop_id: str) -> None:
+    loop = new_loop(loop_id)
+    server = loop.run_until_complete(loop.create_server(Echo, "127.0.0.1", 0))
+    address = server.sockets[0].getsockname()
+    loop.close()
+    server.close()
+    assert not server.is_serving()
+    with socket.socket() as client, pytest.raises(ConnectionRefusedError):
+        client.connect(address)

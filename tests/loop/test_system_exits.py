@@ -10,7 +10,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import Noise, Recorder, differs, finish, new_loop, run_briefly, tcp_pair, wait_until
+from support import (
+    BufferedRecorder,
+    Noise,
+    Recorder,
+    differs,
+    finish,
+    new_loop,
+    recv_exactly,
+    run_briefly,
+    tcp_pair,
+    wait_until,
+    wired,
+)
 
 EXITS = [SystemExit, KeyboardInterrupt]
 
@@ -201,3 +213,64 @@ def test_a_loop_left_by_an_exit_can_be_closed(loop_id: str) -> None:
         loop.run_forever()
     finish(loop)
     assert loop.is_closed()
+
+
+class InterruptingBuffer(BufferedRecorder):
+    """Raises in one call of get_buffer."""
+
+    def __init__(self, kind: type[BaseException], call: int) -> None:
+        super().__init__(100)
+        self.kind = kind
+        self.call = call
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        if len(self.sizehints) + 1 == self.call:
+            self.call = 0
+            raise self.kind("get_buffer")
+        return super().get_buffer(sizehint)
+
+
+@pytest.mark.parametrize("kind", EXITS)
+@pytest.mark.parametrize("call", [1, 2, 3])
+@differs("uvloop", "it is a fatal error of the transport there")
+def test_an_exit_in_get_buffer_leaves_the_loop_and_loses_nothing(
+    loop: asyncio.AbstractEventLoop, kind: type[BaseException], call: int
+) -> None:
+    near, far = tcp_pair()
+
+    async def exchange() -> tuple[Any, InterruptingBuffer]:
+        transport, protocol = await loop.create_connection(
+            lambda: InterruptingBuffer(kind, call), sock=near
+        )
+        for number in range(1, 6):
+            far.send(b"hello")
+            assert await protocol.wait_for_bytes(5 * number) == b"hello" * number
+        return transport, protocol
+
+    exchanging = loop.create_task(exchange())
+    with pytest.raises(kind):
+        loop.run_until_complete(exchanging)
+    transport, protocol = loop.run_until_complete(asyncio.wait_for(exchanging, 10))
+    assert all(type(nbytes) is int for nbytes in protocol.updates)
+    assert sum(protocol.updates) == 25
+    assert not transport.is_closing()
+    far.close()
+    loop.run_until_complete(asyncio.wait_for(protocol.lost, 10))
+
+
+@pytest.mark.parametrize("kind", EXITS)
+async def test_an_exit_in_pause_writing_comes_out_of_write(
+    loop: asyncio.AbstractEventLoop, kind: type[BaseException]
+) -> None:
+    class Pausing(Recorder):
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            raise kind("pause_writing")
+
+    payload = b"x" * (16 << 20)
+    async with wired(Pausing) as (transport, protocol, far):
+        with pytest.raises(kind):
+            transport.write(payload)
+        assert not transport.is_closing()
+        assert len(await recv_exactly(far, len(payload))) == len(payload)
+        await wait_until(lambda: "resume_writing" in protocol.events)

@@ -276,3 +276,55 @@ async def test_a_thousand_short_connections_leave_nothing(
                 transport.close()
             await asyncio.gather(*(protocol.lost for _, protocol in opened))
     await wait_until(lambda: len(open_descriptors()) <= before + 1)
+
+
+async def test_writing_in_connection_lost_after_a_flush_does_no_harm(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    # Nobody but the loop refers to the transport, so it dies right after connection_lost.
+    payload = b"p" * (8 << 20)
+    lost = loop.create_future()
+
+    class LastWords(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            self.transport = transport
+            transport.write(payload)
+            transport.close()
+
+        def connection_lost(self, exc: BaseException | None) -> None:
+            self.transport.write(b"bye")
+            lost.set_result(exc)
+
+    async with serving(LastWords) as (_, address):
+        with socket.socket() as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, address)
+            # asyncio still sends what is written then, and nobody promises it.
+            assert (await recv_all(client)).removesuffix(b"bye") == payload
+            assert await lost is None
+            await turns(5)
+    collect()
+
+
+async def test_connection_lost_comes_in_the_turn_after_close(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    for method in ("close", "abort"):
+        async with wired() as (transport, protocol, _far):
+            await turns(3)
+            getattr(transport, method)()
+            assert not protocol.lost.done()
+            await asyncio.sleep(0)
+            assert protocol.lost.done()
+
+
+async def test_connection_lost_precedes_what_is_scheduled_after_close(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    for method in ("close", "abort"):
+        async with wired() as (transport, protocol, _far):
+            await turns(3)
+            seen = loop.create_future()
+            getattr(transport, method)()
+            loop.call_soon(lambda: seen.set_result(list(protocol.events)))
+            assert await seen == ["connection_made", "connection_lost"]

@@ -16,8 +16,10 @@ from support import (
     needs_ipv6,
     recv_exactly,
     serving,
+    tcp_pair,
     turns,
     until_closed,
+    wait_until,
     wired,
 )
 
@@ -192,3 +194,53 @@ async def test_methods_a_protocol_got_later_are_not_needed(
     async with wired(Minimal) as (_, protocol, far):
         far.send(b"x")
         assert await protocol.got == b"x"
+
+
+@pytest.mark.parametrize("base", [asyncio.Protocol, object])
+@differs("uvloop", "it looks data_received up before it calls connection_made")
+async def test_a_protocol_may_get_data_received_in_connection_made(
+    loop: asyncio.AbstractEventLoop, base: type
+) -> None:
+    class Late(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.got = loop.create_future()
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            self.data_received = self.got.set_result
+
+        def eof_received(self) -> None:
+            pass
+
+        def connection_lost(self, exc: BaseException | None) -> None:
+            pass
+
+    async with wired(Late) as (_, protocol, far):
+        far.send(b"x")
+        assert await protocol.got == b"x"
+
+
+@differs("uvloop", "its transports have no attributes but their own")
+async def test_a_transport_takes_attributes(loop: asyncio.AbstractEventLoop) -> None:
+    async with connected() as (client, server_side):
+        for protocol in (client, server_side):
+            transport = protocol.transport
+            transport.foo = 1
+            transport.owner = protocol
+            assert (transport.foo, transport.owner) == (1, protocol)
+            with pytest.raises(AttributeError):
+                _ = transport.bar
+
+
+@differs("uvloop", "its sockets are of its own class")
+async def test_the_socket_may_be_asked_for_after_the_close(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    near, far = tcp_pair()
+    with far:
+        transport, protocol = await loop.create_connection(Recorder, sock=near)
+        transport.close()
+        await protocol.lost
+        await wait_until(lambda: near.fileno() == -1)
+        sock = transport.get_extra_info("socket")
+        assert isinstance(sock, asyncio.trsock.TransportSocket)
+        assert sock.fileno() == -1

@@ -246,8 +246,8 @@ base::Result RingReactor::open_ring() {
     result = register_buffers();
     if (result.is(ENOMEM)) {
       base::log(base::LogLevel::warning, "reactor",
-                "no memory for the buffer ring, receiving through polls: ",
-                explain_refusal(ENOMEM, "io_uring_register(PBUF_RING)"));
+                "io_uring works without its buffer ring, which is slower: ",
+                explain_memory_limit());
       capabilities_.buffer_ring = false;
       return base::Result(0);
     }
