@@ -245,9 +245,9 @@ base::Result RingReactor::open_ring() {
   if (capabilities_.buffer_ring) {
     result = register_buffers();
     if (result.is(ENOMEM)) {
-      base::log(base::LogLevel::warning, "reactor",
-                "io_uring works without its buffer ring, which is slower: ",
-                explain_memory_limit());
+      base::log(
+          base::LogLevel::warning, "reactor",
+          "io_uring works without its buffer ring, which is slower: ", explain_memory_limit());
       capabilities_.buffer_ring = false;
       return base::Result(0);
     }
