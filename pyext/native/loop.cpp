@@ -41,27 +41,24 @@ Ref Loop::make_handle(PyObject* callback, std::span<PyObject* const> arguments, 
 }
 
 Ref Loop::call_soon(Arguments arguments) {
-  arguments.require_at_least(1, "call_soon");
-  PyObject* context = arguments.only_keyword(names::context, "call_soon");
-  check_closed();
-  PyObject* callback = arguments.values[0];
-  if (debug_) check_debug_call(callback, "call_soon", true);
-  Ref handle = make_handle(callback, arguments.positional().subspan(1), context);
-  if (debug_) keep_source_traceback(handle_of(handle.get()));
-  ready_.push(handle.copy());
-  return handle;
+  return make_ready(arguments, "call_soon", /*check_thread=*/true);
 }
 
 Ref Loop::call_soon_threadsafe(Arguments arguments) {
-  arguments.require_at_least(1, "call_soon_threadsafe");
-  PyObject* context = arguments.only_keyword(names::context, "call_soon_threadsafe");
+  Ref handle = make_ready(arguments, "call_soon_threadsafe", /*check_thread=*/false);
+  reactor_->wake();
+  return handle;
+}
+
+inline Ref Loop::make_ready(Arguments arguments, const char* method, bool check_thread) {
+  arguments.require_at_least(1, method);
+  PyObject* context = arguments.only_keyword(names::context, method);
   check_closed();
   PyObject* callback = arguments.values[0];
-  if (debug_) check_debug_call(callback, "call_soon_threadsafe", false);
+  if (debug_) check_debug_call(callback, method, check_thread);
   Ref handle = make_handle(callback, arguments.positional().subspan(1), context);
   if (debug_) keep_source_traceback(handle_of(handle.get()));
   ready_.push(handle.copy());
-  reactor_->wake();
   return handle;
 }
 

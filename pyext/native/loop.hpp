@@ -125,6 +125,7 @@ class Loop {
   void kept_references(Each each);
 
  private:
+  Ref make_ready(Arguments arguments, const char* method, bool check_thread);
   Ref make_handle(PyObject* callback, std::span<PyObject* const> arguments, PyObject* context);
   Ref schedule_at(double when, PyObject* callback, std::span<PyObject* const> arguments,
                   PyObject* context);
