@@ -84,67 +84,77 @@ PyObject* convert(Call call) {
   }
 }
 
-template <auto Member, class Signature = decltype(Member)>
+template <class Member>
+struct ClassOf;
+template <class T, class Signature>
+struct ClassOf<Signature T::*> {
+  using type = T;
+};
+
+template <auto Member, class Owner, class Signature = decltype(Member)>
 struct MethodOf;
 
-template <auto Member, class R, class T>
-struct MethodOf<Member, R (T::*)()> {
+template <auto Member, class Owner, class R, class T>
+struct MethodOf<Member, Owner, R (T::*)()> {
   static constexpr int kFlags = METH_NOARGS;
   static PyObject* slot(PyObject* self, PyObject*) {
     return guarded<PyObject*>(
-        nullptr, [&] { return convert([&] { return (HeapType<T>::value(self).*Member)(); }); });
+        nullptr, [&] { return convert([&] { return (HeapType<Owner>::value(self).*Member)(); }); });
   }
 };
 
-template <auto Member, class R, class T>
-struct MethodOf<Member, R (T::*)(PyObject*)> {
+template <auto Member, class Owner, class R, class T>
+struct MethodOf<Member, Owner, R (T::*)(PyObject*)> {
   static constexpr int kFlags = METH_O;
   static PyObject* slot(PyObject* self, PyObject* argument) {
     return guarded<PyObject*>(nullptr, [&] {
-      return convert([&] { return (HeapType<T>::value(self).*Member)(argument); });
+      return convert([&] { return (HeapType<Owner>::value(self).*Member)(argument); });
     });
   }
 };
 
-template <auto Member, class R, class T>
-struct MethodOf<Member, R (T::*)(Arguments)> {
+template <auto Member, class Owner, class R, class T>
+struct MethodOf<Member, Owner, R (T::*)(Arguments)> {
   static constexpr int kFlags = METH_FASTCALL | METH_KEYWORDS;
   static PyObject* slot(PyObject* self, PyObject* const* values, Py_ssize_t count,
                         PyObject* names) {
     return guarded<PyObject*>(nullptr, [&] {
       return convert(
-          [&] { return (HeapType<T>::value(self).*Member)(Arguments{values, count, names}); });
+          [&] { return (HeapType<Owner>::value(self).*Member)(Arguments{values, count, names}); });
     });
   }
 };
 
 }  // namespace detail
 
-// `doc` starts with "name($self, ...)\n--\n\n" so that inspect.signature works.
-template <auto Member>
+// `doc` starts with "name($self, ...)\n--\n\n" so that inspect.signature works. `Owner` is named
+// for members that its class inherits.
+template <auto Member, class Owner = typename detail::ClassOf<decltype(Member)>::type>
 PyMethodDef method(const char* name, const char* doc) {
-  using Method = detail::MethodOf<Member>;
+  using Method = detail::MethodOf<Member, Owner>;
   auto slot = reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&Method::slot));
   return {name, slot, Method::kFlags, doc};
 }
 
 // A read-only attribute from a member without arguments.
-template <auto Getter>
+template <auto Getter, class Owner = typename detail::ClassOf<decltype(Getter)>::type>
 PyGetSetDef attribute(const char* name, const char* doc) {
-  getter get = [](PyObject* self, void*) { return detail::MethodOf<Getter>::slot(self, nullptr); };
+  getter get = [](PyObject* self, void*) {
+    return detail::MethodOf<Getter, Owner>::slot(self, nullptr);
+  };
   return {name, get, nullptr, doc, nullptr};
 }
 
 // An attribute that can be set by a member that takes the new value; deleting it is an error.
-template <auto Getter, auto Setter>
+template <auto Getter, auto Setter, class Owner = typename detail::ClassOf<decltype(Getter)>::type>
 PyGetSetDef attribute(const char* name, const char* doc) {
-  PyGetSetDef definition = attribute<Getter>(name, doc);
+  PyGetSetDef definition = attribute<Getter, Owner>(name, doc);
   definition.set = [](PyObject* self, PyObject* value, void*) -> int {
     if (!value) {
       PyErr_SetString(PyExc_AttributeError, "this attribute cannot be deleted");
       return -1;
     }
-    PyObject* done = detail::MethodOf<Setter>::slot(self, value);
+    PyObject* done = detail::MethodOf<Setter, Owner>::slot(self, value);
     if (!done) return -1;
     Py_DECREF(done);
     return 0;

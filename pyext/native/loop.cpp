@@ -174,6 +174,7 @@ void Loop::run_once() {
 // 0: there is something to do at once.
 int64_t Loop::wait_timeout_ns() {
   if (!ready_.empty() || stopping_ || interruption_ || reactor_->has_undispatched()) return 0;
+  if (context_.has_dirty()) return 0;  // written by an event of the flush
   while (!timers_.empty() && handle_of(timers_.earliest().get()).cancelled()) {
     timers_.forget_cancelled();
     Ref dead = timers_.pop();

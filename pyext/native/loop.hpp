@@ -21,7 +21,7 @@
 namespace rloop::native {
 
 class FdWatch;
-class StreamTransport;
+class Transport;
 class ServerListener;
 class SockRequest;
 
@@ -74,13 +74,15 @@ class Loop {
   bool quiet_remove_writer(PyObject* fd);
   void ensure_fd_no_transport(PyObject* fd);
   Ref make_socket_transport(Arguments arguments);
+  Ref make_datagram_transport(Arguments arguments);
   void start_serving(Arguments arguments);
-  void stop_serving(PyObject* socket);
+  void stop_listening(PyObject* socket);
   Ref sock_recv(Arguments arguments);
   Ref sock_recv_into(Arguments arguments);
   Ref sock_send(Arguments arguments);
   Ref wait_readable(PyObject* socket);
   Ref wait_writable(PyObject* socket);
+  Ref wait_transport_writable(PyObject* socket);  // for sendfile, on a transport's own socket
 
   // --- lifecycle (loop_lifecycle.cpp) ---
   void configure(Arguments arguments);
@@ -105,8 +107,8 @@ class Loop {
   // For the transports.
   net::Context& context() { return context_; }
   reactor::Reactor& reactor() { return *reactor_; }
-  void transport_opened(StreamTransport& transport);
-  void transport_closed(StreamTransport& transport);
+  void transport_opened(Transport& transport);
+  void transport_closed(Transport& transport);
   void listener_stopped(ServerListener& listener);
   base::IntrusiveList<SockRequest, RequestTag>& requests() { return requests_; }
 
@@ -171,8 +173,8 @@ class Loop {
   double slow_callback_duration_ = 0.1;  // seconds
 
   absl::flat_hash_map<int, std::unique_ptr<FdWatch>> watches_;
-  base::IntrusiveList<StreamTransport, OpenTransportTag> transports_;
-  absl::flat_hash_map<int, StreamTransport*> transports_by_fd_;
+  base::IntrusiveList<Transport, OpenTransportTag> transports_;
+  absl::flat_hash_map<int, Transport*> transports_by_fd_;
   base::IntrusiveList<ServerListener, ListenerTag> listeners_;
   base::IntrusiveList<SockRequest, RequestTag> requests_;
 };

@@ -4,6 +4,7 @@
 // that do the work (stream_transport, server, requests); nothing here runs per message.
 #include <algorithm>
 
+#include "native/datagram_transport.hpp"
 #include "native/fd_watch.hpp"
 #include "native/loop.hpp"
 #include "native/names.hpp"
@@ -141,7 +142,7 @@ void Loop::ensure_fd_no_transport(PyObject* fd) {
   auto found = transports_by_fd_.find(number);
   if (found == transports_by_fd_.end() || found->second->is_closing()) return;
   binding::raise(PyExc_RuntimeError, "File descriptor %R is used by transport %R", fd,
-                 StreamTransportType::object(found->second));
+                 found->second->object());
 }
 
 // --- transports and listeners ------------------------------------------------------------------
@@ -158,12 +159,23 @@ Ref Loop::make_socket_transport(Arguments arguments) {
                                or_null(given[4]));
 }
 
-void Loop::transport_opened(StreamTransport& transport) {
+Ref Loop::make_datagram_transport(Arguments arguments) {
+  PyObject* given[5];
+  arguments.parse({"sock", "protocol", "address", "waiter", "extra"}, 2, given,
+                  "_make_datagram_transport");
+  for (PyObject*& value : given)
+    if (value == Py_None) value = nullptr;
+  check_closed();
+  ensure_fd_no_transport(given[0]);
+  return DatagramTransport::open(*this, given[0], given[1], given[2], given[3], given[4]);
+}
+
+void Loop::transport_opened(Transport& transport) {
   transports_.push_back(transport);
   transports_by_fd_[transport.fd()] = &transport;
 }
 
-void Loop::transport_closed(StreamTransport& transport) {
+void Loop::transport_closed(Transport& transport) {
   transport.unlink();
   auto found = transports_by_fd_.find(transport.fd());
   if (found != transports_by_fd_.end() && found->second == &transport) {
@@ -182,7 +194,7 @@ void Loop::start_serving(Arguments arguments) {
   value.start(std::move(listener));
 }
 
-void Loop::stop_serving(PyObject* socket) {
+void Loop::stop_listening(PyObject* socket) {
   bool served = false;
   listeners_.for_each([&](ServerListener& listener) {
     if (!listener.serves(socket)) return;
@@ -214,10 +226,16 @@ Ref Loop::sock_send(Arguments arguments) {
 }
 
 Ref Loop::wait_readable(PyObject* socket) {
+  ensure_fd_no_transport(socket);
   return SockRequest::wait_ready(*this, socket, op::Direction::read);
 }
 
 Ref Loop::wait_writable(PyObject* socket) {
+  ensure_fd_no_transport(socket);
+  return SockRequest::wait_ready(*this, socket, op::Direction::write);
+}
+
+Ref Loop::wait_transport_writable(PyObject* socket) {
   return SockRequest::wait_ready(*this, socket, op::Direction::write);
 }
 

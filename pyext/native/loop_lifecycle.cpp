@@ -118,7 +118,7 @@ void Loop::after_fork_in_child() {
   if (!reactor_ || forked_) return;
   forked_ = true;
   reactor_->abandon();
-  transports_.for_each([](StreamTransport& transport) { transport.forget(); });
+  transports_.for_each([](Transport& transport) { transport.forget(); });
 }
 
 // Ends all I/O. Transports get no connection_lost, as with asyncio; their descriptors are closed.
@@ -128,7 +128,7 @@ void Loop::close_io() {
   if (!reactor_) return;
   if (!forked_) {
     context_.flush_dirty_now();
-    transports_.for_each([](StreamTransport& transport) { transport.abandon(); });
+    transports_.for_each([](Transport& transport) { transport.abandon(); });
     listeners_.for_each([](ServerListener& listener) { listener.abandon(); });
     requests_.for_each([](SockRequest& request) { request.cancel(); });
   }

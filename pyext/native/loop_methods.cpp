@@ -25,7 +25,7 @@ void Loop::references(Each each) {
 
 template <class Each>
 void Loop::kept_references(Each each) {
-  transports_.for_each([&](StreamTransport& transport) { each(transport.kept_by_loop_); });
+  transports_.for_each([&](Transport& transport) { each(transport.kept_by_loop_); });
   listeners_.for_each([&](ServerListener& listener) { each(listener.kept_by_loop_); });
   // Handles that only the queue holds are not tracked (Handle::kTrackedLater): their references
   // are shown here as if they were ours.
@@ -75,13 +75,15 @@ std::vector<PyMethodDef> Loop::methods() {
       method<&Loop::quiet_remove_writer>("_remove_writer", nullptr),
       method<&Loop::ensure_fd_no_transport>("_ensure_fd_no_transport", nullptr),
       method<&Loop::make_socket_transport>("_make_socket_transport", nullptr),
+      method<&Loop::make_datagram_transport>("_make_datagram_transport", nullptr),
       method<&Loop::start_serving>("_listen", nullptr),
-      method<&Loop::stop_serving>("_stop_serving", nullptr),
+      method<&Loop::stop_listening>("_stop_listening", nullptr),
       method<&Loop::sock_recv>("_sock_recv", nullptr),
       method<&Loop::sock_recv_into>("_sock_recv_into", nullptr),
       method<&Loop::sock_send>("_sock_send", nullptr),
       method<&Loop::wait_readable>("_wait_readable", nullptr),
       method<&Loop::wait_writable>("_wait_writable", nullptr),
+      method<&Loop::wait_transport_writable>("_wait_transport_writable", nullptr),
       method<&Loop::configure>("_configure", nullptr),
       method<&Loop::run>("_run", nullptr),
       method<&Loop::close_io>("_close_io", nullptr),

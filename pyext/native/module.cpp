@@ -8,6 +8,7 @@
 #include <pybind11/stl.h>
 
 #include "base/log.hpp"
+#include "native/datagram_transport.hpp"
 #include "native/handle.hpp"
 #include "native/loop.hpp"
 #include "native/names.hpp"
@@ -66,6 +67,7 @@ PYBIND11_MODULE(_core, module) {
   try {
     native::define_handles(module.ptr());
     native::define_stream_transport(module.ptr());
+    native::define_datagram_transport(module.ptr());
     native::define_loop(module.ptr());
   } catch (const binding::PythonError&) {
     throw py::error_already_set();

@@ -47,7 +47,6 @@ SockRequest::SockRequest(Loop& loop, PyObject* socket, int fd, op::Direction dir
 Ref SockRequest::wait_ready(Loop& loop, PyObject* socket, op::Direction direction) {
   loop.check_closed();
   int fd = socket_number(socket);
-  loop.ensure_fd_no_transport(socket);
   Ref future = loop.create_future();
   Ref request = SockRequestType::create(loop, socket, fd, direction);
   SockRequest& value = SockRequestType::value(request.get());

@@ -24,23 +24,15 @@ constexpr const char* kArea = "transport";
 
 StreamTransport::StreamTransport(Loop& loop, int fd, PyObject* socket, PyObject* extra,
                                  PyObject* server)
-    : loop_(loop),
-      loop_object_(Ref::borrow(loop.object())),
+    : Transport(loop, socket, extra),
       stream_(loop.context(), *this, fd),
-      socket_(Ref::borrow(socket)),
-      extra_(Ref::borrow(extra)),
       server_(Ref::borrow(server)) {}
 
 Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protocol,
                           PyObject* waiter, PyObject* extra, PyObject* server) {
   Ref object = StreamTransportType::create(loop, fd, socket, extra, server);
   StreamTransport& self = StreamTransportType::value(object.get());
-  self.context_ = Ref::checked(PyContext_CopyCurrent());
-  self.protocol_ = Ref::borrow(protocol);
-  Ref connection_made = binding::get_attribute(protocol, names::connection_made);
-  Ref start_reading = binding::get_attribute(object.get(), names::start_reading);
-  base::Address::local(fd, self.local_);
-  base::Address::remote(fd, self.remote_);
+  self.read_addresses();
   if (self.local_.family() == AF_INET || self.local_.family() == AF_INET6) {
     int on = 1;  // as asyncio: no waiting for more to send
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -53,12 +45,8 @@ Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protoc
     binding::call_method(server, names::attach);
 #endif
   }
+  self.enter_loop(protocol, waiter);
   if (!socket) self.own_fd_.reset(fd);
-  self.kept_by_loop_ = object.copy();
-  loop.transport_opened(self);
-  loop.schedule(connection_made.get(), {object.get()});
-  loop.schedule(start_reading.get(), {});
-  if (waiter) names::report("wake_waiter", loop.object(), waiter);
   base::log(LogLevel::debug, kArea, "TCP transport opened [fd=", fd,
             "] local=", self.local_.to_string(), " remote=", self.remote_.to_string());
   return object;
@@ -176,6 +164,9 @@ void StreamTransport::on_eof() {
 }
 
 void StreamTransport::on_sent() {
+  if (empty_waiter_ && stream_.backlog_bytes() == 0) {
+    finish_empty_waiter(names::set_result, Py_None);
+  }
   if (protocol_paused_) {
     ContextScope scope(context_.get());
     resume_protocol_if_possible();
@@ -191,47 +182,6 @@ void StreamTransport::close() {
   if (stream_.backlog_bytes() == 0 && lost_count_ == 0) ++lost_count_;
 }
 
-void StreamTransport::abort() {
-  lose_connection({});
-}
-
-void StreamTransport::force_close(PyObject* exception) {
-  lose_connection(exception == Py_None ? Ref() : Ref::borrow(exception));
-}
-
-void StreamTransport::lose_connection(Ref error) {
-  if (lost_count_ > 0) return;
-  ++lost_count_;
-  closing_ = true;
-  error_ = std::move(error);
-  stream_.abort();
-}
-
-void StreamTransport::fatal_error(Arguments arguments) {
-  PyObject* given[2];
-  arguments.parse({"exc", "message"}, 1, given, "_fatal_error");
-  const char* message = "Fatal error on transport";
-  if (given[1]) message = PyUnicode_AsUTF8(given[1]);
-  if (!message) throw binding::PythonError{};
-  fail_with(Ref::borrow(given[0]), message);
-}
-
-// For the Python error that is set: what the protocol raised.
-void StreamTransport::fail(const char* message) {
-  Ref error = binding::take_exception();
-  if (is_exit(error.get())) return loop_.interrupt(std::move(error));
-  fail_with(std::move(error), message);
-}
-
-void StreamTransport::fail_with(Ref error, const char* message) {
-  contained(loop_, [&] {
-    Ref text = Ref::checked(PyUnicode_FromString(message));
-    names::report("fatal_error", loop_object_.get(), StreamTransportType::object(this),
-                  protocol_ ? protocol_.get() : Py_None, error.get(), text.get());
-  });
-  lose_connection(std::move(error));
-}
-
 void StreamTransport::on_error(net::IoStep step, int error_number) {
   errno = error_number;
   PyErr_SetFromErrno(PyExc_OSError);
@@ -239,55 +189,36 @@ void StreamTransport::on_error(net::IoStep step, int error_number) {
                                  : "Fatal write error on socket transport");
 }
 
+// Sendfile's future, unless it is done already.
+void StreamTransport::finish_empty_waiter(binding::Name& method, PyObject* outcome) {
+  contained(loop_, [&] {
+    Ref done = binding::call_method(empty_waiter_.get(), names::done);
+    if (!done.is(Py_True)) binding::call_method(empty_waiter_.get(), method, outcome);
+  });
+}
+
 void StreamTransport::on_closed() {
   if (error_) base::log(LogLevel::debug, kArea, "TCP connection lost by an error [fd=", fd(), "]");
   call_connection_lost();
+  if (empty_waiter_) {
+    Ref lost = Ref::checked(
+        PyObject_CallFunction(PyExc_ConnectionError, "s", "Connection is closed by peer"));
+    finish_empty_waiter(names::set_exception, lost.get());
+  }
   base::log(LogLevel::debug, kArea, "Called connection_lost on TCP [fd=", fd(), "]");
   release();
 }
 
-void StreamTransport::call_connection_lost() {
-  if (!protocol_) return;
-  Ref method = Ref::steal(PyObject_GetAttr(protocol_.get(), names::connection_lost.get()));
-  Ref result;
-  if (method) {
-    ContextScope scope(context_.get());
-    result = binding::try_call(method.get(), error_ ? error_.get() : Py_None);
-  }
-  if (result) return;
-  Ref error = binding::take_exception();
-  if (is_exit(error.get())) return loop_.interrupt(std::move(error));
-  contained(loop_, [&] {
-    names::report("connection_lost_failed", loop_object_.get(), StreamTransportType::object(this),
-                  protocol_.get(), error.get());
-  });
-}
-
-void StreamTransport::abandon() {
-  abandoned_ = true;
-  stream_.abandon();
-}
-
-// Closes the descriptor and lets go of everything; the last reference may be the loop's.
-void StreamTransport::release() {
-  if (closed_) return;
-  closed_ = closing_ = true;
-  if (lost_count_ == 0) lost_count_ = 1;
-  Ref self = std::move(kept_by_loop_);
-  loop_.transport_closed(*this);
-  Ref server = std::move(server_);
-  Ref socket = std::move(socket_);
-  for (Ref* owned : {&protocol_, &on_data_method_, &get_buffer_method_}) {
+void StreamTransport::let_go() {
+  for (Ref* owned : {&on_data_method_, &get_buffer_method_, &empty_waiter_}) {
     Ref dropped = std::move(*owned);
   }
   buffer_.reset();
-  own_fd_.reset();
-  base::log(LogLevel::debug, kArea, "TCP transport closed [fd=", fd(), "]");
-  if (socket) contained(loop_, [&] { binding::call_method(socket.get(), names::close); });
+  Ref server = std::move(server_);
   if (!server) return;
   contained(loop_, [&] {
 #if PY_VERSION_HEX >= 0x030D0000
-    binding::call_method(server.get(), names::detach, StreamTransportType::object(this));
+    binding::call_method(server.get(), names::detach, object());
 #else
     binding::call_method(server.get(), names::detach);
 #endif

@@ -6,11 +6,17 @@ create_connection, create_server, run_until_complete, run_in_executor, the excep
 the shutdown of executor and asynchronous generators, each in the running version's own form.
 """
 
-from asyncio import base_events, coroutines, events, futures
+from asyncio import base_events, coroutines, events, futures, sslproto, unix_events
 from collections.abc import Callable
 
 BaseEventLoop = base_events.BaseEventLoop
 Server = base_events.Server
+SSLProtocol = sslproto.SSLProtocol
+# Its functions for Unix sockets, and the transports of pipes and children, know no selector.
+UnixEventLoop = unix_events._UnixSelectorEventLoop  # type: ignore[attr-defined]
+ReadPipeTransport = unix_events._UnixReadPipeTransport  # type: ignore[attr-defined]
+WritePipeTransport = unix_events._UnixWritePipeTransport  # type: ignore[attr-defined]
+SubprocessTransport = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
 set_running_loop = events._set_running_loop
 set_result_unless_cancelled = futures._set_result_unless_cancelled  # type: ignore[attr-defined]
 format_handle = base_events._format_handle  # type: ignore[attr-defined]

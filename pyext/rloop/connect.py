@@ -73,9 +73,11 @@ class ConnectMixin:
         server: Any = None,
         backlog: int = 100,
         ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
-        ssl_shutdown_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
     ) -> None:
         """Called by asyncio's Server for each of its sockets."""
         if sslcontext is not None:
-            self._make_ssl_transport()
+            protocol_factory = self._tls_factory(
+                protocol_factory, sslcontext, ssl_handshake_timeout, ssl_shutdown_timeout
+            )
         self._listen(protocol_factory, sock, server)

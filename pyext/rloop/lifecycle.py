@@ -65,6 +65,7 @@ class LifecycleMixin:
         if self._debug:
             logger.debug("Close %r", self)
         self._remove_all_signal_handlers()
+        self._forget_children()
         self._close_io()
         self._executor_shutdown_called = True
         executor = self._default_executor

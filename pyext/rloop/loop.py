@@ -16,18 +16,24 @@ from . import _core, _stdlib, logs, reports
 from .backend import choose_backend
 from .connect import ConnectMixin
 from .lifecycle import LifecycleMixin
-from .missing import MissingMixin
+from .sendfile import SendfileMixin
 from .signals import SignalMixin
 from .sockets import SocketMixin
+from .subprocesses import SubprocessMixin
+from .tls import TlsMixin
+from .unix_sockets import UnixSocketMixin
 
 
 class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no *args
     _core.Loop,
     LifecycleMixin,
     ConnectMixin,
+    TlsMixin,
+    UnixSocketMixin,
     SocketMixin,
+    SendfileMixin,
+    SubprocessMixin,
     SignalMixin,
-    MissingMixin,
     _stdlib.BaseEventLoop,
 ):
     """An asyncio event loop on io_uring, or on epoll where io_uring is refused.
@@ -38,7 +44,7 @@ class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no
     # The native half calls it by name; imported now, for a failure may be a lack of descriptors.
     _reports = reports
 
-    __slots__ = (*_stdlib.STATE, "_signal_wakeup")
+    __slots__ = (*_stdlib.STATE, "_pidfds", "_signal_wakeup", "_unix_server_sockets")
 
     def __init__(self, backend: str = "auto", masked: tuple[str, ...] = ()) -> None:
         logs.update_native_level()
@@ -56,6 +62,8 @@ class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no
         self._asyncgens_shutdown_called = False
         self._executor_shutdown_called = False
         self._signal_wakeup = None
+        self._unix_server_sockets = {}
+        self._pidfds = set()
         self.set_debug(asyncio.coroutines._is_debug_mode())  # type: ignore[attr-defined]
         self._remember_for_fork()
 

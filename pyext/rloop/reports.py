@@ -72,10 +72,36 @@ def protocol_failed(loop: Loop, transport: Transport, protocol: Any, exc: Any, t
     )
 
 
-def connection_lost_failed(loop: Loop, transport: Transport, protocol: Any, exc: Any) -> None:
-    """connection_lost raised; asyncio calls it from a handle."""
-    source = format_helpers._format_callback_source(protocol.connection_lost, (None,))
+def protocol_callback_failed(
+    loop: Loop, transport: Transport, protocol: Any, exc: Any, method: str
+) -> None:
+    """A method of a protocol raised that asyncio calls from a handle."""
+    source = format_helpers._format_callback_source(getattr(protocol, method), (None,))
     protocol_failed(loop, transport, protocol, exc, f"Exception in callback {source}")
+
+
+def datagram_address(family: int, address: Any) -> tuple[Any, ...]:
+    """The literal form of an address whose host is a name: what socket.sendto makes of it.
+
+    Resolves at once, as sendto does. Raises TypeError, OverflowError or OSError (gaierror) as
+    sendto does.
+    """
+    name = "AF_INET6" if family == socket.AF_INET6 else "AF_INET"
+    if not isinstance(address, tuple):
+        raise TypeError(f"{name} address must be tuple, not {type(address).__name__}")
+    if not 2 <= len(address) <= (4 if family == socket.AF_INET6 else 2):
+        raise TypeError(f"{name} address must be a pair (host, port[, flowinfo[, scopeid]])")
+    host, port, *rest = address
+    if not isinstance(port, int):
+        raise TypeError(f"an integer is required (got type {type(port).__name__})")
+    if not 0 <= port <= 0xFFFF:
+        raise OverflowError("sendto(): port must be 0-65535.")
+    if family == socket.AF_INET and host in ("<broadcast>", b"<broadcast>"):
+        return "255.255.255.255", port
+    flags = 0 if host else socket.AI_PASSIVE
+    found = socket.getaddrinfo(host or None, port, family, socket.SOCK_DGRAM, 0, flags)
+    literal = found[0][4]
+    return (*literal[:2], *rest, *literal[2 + len(rest) :])
 
 
 def connection_setup_failed(loop: Loop, exc: BaseException) -> None:

@@ -53,6 +53,37 @@ class SocketMixin:
                 return count
             await self._readable(sock)
 
+    async def sock_recvfrom(self: Any, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
+        """Receive a datagram of at most bufsize bytes; (data, address)."""
+        self._check_socket(sock)
+        while True:
+            try:
+                return sock.recvfrom(bufsize)
+            except (BlockingIOError, InterruptedError):
+                await self._readable(sock)
+
+    async def sock_recvfrom_into(
+        self: Any, sock: socket.socket, buf: Any, nbytes: int = 0
+    ) -> tuple[int, Any]:
+        """Receive a datagram into a writable buffer; (number of bytes, address)."""
+        self._check_socket(sock)
+        if not nbytes:
+            nbytes = len(buf)
+        while True:
+            try:
+                return sock.recvfrom_into(buf, nbytes)
+            except (BlockingIOError, InterruptedError):
+                await self._readable(sock)
+
+    async def sock_sendto(self: Any, sock: socket.socket, data: Any, address: Any) -> int:
+        """Send a datagram; the number of bytes."""
+        self._check_socket(sock)
+        while True:
+            try:
+                return sock.sendto(data, address)
+            except (BlockingIOError, InterruptedError):
+                await self._writable(sock)
+
     async def sock_sendall(self: Any, sock: socket.socket, data: Any) -> None:
         """Send all of data. After an error it is unknown how much was sent."""
         self._check_socket(sock)

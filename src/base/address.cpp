@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <net/if.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <cstring>
@@ -51,14 +52,38 @@ std::optional<Address> Address::parse(const std::string& host, uint16_t port, in
   return address;
 }
 
+Address Address::from_bytes(std::span<const std::byte> bytes) {
+  Address address;
+  address.length_ = static_cast<socklen_t>(std::min(bytes.size(), sizeof(Storage)));
+  std::memcpy(&address.storage_, bytes.data(), address.length_);
+  return address;
+}
+
+std::optional<Address> Address::unix_path(std::string_view path) {
+  Address address;
+  sockaddr_un& un = address.storage_.un;
+  // As the socket module: a path may fill the field without a final NUL.
+  if (path.size() > sizeof(un.sun_path)) return std::nullopt;
+  un.sun_family = AF_UNIX;
+  std::memcpy(un.sun_path, path.data(), path.size());
+  bool ends_with_nul = !path.empty() && path[0] != '\0' && path.size() < sizeof(un.sun_path);
+  address.length_ = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() +
+                                           (ends_with_nul ? 1 : 0));
+  return address;
+}
+
 Result Address::local(int fd, Address& out) {
   out.length_ = sizeof(Storage);
-  return Result::from_call(::getsockname(fd, &out.storage_.any, &out.length_));
+  Result result = Result::from_call(::getsockname(fd, &out.storage_.any, &out.length_));
+  if (!result.ok()) out.length_ = 0;
+  return result;
 }
 
 Result Address::remote(int fd, Address& out) {
   out.length_ = sizeof(Storage);
-  return Result::from_call(::getpeername(fd, &out.storage_.any, &out.length_));
+  Result result = Result::from_call(::getpeername(fd, &out.storage_.any, &out.length_));
+  if (!result.ok()) out.length_ = 0;
+  return result;
 }
 
 std::string Address::host() const {

@@ -15,9 +15,6 @@ namespace {
 // A write of this size on an idle stream goes out at once: deferring keeps a batch of large
 // objects alive and sends them cold, 2.8 times the cost (KERNEL.md 0b).
 constexpr size_t kSendAtOnce_bytes = 16 * 1024;
-// Up to so many dirty streams are sent to directly, more go through the ring with the wait. 0, 2,
-// 8 and "always" differed by less than the noise (KERNEL.md 0b).
-constexpr int kDirectFlush_streams = 2;
 // So many full (short) receives in a row switch a stream to bulk (and back).
 constexpr uint8_t kBulkStreak = 2;
 constexpr uint8_t kSmallStreak = 4;
@@ -352,30 +349,6 @@ void Stream::on_joined(const op::Completion& /*completion*/) {
   queue_.clear();
   context_.reactor->forget(descriptor_);
   events_->on_closed();
-}
-
-// --- the policy of flushing --------------------------------------------------------------------
-
-void Context::flush_dirty() {
-  if (dirty.empty()) return;
-  base::IntrusiveList<Stream, DirtyListTag> batch;
-  batch.splice_back(dirty);
-  int count = 0;
-  if (reactor->capabilities().ring) batch.for_each([&](Stream&) { ++count; });
-  bool through_ring = count > kDirectFlush_streams;
-  while (!batch.empty()) {
-    Stream& stream = batch.pop_front();
-    if (through_ring) {
-      stream.flush_through_ring();
-    } else {
-      stream.flush_direct();
-    }
-  }
-}
-
-void Context::flush_dirty_now() {
-  while (!dirty.empty())
-    dirty.pop_front().flush_direct();
 }
 
 }  // namespace rloop::net

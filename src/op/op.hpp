@@ -80,11 +80,19 @@ enum class State : uint8_t { idle, queued, in_flight, finishing };
 // What a ring can do with an operation whose thread goes away or whose ring is replaced.
 enum class Replay : uint8_t { yes, no };
 
+// Kernel-selected receive buffers come from a group of a ring: one for streams, one for datagrams.
+inline constexpr uint16_t kReceiveBufferGroup = 0;
+inline constexpr uint16_t kDatagramBufferGroup = 1;
+
 struct OperationListTag;
 class Operation : public base::ListNode<OperationListTag> {
  public:
-  Operation(Descriptor& descriptor, Direction direction, Replay replay = Replay::yes)
-      : descriptor_(descriptor), direction_(direction), replay_(replay) {}
+  Operation(Descriptor& descriptor, Direction direction, Replay replay = Replay::yes,
+            uint16_t buffer_group = kReceiveBufferGroup)
+      : descriptor_(descriptor),
+        direction_(direction),
+        replay_(replay),
+        buffer_group_(buffer_group) {}
   Operation(const Operation&) = delete;
   Operation& operator=(const Operation&) = delete;
   virtual ~Operation() { RLOOP_ASSERT(idle(), "an operation was destroyed while in flight"); }
@@ -96,6 +104,8 @@ class Operation : public base::ListNode<OperationListTag> {
   Descriptor& descriptor() { return descriptor_; }
   Direction direction() const { return direction_; }
   Replay replay() const { return replay_; }
+  // Where its buffers come from, if it takes any.
+  uint16_t buffer_group() const { return buffer_group_; }
   State state() const { return state_; }
   bool idle() const { return state_ == State::idle; }
 
@@ -115,6 +125,7 @@ class Operation : public base::ListNode<OperationListTag> {
   Descriptor& descriptor_;
   Direction direction_;
   Replay replay_;
+  uint16_t buffer_group_;
   State state_ = State::idle;
   bool multishot_ = false;
   bool cancel_requested_ = false;

@@ -10,8 +10,6 @@
 
 namespace rloop::op {
 
-inline constexpr uint16_t kReceiveBufferGroup = 0;
-
 class Recv : public Operation {
  public:
   explicit Recv(Descriptor& descriptor) : Operation(descriptor, Direction::read) {}

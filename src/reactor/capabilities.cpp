@@ -40,7 +40,7 @@ std::string explain_memory_limit() {
 }
 
 bool* Capabilities::find(std::string_view name) {
-  const std::array members = {&ring,        &multishot_recv, &multishot_accept,
+  const std::array members = {&ring,        &multishot_recv, &multishot_recvmsg, &multishot_accept,
                               &buffer_ring, &no_iowait,      &registered_ring_fd};
   for (size_t i = 0; i < kNames.size(); ++i) {
     if (name == kNames[i]) return members[i];
@@ -52,6 +52,7 @@ Capabilities Capabilities::masked_by(const Capabilities& allowed) const {
   return {
       .ring = ring && allowed.ring,
       .multishot_recv = multishot_recv && allowed.multishot_recv,
+      .multishot_recvmsg = multishot_recvmsg && allowed.multishot_recvmsg,
       .multishot_accept = multishot_accept && allowed.multishot_accept,
       .buffer_ring = buffer_ring && allowed.buffer_ring,
       .no_iowait = no_iowait && allowed.no_iowait,

@@ -199,28 +199,6 @@ def test_debug_logs_tell_of_transports(loop_id: str) -> None:
     assert quiet.stderr == ""
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        "create_datagram_endpoint",
-        "create_unix_connection",
-        "create_unix_server",
-        "connect_read_pipe",
-        "connect_write_pipe",
-        "subprocess_exec",
-        "subprocess_shell",
-        "sendfile",
-        "sock_sendfile",
-        "sock_recvfrom",
-        "sock_sendto",
-        "start_tls",
-    ],
-)
-async def test_what_is_not_there_yet_says_so(loop: asyncio.AbstractEventLoop, method: str) -> None:
-    with pytest.raises(NotImplementedError, match=method):
-        await getattr(loop, method)(None, None)
-
-
 def test_the_class_of_the_loop_is_public(loop_id: str) -> None:
     loop = new_loop(loop_id)
     assert isinstance(loop, rloop.UringEventLoop)

@@ -31,6 +31,7 @@ EpollReactor::EpollReactor(const Config& config, Statistics& statistics)
       waker_(*this, /*blocking=*/false) {
   capabilities_ = Capabilities{.ring = false,
                                .multishot_recv = true,
+                               .multishot_recvmsg = false,
                                .multishot_accept = true,
                                .buffer_ring = false,
                                .no_iowait = false,

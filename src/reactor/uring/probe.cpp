@@ -10,6 +10,7 @@
 
 #include "base/fd.hpp"
 #include "op/recv.hpp"
+#include "op/recv_datagram.hpp"
 #include "reactor/uring/buffer_ring.hpp"
 #include "reactor/uring/ring.hpp"
 
@@ -24,20 +25,23 @@ Probe refused(int error_number, const char* step) {
   return probe;
 }
 
+// What is tried: a multishot receive of one byte that was sent already.
 struct TrialReceive {
   int result = 0;
   bool more = false;
 };
 
-// Receives one byte through `ring`; result is 1, or -errno.
-TrialReceive try_receive(Ring& ring, BufferRing& buffers) {
+// Receives one byte through `ring` from a socket pair of `type` by an operation of class Receive;
+// result is its size (with what the operation puts before it), or -errno.
+template <class Receive>
+TrialReceive try_receive(Ring& ring, BufferRing& buffers, int type) {
   constexpr int64_t kLimit_ns = 1'000'000'000;
   int pair[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) return {.result = -errno};
+  if (::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair) < 0) return {.result = -errno};
   base::UniqueFd reader(pair[0]), writer(pair[1]);
   op::Descriptor descriptor(reader.get());
-  struct Trial : op::Recv {
-    using op::Recv::Recv;
+  struct Trial : Receive {
+    using Receive::Receive;
     void complete(const op::Completion&) override {}
   } receive(descriptor);
   receive.set_multishot(true);
@@ -74,14 +78,20 @@ Probe probe_once() {
   if (!opened.ok()) return refused(opened.error_number(), "io_uring_setup");
   if (!knows_operations(ring)) return refused(EINVAL, "io_uring_register(PROBE)");
   BufferRing buffers(8, 64, op::kReceiveBufferGroup);
+  BufferRing datagram_buffers(8, 64, op::kDatagramBufferGroup);
   base::Result registered = buffers.register_with(ring);
   if (!registered.ok()) {
     return refused(registered.error_number(), "io_uring_register(PBUF_RING)");
   }
-  TrialReceive trial = try_receive(ring, buffers);
+  TrialReceive trial = try_receive<op::Recv>(ring, buffers, SOCK_STREAM);
   if (trial.result < 0) return refused(-trial.result, "io_uring_enter");
+  TrialReceive datagram;
+  if (datagram_buffers.register_with(ring).ok()) {
+    datagram = try_receive<op::RecvDatagram>(ring, datagram_buffers, SOCK_DGRAM);
+  }
   Probe probe;
   probe.capabilities.multishot_recv = trial.more;
+  probe.capabilities.multishot_recvmsg = datagram.more;
   probe.capabilities.no_iowait = ring.has_no_iowait();
   probe.reason = "io_uring works: a multishot receive with a buffer ring was tried";
   return probe;

@@ -10,7 +10,7 @@
 #include <system_error>
 
 #include "base/log.hpp"
-#include "op/recv.hpp"
+#include "op/recv_datagram.hpp"
 
 namespace rloop::reactor {
 namespace {
@@ -61,6 +61,7 @@ void RingReactor::submit(op::Operation& operation) {
   RLOOP_ASSERT(operation.idle(), "an operation was submitted while in flight");
   ++statistics_.submitted;
   if (!operation.descriptor().owned) return watch_once(operation);
+  if (operation.buffer_group() == op::kDatagramBufferGroup) provide_datagram_buffers();
   operation.set_state(op::State::queued);
   queued_.push_back(operation);
 }
@@ -184,7 +185,8 @@ void RingReactor::collect_one(uint64_t user_data, int result, uint32_t flags) {
     forget_cancel(operation);
   }
   if (flags & IORING_CQE_F_BUFFER) {
-    buffers_->take(static_cast<uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT));
+    buffers_[operation.buffer_group()]->take(
+        static_cast<uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT));
   }
   if (result == -ENOBUFS) ++statistics_.buffers_short;
   arrive(operation, base::Result(result), flags, final);
@@ -205,12 +207,14 @@ void RingReactor::dispatch() {
     }
     auto id = static_cast<uint16_t>(arrival.flags >> IORING_CQE_BUFFER_SHIFT);
     size_t size = arrival.result.ok() ? static_cast<size_t>(arrival.result.value()) : 0;
-    completion.data = std::span<const std::byte>(buffers_->pool().buffer(id)).first(size);
+    BufferRing& buffers = *buffers_[arrival.operation->buffer_group()];
+    completion.data = std::span<const std::byte>(buffers.pool().buffer(id)).first(size);
     bring_home(*arrival.operation, completion);
     if (dead_) return;  // forked inside the completion: the buffers are the parent's
-    buffers_->give_back(id);
+    buffers.give_back(id);
   }
-  if (buffers_) buffers_->publish();
+  for (std::optional<BufferRing>& buffers : buffers_)
+    if (buffers) buffers->publish();
 }
 
 void RingReactor::wake() {
@@ -234,16 +238,18 @@ base::Result RingReactor::attach_to_thread() {
     if (!result.ok()) return result;
     owner_thread_ = thread;
   }
+  if (buffers_[op::kDatagramBufferGroup]) provide_datagram_buffers();
   ring_.register_descriptor();
   waker_.arm();
   return base::Result(0);
 }
 
 base::Result RingReactor::open_ring() {
+  datagram_buffers_registered_ = false;
   base::Result result = ring_.open(config_.sq_entries, config_.cq_entries, capabilities_);
   if (!result.ok()) return result;
   if (capabilities_.buffer_ring) {
-    result = register_buffers();
+    result = register_stream_buffers();
     if (result.is(ENOMEM)) {
       base::log(
           base::LogLevel::warning, "reactor",
@@ -256,11 +262,36 @@ base::Result RingReactor::open_ring() {
   return result;
 }
 
-base::Result RingReactor::register_buffers() {
-  if (!buffers_) {
-    buffers_.emplace(config_.buffer_count, config_.buffer_size, op::kReceiveBufferGroup);
+base::Result RingReactor::register_stream_buffers() {
+  std::optional<BufferRing>& buffers = buffers_[op::kReceiveBufferGroup];
+  if (!buffers) {
+    buffers.emplace(config_.buffer_count, config_.buffer_size, op::kReceiveBufferGroup);
   }
-  return buffers_->register_with(ring_);
+  return buffers->register_with(ring_);
+}
+
+// When the first datagrams are wanted, and for each ring after that. Where the memory for them is
+// refused datagrams come one by one: receives that find no group end with ENOBUFS, and whoever
+// reads the capability then polls.
+void RingReactor::provide_datagram_buffers() {
+  std::optional<BufferRing>& buffers = buffers_[op::kDatagramBufferGroup];
+  base::Result result(0);
+  if (!buffers) {
+    try {
+      buffers.emplace(config_.datagram_count, op::RecvDatagram::kBufferSize,
+                      op::kDatagramBufferGroup);
+    } catch (const std::system_error& error) {
+      result = base::Result::error(error.code().value());
+    }
+  }
+  if (!ring_.is_open() || owner_thread_ != ::gettid() || datagram_buffers_registered_) return;
+  if (buffers) result = buffers->register_with(ring_);
+  datagram_buffers_registered_ = result.ok();
+  if (result.ok()) return;
+  base::log(
+      base::LogLevel::warning, "reactor",
+      "datagrams are received without lent buffers, which is slower: ", explain_memory_limit());
+  capabilities_.multishot_recvmsg = false;
 }
 
 // After the ring is gone: what was in flight waits for the next ring, what was to be cancelled is.
@@ -361,7 +392,8 @@ void RingReactor::abandon() {
   cancels_.clear();
   die();
   ring_.abandon();
-  if (buffers_) buffers_->abandon();
+  for (std::optional<BufferRing>& buffers : buffers_)
+    if (buffers) buffers->abandon();
   watch_fd_.reset();
   waker_.close();
 }

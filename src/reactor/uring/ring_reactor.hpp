@@ -47,7 +47,8 @@ class RingReactor final : public Reactor {
   using OperationList = base::IntrusiveList<op::Operation, op::OperationListTag>;
 
   base::Result open_ring();
-  base::Result register_buffers();
+  base::Result register_stream_buffers();
+  void provide_datagram_buffers();
   void watch_once(op::Operation& operation);
   void take_back_in_flight();
   void prepare_queued();
@@ -61,10 +62,11 @@ class RingReactor final : public Reactor {
 
   Ring ring_;
   pid_t owner_thread_ = 0;
-  std::optional<BufferRing> buffers_;
-  OperationList queued_;                 // accepted, not in the ring yet
-  OperationList in_flight_;              // the kernel's
-  std::vector<op::Operation*> cancels_;  // in flight, their cancel is not in the ring yet
+  std::optional<BufferRing> buffers_[2];      // by buffer group; for datagrams once they are wanted
+  bool datagram_buffers_registered_ = false;  // with the present ring
+  OperationList queued_;                      // accepted, not in the ring yet
+  OperationList in_flight_;                   // the kernel's
+  std::vector<op::Operation*> cancels_;       // in flight, their cancel is not in the ring yet
 
   // add_reader and add_writer: a private epoll set, polled through the ring.
   base::UniqueFd watch_fd_;

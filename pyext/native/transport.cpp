@@ -1,0 +1,266 @@
+// Flow control, failures, extra info and the end; see transport.hpp.
+#include "native/transport.hpp"
+
+#include <sys/un.h>
+
+#include "base/log.hpp"
+#include "binding/buffer.hpp"
+#include "native/names.hpp"
+#include "native/upcall.hpp"
+
+namespace rloop::native {
+namespace {
+
+// asyncio's LOG_THRESHOLD_FOR_CONNLOST_WRITES.
+constexpr int kLostWritesBeforeWarning = 5;
+
+}  // namespace
+
+// --- opening -----------------------------------------------------------------------------------
+
+void Transport::read_addresses() {
+  base::Address::local(fd(), local_);
+  base::Address::remote(fd(), remote_);
+}
+
+void Transport::enter_loop(PyObject* protocol, PyObject* waiter) {
+  context_ = Ref::checked(PyContext_CopyCurrent());
+  protocol_ = Ref::borrow(protocol);
+  Ref connection_made = binding::get_attribute(protocol, names::connection_made);
+  Ref start_reading = binding::get_attribute(object(), names::start_reading);
+  kept_by_loop_ = Ref::borrow(object());
+  loop_.transport_opened(*this);
+  loop_.schedule(connection_made.get(), {object()});
+  loop_.schedule(start_reading.get(), {});
+  if (waiter) names::report("wake_waiter", loop_.object(), waiter);
+}
+
+void require_bytes_like(PyObject* data) {
+  if (PyBytes_Check(data) || PyByteArray_Check(data) || PyMemoryView_Check(data)) return;
+  Ref name = Ref::checked(PyType_GetName(Py_TYPE(data)));
+  binding::raise(PyExc_TypeError, "data argument must be a bytes-like object, not %R", name.get());
+}
+
+net::Segment segment_of(Ref bytes) {
+  std::span<const std::byte> memory = binding::bytes_of(bytes.get());
+  net::Keeper keeper(bytes.release(), [](void* object) {
+    Ref dropped = Ref::steal(static_cast<PyObject*>(object));
+  });
+  return {memory.data(), memory.size(), std::move(keeper)};
+}
+
+// --- flow control ------------------------------------------------------------------------------
+
+bool Transport::reject_write() {
+  if (lost_count_ == 0) return false;
+  if (lost_count_ >= kLostWritesBeforeWarning) names::report("write_after_loss");
+  ++lost_count_;
+  return true;
+}
+
+size_t Transport::get_write_buffer_size() {
+  // asyncio tries to send inside write(); whoever asks sees what the kernel refused.
+  flush_backlog();
+  return backlog();
+}
+
+void Transport::pause_protocol_if_needed() {
+  if (backlog() <= high_water_ || protocol_paused_) return;
+  flush_backlog();
+  if (backlog() <= high_water_ || protocol_paused_) return;
+  protocol_paused_ = true;
+  try {
+    binding::call_method(protocol_.get(), names::pause_writing);
+  } catch (const binding::PythonError&) {
+    flow_control_failed("protocol.pause_writing() failed");
+  }
+}
+
+void Transport::resume_protocol_if_possible() {
+  if (!protocol_paused_ || backlog() > low_water_) return;
+  protocol_paused_ = false;
+  contained(loop_, [this] {
+    try {
+      binding::call_method(protocol_.get(), names::resume_writing);
+    } catch (const binding::PythonError&) {
+      flow_control_failed("protocol.resume_writing() failed");
+    }
+  });
+}
+
+// For the Python error that is set: exits go on to the caller, the rest is reported.
+void Transport::flow_control_failed(const char* message) {
+  Ref error = binding::take_exception();
+  if (is_exit(error.get())) {
+    binding::restore_exception(std::move(error));
+    throw binding::PythonError{};
+  }
+  Ref text = Ref::checked(PyUnicode_FromString(message));
+  names::report("protocol_failed", loop_object_.get(), object(), protocol_.get(), error.get(),
+                text.get());
+}
+
+void Transport::set_write_buffer_limits(Arguments arguments) {
+  PyObject* given[2];
+  arguments.parse({"high", "low"}, 0, given, "set_write_buffer_limits");
+  auto or_none = [](PyObject* value) { return value ? value : Py_None; };
+  Ref limits = names::report("write_buffer_limits", or_none(given[0]), or_none(given[1]));
+  size_t high = PyLong_AsSize_t(PyTuple_GetItem(limits.get(), 0));
+  size_t low = PyLong_AsSize_t(PyTuple_GetItem(limits.get(), 1));
+  if (PyErr_Occurred()) throw binding::PythonError{};
+  high_water_ = high;
+  low_water_ = low;
+  pause_protocol_if_needed();
+}
+
+Ref Transport::get_write_buffer_limits() {
+  return Ref::checked(Py_BuildValue("(nn)", static_cast<Py_ssize_t>(low_water_),
+                                    static_cast<Py_ssize_t>(high_water_)));
+}
+
+// --- extra info --------------------------------------------------------------------------------
+
+Ref address_object(const base::Address& address) {
+  switch (address.family()) {
+    case AF_INET:
+      return Ref::checked(Py_BuildValue("(sH)", address.host().c_str(), address.port()));
+    case AF_INET6:
+      return Ref::checked(Py_BuildValue("(sHII)", address.host().c_str(), address.port(),
+                                        ntohl(address.in6().sin6_flowinfo),
+                                        address.in6().sin6_scope_id));
+    case AF_UNIX: {
+      auto size = static_cast<Py_ssize_t>(address.length() - offsetof(sockaddr_un, sun_path));
+      const char* path = address.un().sun_path;
+      // As the socket module: abstract names are bytes, others str without the final NUL.
+      if (size > 0 && path[0] == '\0') return Ref::checked(PyBytes_FromStringAndSize(path, size));
+      size = static_cast<Py_ssize_t>(::strnlen(path, static_cast<size_t>(size)));
+      return Ref::checked(PyUnicode_DecodeFSDefaultAndSize(path, size));
+    }
+    default:
+      return Ref::borrow(Py_None);
+  }
+}
+
+// The socket object behind the transport; an accepted connection gets one when first asked for.
+Ref Transport::python_socket() {
+  if (!socket_ && own_fd_.valid()) {
+    socket_ = names::report("socket_of_descriptor", Ref::checked(PyLong_FromLong(fd())).get());
+    own_fd_.release();
+  }
+  return Ref::borrow(socket_ ? socket_.get() : Py_None);
+}
+
+Ref Transport::get_extra_info(Arguments arguments) {
+  PyObject* given[2];
+  arguments.parse({"name", "default"}, 1, given, "get_extra_info");
+  PyObject* fallback = given[1] ? given[1] : Py_None;
+  if (extra_) {
+    PyObject* value = PyDict_GetItemWithError(extra_.get(), given[0]);
+    if (value) return Ref::borrow(value);
+    if (PyErr_Occurred()) throw binding::PythonError{};
+  }
+  const char* name = PyUnicode_Check(given[0]) ? PyUnicode_AsUTF8(given[0]) : "";
+  if (!name) throw binding::PythonError{};
+  std::string_view wanted = name;
+  if (wanted == "socket") {
+    if (!transport_socket_) {
+      transport_socket_ = names::report("transport_socket", python_socket().get());
+    }
+    return transport_socket_.copy();
+  }
+  if (wanted == "sockname" && local_.length() > 0) return address_object(local_);
+  if (wanted == "peername") {
+    // asyncio keeps None for a peer that was gone before it could be asked.
+    return remote_.length() > 0 ? address_object(remote_) : Ref::borrow(Py_None);
+  }
+  return Ref::borrow(fallback);
+}
+
+Ref Transport::repr() {
+  return names::report("transport_repr", object());
+}
+
+// The last reference went while the socket was still open: only after the loop was closed, since
+// an open transport is kept by its loop.
+void Transport::finalize() {
+  if (abandoned_ && !binding::is_finalizing()) names::report("unclosed_transport", object());
+}
+
+// --- failures and the end ------------------------------------------------------------------------
+
+void Transport::force_close(PyObject* exception) {
+  lose_connection(exception == Py_None ? Ref() : Ref::borrow(exception));
+}
+
+void Transport::lose_connection(Ref error) {
+  if (lost_count_ > 0) return;
+  ++lost_count_;
+  closing_ = true;
+  error_ = std::move(error);
+  abort_io();
+}
+
+void Transport::fatal_error(Arguments arguments) {
+  PyObject* given[2];
+  arguments.parse({"exc", "message"}, 1, given, "_fatal_error");
+  const char* message = "Fatal error on transport";
+  if (given[1]) message = PyUnicode_AsUTF8(given[1]);
+  if (!message) throw binding::PythonError{};
+  fail_with(Ref::borrow(given[0]), message);
+}
+
+// For the Python error that is set: what the protocol raised.
+void Transport::fail(const char* message) {
+  Ref error = binding::take_exception();
+  if (is_exit(error.get())) return loop_.interrupt(std::move(error));
+  fail_with(std::move(error), message);
+}
+
+void Transport::fail_with(Ref error, const char* message) {
+  contained(loop_, [&] {
+    Ref text = Ref::checked(PyUnicode_FromString(message));
+    names::report("fatal_error", loop_object_.get(), object(),
+                  protocol_ ? protocol_.get() : Py_None, error.get(), text.get());
+  });
+  lose_connection(std::move(error));
+}
+
+void Transport::call_connection_lost() {
+  if (!protocol_) return;
+  Ref method = Ref::steal(PyObject_GetAttr(protocol_.get(), names::connection_lost.get()));
+  Ref result;
+  if (method) {
+    ContextScope scope(context_.get());
+    result = binding::try_call(method.get(), error_ ? error_.get() : Py_None);
+  }
+  if (!result) upcall_failed("connection_lost");
+}
+
+// For the Python error that is set, raised by a method of the protocol that asyncio calls from a
+// handle: the transport goes on.
+void Transport::upcall_failed(const char* method) {
+  Ref error = binding::take_exception();
+  if (is_exit(error.get())) return loop_.interrupt(std::move(error));
+  contained(loop_, [&] {
+    Ref name = Ref::checked(PyUnicode_FromString(method));
+    names::report("protocol_callback_failed", loop_object_.get(), object(), protocol_.get(),
+                  error.get(), name.get());
+  });
+}
+
+// Closes the descriptor and lets go of everything; the last reference may be the loop's.
+void Transport::release() {
+  if (closed_) return;
+  closed_ = closing_ = true;
+  if (lost_count_ == 0) lost_count_ = 1;
+  Ref self = std::move(kept_by_loop_);
+  loop_.transport_closed(*this);
+  Ref socket = std::move(socket_);
+  Ref protocol = std::move(protocol_);
+  own_fd_.reset();
+  base::log(base::LogLevel::debug, "transport", "transport closed [fd=", fd(), "]");
+  if (socket) contained(loop_, [&] { binding::call_method(socket.get(), names::close); });
+  let_go();
+}
+
+}  // namespace rloop::native

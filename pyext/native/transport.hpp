@@ -1,0 +1,166 @@
+// What the stream and the datagram transport have in common.
+//
+// asyncio's _SelectorTransport without the bytes: the loop and the protocol, contexts, flow
+// control, extra info, failures, and the end. A transport's protocol is called in one context. The
+// loop keeps one reference from open until nothing is in flight and connection_lost was called.
+// Derived classes hold the socket's state machine of the core. Needs the GIL.
+#pragma once
+
+#include "base/address.hpp"
+#include "base/fd.hpp"
+#include "binding/heap_type.hpp"
+#include "native/loop.hpp"
+#include "net/stream.hpp"
+
+namespace rloop::native {
+
+class Transport : public base::ListNode<OpenTransportTag> {
+ public:
+  virtual int fd() const = 0;
+  virtual PyObject* object() const = 0;
+  // What the kernel has not taken yet, in bytes, and the attempt to make it less.
+  virtual size_t backlog() const = 0;
+  virtual void flush_backlog() = 0;
+
+  // --- asyncio.BaseTransport and flow control ---
+  void abort() { lose_connection({}); }
+  bool is_closing() { return closing_; }
+  void set_write_buffer_limits(Arguments arguments);
+  Ref get_write_buffer_limits();
+  size_t get_write_buffer_size();
+  Ref get_protocol() { return Ref::borrow(protocol_ ? protocol_.get() : Py_None); }
+  Ref get_extra_info(Arguments arguments);
+  Ref repr();
+  void finalize();
+
+  // asyncio's private ones that sslproto, Server and tests use.
+  void force_close(PyObject* exception);
+  void fatal_error(Arguments arguments);
+  int descriptor() { return closed_ ? -1 : fd(); }
+  Ref get_loop() { return loop_object_.copy(); }
+  bool protocol_paused() { return protocol_paused_; }
+  Ref get_extra() { return extra_ ? extra_.copy() : Ref::checked(PyDict_New()); }
+  size_t unsent_bytes() { return backlog(); }
+
+  // At the end of the loop: ends everything without an event; then lets go.
+  void abandon() {
+    abandoned_ = true;
+    abandon_io();
+  }
+  virtual void forget() = 0;  // in the child of a fork
+  void release();
+
+  Ref kept_by_loop_;
+
+ protected:
+  Transport(Loop& loop, PyObject* socket, PyObject* extra)
+      : loop_(loop),
+        loop_object_(Ref::borrow(loop.object())),
+        socket_(Ref::borrow(socket)),
+        extra_(Ref::borrow(extra)) {}
+  ~Transport() = default;
+
+  virtual void abort_io() = 0;
+  virtual void abandon_io() = 0;
+  // The end of what the derived class holds; connection_lost was called.
+  virtual void let_go() = 0;
+
+  template <class Each>
+  void shared_references(Each each) {
+    each(loop_object_);
+    each(socket_);
+    each(transport_socket_);
+    each(protocol_);
+    each(context_);
+    each(extra_);
+    each(error_);
+  }
+  // The tables of what T inherits from here.
+  template <class T>
+  static std::vector<PyMethodDef> shared_methods();
+  template <class T>
+  static std::vector<PyGetSetDef> shared_attributes();
+
+  void read_addresses();
+  // Puts the transport under the loop's care and schedules connection_made, start_reading and the
+  // waiter's result, in this order. Nothing is scheduled when it throws.
+  void enter_loop(PyObject* protocol, PyObject* waiter);
+
+  // True when data must be dropped: the connection is lost. Warns as asyncio after some.
+  bool reject_write();
+  void pause_protocol_if_needed();  // may throw, out of the user's write()
+  void resume_protocol_if_possible();
+  void flow_control_failed(const char* message);
+
+  void fail(const char* message);
+  void fail_with(Ref error, const char* message);
+  void lose_connection(Ref error);
+  void call_connection_lost();
+  void upcall_failed(const char* method);
+  Ref python_socket();
+
+  Loop& loop_;
+  Ref loop_object_;
+  base::UniqueFd own_fd_;  // until a Python socket object owns it
+  Ref socket_;             // socket.socket, or null
+  Ref transport_socket_;   // what get_extra_info('socket') gave
+  Ref protocol_;
+  Ref context_;  // the upcalls run in it
+  Ref extra_;    // dict, or null
+  Ref error_;    // for connection_lost
+  base::Address local_, remote_;
+  size_t high_water_ = 64 * 1024;  // bytes
+  size_t low_water_ = 16 * 1024;
+  int lost_count_ = 0;  // asyncio's _conn_lost: 0 while writes are accepted
+  bool closing_ = false;
+  bool closed_ = false;
+  bool abandoned_ = false;
+  bool protocol_paused_ = false;
+};
+
+// TypeError unless data is bytes, bytearray or memoryview, with asyncio's text.
+void require_bytes_like(PyObject* data);
+// Exact bytes on their way to the kernel.
+net::Segment segment_of(Ref bytes);
+// (host, port), (host, port, flow, scope), str, bytes or None, as the socket module gives it.
+Ref address_object(const base::Address& address);
+
+template <class T>
+std::vector<PyMethodDef> Transport::shared_methods() {
+  using binding::method;
+  return {
+      method<&Transport::abort, T>("abort",
+                                   "abort($self)\n--\n\nClose at once; the backlog is lost."),
+      method<&Transport::is_closing, T>(
+          "is_closing", "is_closing($self)\n--\n\nTrue once close or abort was called."),
+      method<&Transport::set_write_buffer_limits, T>(
+          "set_write_buffer_limits",
+          "set_write_buffer_limits($self, high=None, low=None)\n--\n\n"
+          "Water marks of the backlog in bytes."),
+      method<&Transport::get_write_buffer_limits, T>(
+          "get_write_buffer_limits", "get_write_buffer_limits($self)\n--\n\n(low, high) in bytes."),
+      method<&Transport::get_write_buffer_size, T>(
+          "get_write_buffer_size", "get_write_buffer_size($self)\n--\n\nThe backlog in bytes."),
+      method<&Transport::get_protocol, T>("get_protocol",
+                                          "get_protocol($self)\n--\n\nThe current protocol."),
+      method<&Transport::get_extra_info, T>(
+          "get_extra_info",
+          "get_extra_info($self, name, default=None)\n--\n\n'socket', 'sockname', 'peername'."),
+      method<&Transport::force_close, T>("_force_close", nullptr),
+      method<&Transport::fatal_error, T>("_fatal_error", nullptr),
+  };
+}
+
+template <class T>
+std::vector<PyGetSetDef> Transport::shared_attributes() {
+  using binding::attribute;
+  return {
+      attribute<&Transport::descriptor, T>("_sock_fd", nullptr),
+      attribute<&Transport::unsent_bytes, T>("_backlog_bytes", nullptr),
+      attribute<&Transport::get_loop, T>("_loop", nullptr),
+      attribute<&Transport::protocol_paused, T>("_protocol_paused", nullptr),
+      attribute<&Transport::get_extra, T>("_extra", nullptr),
+  };
+}
+
+}  // namespace rloop::native

@@ -1,0 +1,95 @@
+"""TLS: the standard library's SSLProtocol over our transports.
+
+create_connection, create_server and start_tls are asyncio's own; they come here for the transport.
+SSLProtocol is a BufferedProtocol that reads ciphertext from a native transport and hands plain
+text to the user's protocol, with the handshake and shutdown timeouts of the running version.
+"""
+
+import ssl
+from asyncio import Future
+from collections.abc import Callable
+from typing import Any
+
+from . import _stdlib
+
+
+class TlsMixin:
+    """The TLS side of UringEventLoop."""
+
+    __slots__ = ()
+
+    def _make_ssl_transport(
+        self: Any,
+        rawsock: Any,
+        protocol: Any,
+        sslcontext: ssl.SSLContext | None,
+        waiter: "Future[None] | None" = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        call_connection_made: bool = True,
+    ) -> Any:
+        """A TLS transport over a connected socket; the waiter's result is the handshake's.
+
+        Timeouts in seconds, None for asyncio's defaults.
+        """
+        tls = _stdlib.SSLProtocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            call_connection_made=call_connection_made,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server)
+        return tls._app_transport
+
+    def _tls_factory(
+        self: Any,
+        protocol_factory: Callable[[], Any],
+        sslcontext: ssl.SSLContext,
+        ssl_handshake_timeout: float | None,
+        ssl_shutdown_timeout: float | None,
+    ) -> Callable[[], Any]:
+        """What a listener calls for each connection: the user's protocol behind a TLS server."""
+
+        def make_protocol() -> Any:
+            protocol = protocol_factory()
+            waiter: Future[None] = self.create_future()
+            tls = _stdlib.SSLProtocol(
+                self,
+                protocol,
+                sslcontext,
+                waiter,
+                True,
+                None,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
+            )
+            transport = tls._app_transport
+
+            def handshake_done(waiter: "Future[None]") -> None:
+                if waiter.cancelled() or waiter.exception() is None:
+                    return
+                transport.close()
+                if self.get_debug():
+                    self.call_exception_handler(
+                        {
+                            "message": "Error on transport creation for incoming connection",
+                            "exception": waiter.exception(),
+                            "protocol": protocol,
+                            "transport": transport,
+                        }
+                    )
+
+            waiter.add_done_callback(handshake_done)
+            return tls
+
+        return make_protocol

@@ -1,0 +1,39 @@
+"""Unix stream sockets: asyncio's own methods over our transports.
+
+The two methods are functions of asyncio's selector loop for Unix that touch no selector: they
+connect or bind a socket and go on as create_connection and create_server do. From 3.13 on a server
+removes its socket's path when it stops; the table for that is ours.
+"""
+
+import os
+import socket
+from asyncio.log import logger
+from typing import Any
+
+from . import _stdlib
+
+
+class UnixSocketMixin:
+    """create_unix_connection and create_unix_server of UringEventLoop."""
+
+    __slots__ = ()
+    # Listening sockets whose path is removed when they stop, with the path's inode.
+    _unix_server_sockets: dict[socket.socket, int]
+
+    create_unix_connection = _stdlib.UnixEventLoop.create_unix_connection
+    create_unix_server = _stdlib.UnixEventLoop.create_unix_server
+
+    def _stop_serving(self: Any, sock: socket.socket) -> None:
+        """Called by asyncio's Server for each of its sockets."""
+        inode = self._unix_server_sockets.pop(sock, None)
+        path = sock.getsockname() if inode is not None else None
+        self._stop_listening(sock)
+        if path is None:
+            return
+        try:
+            if os.stat(path).st_ino == inode:  # not what somebody else has bound there since
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as exc:
+            logger.error("Unable to clean up listening UNIX socket %r: %r", path, exc)

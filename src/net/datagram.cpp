@@ -1,0 +1,261 @@
+// Receiving, sending and the end; see datagram.hpp.
+#include "net/datagram.hpp"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+namespace rloop::net {
+namespace {
+
+// The most that one sendmmsg(2) takes here; a full batch goes out before the end of the turn.
+constexpr size_t kSendBatch = 64;
+// Room for one datagram of recvmmsg(2). UDP's largest is 65 507 bytes; one between Unix sockets may
+// be as large as the send buffer, and asyncio takes 256 KiB.
+constexpr size_t kSlot_bytes = 64 * 1024;
+constexpr size_t kUnixSlot_bytes = 256 * 1024;
+// So many batches are received before others have their turn.
+constexpr int kReceiveRounds = 4;
+
+}  // namespace
+
+// --- receiving -------------------------------------------------------------------------------
+
+void Datagram::start_reading() {
+  arm_reading();
+}
+
+bool Datagram::lends_buffers() const {
+  const reactor::Capabilities& can = context_.reactor->capabilities();
+  return can.ring && can.buffer_ring && can.multishot_recvmsg &&
+         (family_ == AF_INET || family_ == AF_INET6);
+}
+
+void Datagram::arm_reading() {
+  if (state_ != State::open || !recv_.idle() || !poll_.idle()) return;
+  if (!lends_buffers()) return context_.reactor->submit(poll_);
+  recv_.set_multishot(true);
+  context_.reactor->submit(recv_);
+}
+
+void Datagram::on_received(const op::Completion& completion) {
+  if (state_ != State::open) return end_of_operation();
+  if (!completion.data.empty()) {
+    op::ReceivedDatagram datagram(completion.data);
+    deliver(datagram.payload, datagram.from);
+  } else if (!completion.result.ok() && !completion.result.is(ECANCELED) &&
+             !completion.result.is(ENOBUFS)) {
+    events_->on_error(IoStep::read, completion.result.error_number());
+  }
+  if (state_ != State::open) return end_of_operation();
+  arm_reading();
+}
+
+void Datagram::on_readable(const op::Completion& completion) {
+  if (state_ != State::open) return end_of_operation();
+  if (!completion.result.is(ECANCELED)) {
+    size_t slot = family_ == AF_UNIX ? kUnixSlot_bytes : kSlot_bytes;
+    for (int round = 0; round < kReceiveRounds; ++round) {
+      if (receive_batch(slot) == 0) break;
+    }
+  }
+  if (state_ != State::open) return end_of_operation();
+  arm_reading();
+}
+
+// One recvmmsg; the number of datagrams, 0 when there is nothing more to receive now.
+size_t Datagram::receive_batch(size_t slot) {
+  constexpr size_t kMost = 16;
+  std::span<std::byte> memory = context_.datagram_memory();
+  size_t count = std::min(kMost, memory.size() / slot);
+  std::array<mmsghdr, kMost> headers{};
+  std::array<iovec, kMost> ranges;
+  std::array<sockaddr_storage, kMost> names;
+  for (size_t i = 0; i < count; ++i) {
+    ranges[i] = {.iov_base = memory.data() + i * slot, .iov_len = slot};
+    headers[i].msg_hdr.msg_name = &names[i];
+    headers[i].msg_hdr.msg_namelen = sizeof(names[i]);
+    headers[i].msg_hdr.msg_iov = &ranges[i];
+    headers[i].msg_hdr.msg_iovlen = 1;
+  }
+  ++context_.reactor->statistics().syscalls;
+  int received = ::recvmmsg(descriptor_.fd, headers.data(), static_cast<unsigned>(count),
+                            MSG_DONTWAIT, nullptr);
+  base::Result result = base::Result::from_call(received);
+  if (result.is_again()) descriptor_.mark_drained(op::Direction::read);
+  if (result.is_again() || result.is(EINTR)) return 0;
+  if (!result.ok()) {
+    events_->on_error(IoStep::read, result.error_number());
+    return state_ == State::open ? 1 : 0;
+  }
+  for (size_t i = 0; i < static_cast<size_t>(received); ++i) {
+    if (state_ != State::open) return 0;
+    auto* name = reinterpret_cast<const std::byte*>(&names[i]);
+    base::Address from = base::Address::from_bytes({name, headers[i].msg_hdr.msg_namelen});
+    deliver(memory.subspan(i * slot, headers[i].msg_len), from);
+  }
+  return state_ == State::open ? static_cast<size_t>(received) : 0;
+}
+
+void Datagram::deliver(std::span<const std::byte> data, const base::Address& from) {
+  reactor::Statistics& statistics = context_.reactor->statistics();
+  ++statistics.messages_in;
+  statistics.bytes_in += data.size();
+  events_->on_datagram(data, from);
+}
+
+// --- sending ---------------------------------------------------------------------------------
+
+void Datagram::send(Segment segment, const base::Address& to) {
+  if (state_ == State::joining || state_ == State::closed) return;
+  backlog_bytes_ += segment.size;
+  queue_.push_back({std::move(segment), to});
+  if (!writable_.idle()) return;  // goes out when the socket is writable again
+  if (!context_.loop_running || queue_.size() >= kSendBatch) return flush();
+  if (!linked()) context_.dirty_datagrams.push_back(*this);
+}
+
+void Datagram::flush() {
+  if (linked()) unlink();
+  if (flushing_now_ || !writable_.idle()) return;
+  flushing_now_ = true;
+  bool sent_any = false;
+  // What an event adds waits for the next turn, or an answer to each error would go on for ever.
+  size_t attempts_left = queue_.size();
+  while (!queue_.empty() && (state_ == State::open || state_ == State::flushing)) {
+    if (attempts_left-- == 0) {
+      if (!linked()) context_.dirty_datagrams.push_back(*this);
+      break;
+    }
+    int error_number = send_batch();
+    if (error_number == EAGAIN) {
+      descriptor_.mark_drained(op::Direction::write);
+      context_.reactor->submit(writable_);
+      break;
+    }
+    sent_any = true;
+    if (error_number != 0 && error_number != EINTR) {
+      sent(1);  // it never will be: what fails is taken away, the rest goes on
+      events_->on_error(IoStep::write, error_number);
+    }
+  }
+  flushing_now_ = false;
+  if (sent_any && state_ != State::joining && state_ != State::closed) events_->on_sent();
+  if (queue_.empty() && state_ == State::flushing) begin_join();
+}
+
+// One sendmmsg; its errno, which is that of the first datagram in the queue.
+int Datagram::send_batch() {
+  std::array<mmsghdr, kSendBatch> headers{};
+  std::array<iovec, kSendBatch> ranges;
+  size_t count = std::min(kSendBatch, queue_.size());
+  for (size_t i = 0; i < count; ++i) {
+    Outgoing& outgoing = queue_[i];
+    ranges[i] = {.iov_base = const_cast<std::byte*>(outgoing.segment.data),
+                 .iov_len = outgoing.segment.size};
+    msghdr& header = headers[i].msg_hdr;
+    header.msg_iov = &ranges[i];
+    header.msg_iovlen = 1;
+    if (outgoing.to.length() == 0) continue;
+    header.msg_name = const_cast<sockaddr*>(outgoing.to.data());
+    header.msg_namelen = outgoing.to.length();
+  }
+  ++context_.reactor->statistics().syscalls;
+  int taken = ::sendmmsg(descriptor_.fd, headers.data(), static_cast<unsigned>(count),
+                         MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (taken < 0) return errno;
+  reactor::Statistics& statistics = context_.reactor->statistics();
+  statistics.messages_out += static_cast<uint64_t>(taken);
+  for (size_t i = 0; i < static_cast<size_t>(taken); ++i)
+    statistics.bytes_out += queue_[i].segment.size;
+  sent(static_cast<size_t>(taken));
+  return 0;
+}
+
+void Datagram::sent(size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    backlog_bytes_ -= queue_.front().segment.size;
+    queue_.pop_front();
+  }
+}
+
+void Datagram::on_writable(const op::Completion& completion) {
+  if (state_ == State::joining || state_ == State::closed) return end_of_operation();
+  if (completion.result.is(ECANCELED)) return;
+  flush();
+  if (state_ == State::joining) end_of_operation();
+}
+
+// --- the end ---------------------------------------------------------------------------------
+
+void Datagram::close() {
+  if (state_ != State::open) return;
+  state_ = State::flushing;
+  context_.reactor->cancel(recv_);
+  context_.reactor->cancel(poll_);
+  if (writable_.idle()) flush();
+  if (queue_.empty() && state_ == State::flushing) begin_join();
+}
+
+void Datagram::abort() {
+  if (state_ == State::joining || state_ == State::closed) return;
+  // asyncio sends inside sendto(): only what the kernel refused is lost.
+  if (writable_.idle() && !flushing_now_) {
+    while (!queue_.empty()) {
+      int error_number = send_batch();
+      if (error_number == EAGAIN) break;
+      if (error_number != 0 && error_number != EINTR) sent(1);
+    }
+  }
+  begin_join();
+}
+
+void Datagram::abandon() {
+  struct Silence final : DatagramEvents {
+    void on_datagram(std::span<const std::byte>, const base::Address&) override {}
+    void on_error(IoStep, int) override {}
+    void on_sent() override {}
+    void on_closed() override {}
+  };
+  static Silence silence;
+  events_ = &silence;
+  abort();
+}
+
+void Datagram::forget() {
+  state_ = State::closed;
+  if (linked()) unlink();
+}
+
+void Datagram::begin_join() {
+  if (state_ == State::joining || state_ == State::closed) return;
+  state_ = State::joining;
+  if (linked()) unlink();
+  context_.reactor->cancel(recv_);
+  context_.reactor->cancel(poll_);
+  context_.reactor->cancel(writable_);
+  // Posted, not called: the end comes after the caller has returned.
+  if (all_idle()) context_.reactor->post(joined_, base::Result(0));
+}
+
+bool Datagram::all_idle() const {
+  return recv_.idle() && poll_.idle() && writable_.idle() && joined_.idle();
+}
+
+// The last thing that a completion handler does once the socket is not open any more: the last
+// operation that comes home ends it.
+void Datagram::end_of_operation() {
+  if (state_ == State::joining && all_idle()) on_joined({.result = base::Result(0)});
+}
+
+void Datagram::on_joined(const op::Completion& /*completion*/) {
+  state_ = State::closed;
+  queue_.clear();
+  backlog_bytes_ = 0;
+  context_.reactor->forget(descriptor_);
+  events_->on_closed();
+}
+
+}  // namespace rloop::net

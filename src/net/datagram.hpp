@@ -1,0 +1,106 @@
+// A datagram socket: the state machine between messages with addresses and a reactor.
+//
+// Owns the operations on its descriptor and the datagrams that wait, not the descriptor's number
+// (whoever made the socket closes it, in on_closed). Reports to DatagramEvents. The GIL is held
+// throughout, and everything may be called from inside an event.
+//
+// Receiving has two ways: a multishot receive into lent buffers (the ring, INET and INET6: no
+// system call per datagram), and `poll_` + recvmmsg(2). Sending: datagrams queue during a turn and
+// leave with one sendmmsg(2) per socket, in order. An error of one datagram is reported and takes
+// no other with it.
+#pragma once
+
+#include <deque>
+
+#include "base/address.hpp"
+#include "net/context.hpp"
+#include "net/segment.hpp"
+#include "net/stream.hpp"
+#include "op/notice.hpp"
+#include "op/poll.hpp"
+#include "op/recv_datagram.hpp"
+
+namespace rloop::net {
+
+class DatagramEvents {
+ public:
+  // A datagram came, perhaps an empty one; lent until the call returns.
+  virtual void on_datagram(std::span<const std::byte> data, const base::Address& from) = 0;
+  // A system call failed (ICMP errors of earlier datagrams too); the socket goes on.
+  virtual void on_error(IoStep step, int error_number) = 0;
+  // The backlog became smaller.
+  virtual void on_sent() = 0;
+  // Nothing is in flight any more; the last event. The descriptor may be closed now.
+  virtual void on_closed() = 0;
+
+ protected:
+  ~DatagramEvents() = default;
+};
+
+class Datagram : public base::ListNode<DirtyListTag> {
+ public:
+  Datagram(Context& context, DatagramEvents& events, int fd, int family)
+      : context_(context), events_(&events), descriptor_(fd), family_(family) {}
+
+  void start_reading();
+
+  // Queues; sent at the end of the turn, or at once when the loop does not run or a full batch
+  // waits. An empty address is the peer's that the socket is connected to. May raise events.
+  void send(Segment segment, const base::Address& to);
+  // Sends what can be sent now, without waiting for the end of the turn. Raises events.
+  void flush();
+  size_t backlog_bytes() const { return backlog_bytes_; }
+
+  // Stops reading; on_closed after the backlog is sent.
+  void close();
+  // Drops what the kernel refuses; on_closed soon.
+  void abort();
+  // As abort, but no further event ever; for the end of the loop.
+  void abandon();
+  // In the child of a fork, after the reactor was abandoned: closed, without any event.
+  void forget();
+
+  bool open() const { return state_ == State::open; }
+  int fd() const { return descriptor_.fd; }
+
+ private:
+  enum class State : uint8_t { open, flushing, joining, closed };
+  struct Outgoing {
+    Segment segment;
+    base::Address to;
+  };
+
+  void arm_reading();
+  bool lends_buffers() const;
+  void on_received(const op::Completion& completion);
+  void on_readable(const op::Completion& completion);
+  size_t receive_batch(size_t slots);
+  void deliver(std::span<const std::byte> data, const base::Address& from);
+
+  int send_batch();
+  void sent(size_t count);
+  void on_writable(const op::Completion& completion);
+
+  void begin_join();
+  bool all_idle() const;
+  void end_of_operation();
+  void on_joined(const op::Completion& completion);
+
+  Context& context_;
+  DatagramEvents* events_;
+  op::Descriptor descriptor_;
+  int family_;
+  State state_ = State::open;
+  bool flushing_now_ = false;  // an event of flush() called flush() again
+
+  std::deque<Outgoing> queue_;
+  size_t backlog_bytes_ = 0;
+
+  op::Completes<op::RecvDatagram, &Datagram::on_received> recv_{*this, descriptor_};
+  op::Completes<op::Poll, &Datagram::on_readable> poll_{*this, descriptor_, op::Direction::read};
+  op::Completes<op::Poll, &Datagram::on_writable> writable_{*this, descriptor_,
+                                                            op::Direction::write};
+  op::Completes<op::Notice, &Datagram::on_joined> joined_{*this, descriptor_};
+};
+
+}  // namespace rloop::net
