@@ -13,7 +13,7 @@ constexpr int kDirectFlush_streams = 2;
 
 }  // namespace
 
-Context::Context() = default;
+Context::Context(reactor::Reactor* engine) : reactor(engine) {}
 Context::~Context() = default;
 
 void Context::flush_dirty() {

@@ -18,10 +18,10 @@ class Datagram;
 struct DirtyListTag;
 
 struct Context {
-  Context();
+  explicit Context(reactor::Reactor* engine = nullptr);
   ~Context();
 
-  reactor::Reactor* reactor = nullptr;
+  reactor::Reactor* reactor;
   // Streams that wrote during this turn. Flushed once per turn, right before the wait.
   base::IntrusiveList<Stream, DirtyListTag> dirty;
   base::IntrusiveList<Datagram, DirtyListTag> dirty_datagrams;

@@ -233,6 +233,8 @@ void Datagram::begin_join() {
   if (state_ == State::joining || state_ == State::closed) return;
   state_ = State::joining;
   if (linked()) unlink();
+  for (op::Operation* operation : operations())
+    context_.reactor->hasten(*operation);
   context_.reactor->cancel(recv_);
   context_.reactor->cancel(poll_);
   context_.reactor->cancel(writable_);
@@ -240,8 +242,9 @@ void Datagram::begin_join() {
   if (all_idle()) context_.reactor->post(joined_, base::Result(0));
 }
 
-bool Datagram::all_idle() const {
-  return recv_.idle() && poll_.idle() && writable_.idle() && joined_.idle();
+bool Datagram::all_idle() {
+  auto all = operations();
+  return std::all_of(all.begin(), all.end(), [](op::Operation* one) { return one->idle(); });
 }
 
 // The last thing that a completion handler does once the socket is not open any more: the last

@@ -10,6 +10,7 @@
 // no other with it.
 #pragma once
 
+#include <array>
 #include <deque>
 
 #include "base/address.hpp"
@@ -82,9 +83,11 @@ class Datagram : public base::ListNode<DirtyListTag> {
   void on_writable(const op::Completion& completion);
 
   void begin_join();
-  bool all_idle() const;
+  bool all_idle();
   void end_of_operation();
   void on_joined(const op::Completion& completion);
+
+  std::array<op::Operation*, 4> operations() { return {&recv_, &poll_, &writable_, &joined_}; }
 
   Context& context_;
   DatagramEvents* events_;

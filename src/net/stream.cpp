@@ -329,13 +329,16 @@ void Stream::begin_join() {
   if (state_ == State::joining || state_ == State::closed) return;
   state_ = State::joining;
   if (linked()) unlink();
+  for (op::Operation* operation : operations())
+    context_.reactor->hasten(*operation);
   stop_reading();
   // Posted, not called: the end comes after the caller has returned.
   if (all_idle()) context_.reactor->post(joined_, base::Result(0));
 }
 
-bool Stream::all_idle() const {
-  return recv_.idle() && poll_.idle() && send_.idle() && resumed_.idle() && joined_.idle();
+bool Stream::all_idle() {
+  auto all = operations();
+  return std::all_of(all.begin(), all.end(), [](op::Operation* one) { return one->idle(); });
 }
 
 // The last thing that a completion handler does once the stream is not open any more: the last

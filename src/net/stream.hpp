@@ -12,6 +12,7 @@
 // send per turn; never two sends in flight.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <span>
 #include <vector>
@@ -96,7 +97,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   void deliver(std::span<const std::byte> data);
   void fill_buffers(std::span<const std::byte> data);
   void keep_for_later(std::span<const std::byte> data);
-  bool all_idle() const;
+  bool all_idle();
   void judge_bulk(size_t size, size_t capacity);
   void keep(base::Result result, std::span<const std::byte> data);
   void on_resumed(const op::Completion& completion);
@@ -113,6 +114,10 @@ class Stream : public base::ListNode<DirtyListTag> {
   void begin_join();
   void end_of_operation();
   void on_joined(const op::Completion& completion);
+
+  std::array<op::Operation*, 5> operations() {
+    return {&recv_, &poll_, &send_, &resumed_, &joined_};
+  }
 
   Context& context_;
   StreamEvents* events_;

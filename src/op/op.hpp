@@ -118,6 +118,9 @@ class Operation : public base::ListNode<OperationListTag> {
 
   // For reactors only.
   void set_state(State state) { state_ = state; }
+  // Its owner waits for nothing but its end (Reactor::hasten).
+  bool hastened() const { return hastened_; }
+  void set_hastened() { hastened_ = true; }
   bool cancel_requested() const { return cancel_requested_; }
   void set_cancel_requested(bool requested) { cancel_requested_ = requested; }
 
@@ -129,6 +132,7 @@ class Operation : public base::ListNode<OperationListTag> {
   State state_ = State::idle;
   bool multishot_ = false;
   bool cancel_requested_ = false;
+  bool hastened_ = false;
 };
 
 namespace detail {

@@ -2,6 +2,7 @@
 #include "reactor/reactor.hpp"
 
 #include <algorithm>
+#include <span>
 
 namespace rloop::reactor {
 
@@ -12,9 +13,16 @@ Reactor::Reactor(const Config& config, Statistics& statistics)
 
 Reactor::~Reactor() = default;
 
+void Reactor::hasten(op::Operation& operation) {
+  if (operation.hastened()) return;
+  operation.set_hastened();
+  if (!operation.idle()) ++hastened_count_;
+}
+
 void Reactor::post(op::Operation& operation, base::Result result) {
   if (dead_) return;
   RLOOP_ASSERT(operation.idle(), "an operation was posted while in flight");
+  if (operation.hastened()) ++hastened_count_;
   arrive(operation, result, 0, true);
 }
 
@@ -45,8 +53,19 @@ bool Reactor::next_arrival(size_t batch_end, Arrival& out) {
   return true;
 }
 
+void Reactor::dispatch_ends() {
+  if (hastened_count_ == 0) return;
+  size_t end = begin_batch();
+  auto batch = std::span(arrivals_).subspan(arrivals_head_, end - arrivals_head_);
+  auto others = std::stable_partition(batch.begin(), batch.end(), [](const Arrival& arrival) {
+    return arrival.operation->hastened();
+  });
+  run_batch(arrivals_head_ + static_cast<size_t>(others - batch.begin()));
+}
+
 void Reactor::die() {
   dead_ = true;
+  hastened_count_ = 0;
   for (size_t i = arrivals_head_; i < arrivals_.size(); ++i) {
     op::Operation& operation = *arrivals_[i].operation;
     if (operation.state() == op::State::finishing) operation.set_state(op::State::idle);
@@ -61,6 +80,7 @@ void Reactor::bring_home(op::Operation& operation, const op::Completion& complet
   if (!completion.more) {
     operation.set_state(op::State::idle);
     operation.set_cancel_requested(false);
+    if (operation.hastened()) --hastened_count_;
   }
   operation.complete(completion);
 }

@@ -55,6 +55,9 @@ class Reactor {
   // As cancel, but also tries to make the kernel let go of the descriptor before it returns; true
   // when it has (the completion still comes with the next dispatch).
   virtual bool cancel_now(op::Operation& operation) = 0;
+  // From now on the owner waits for nothing but the end of this operation, in flight or posted
+  // later: dispatch_ends brings it home.
+  void hasten(op::Operation& operation);
   // Completes an idle operation with `result` in the next dispatch, without the kernel.
   void post(op::Operation& operation, base::Result result);
 
@@ -75,6 +78,9 @@ class Reactor {
   virtual base::Result wait(int64_t timeout_ns) = 0;
   // Runs the completions that the last wait brought, at most 256 before returning to the loop.
   virtual void dispatch() = 0;
+  // Of these only the ones of hastened operations. A connection that is closed ends before what
+  // was scheduled after the close runs, as in asyncio; data comes after it.
+  void dispatch_ends();
   // True when dispatch has something to do without another wait.
   virtual bool has_undispatched() const { return arrivals_head_ < arrivals_.size(); }
   // Called by a completion that leaves an exception behind: dispatch returns after it.
@@ -120,6 +126,8 @@ class Reactor {
   // Takes the next arrival of the current batch; false when the batch is done or interrupted.
   bool next_arrival(size_t batch_end, Arrival& out);
   size_t begin_batch();
+  // Brings the arrivals in front of `batch_end` home.
+  virtual void run_batch(size_t batch_end) = 0;
   // What abandon has in common: undispatched arrivals are forgotten, nothing is accepted any more.
   void die();
   // Ends an operation that arrived finally and runs its completion.
@@ -130,6 +138,7 @@ class Reactor {
   Statistics& statistics_;
   std::vector<Arrival> arrivals_;
   size_t arrivals_head_ = 0;
+  int hastened_count_ = 0;  // operations that are not idle
   bool interrupted_ = false;
   bool dead_ = false;  // abandoned
   std::atomic<bool> sleeping_{false};

@@ -194,11 +194,14 @@ void EpollReactor::report_watches() {
 
 void EpollReactor::dispatch() {
   if (!watch_events_.empty()) report_watches();
-  size_t end = begin_batch();
-  for (Arrival arrival; next_arrival(end, arrival);) {
+  run_batch(begin_batch());
+  if (!interrupted_) attempt_ready();
+}
+
+void EpollReactor::run_batch(size_t batch_end) {
+  for (Arrival arrival; next_arrival(batch_end, arrival);) {
     bring_home(*arrival.operation, {.result = arrival.result});
   }
-  if (!interrupted_) attempt_ready();
 }
 
 // One attempt for each descriptor that is ready now; those that stay ready wait for the next turn.

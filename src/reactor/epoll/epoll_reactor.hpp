@@ -46,6 +46,7 @@ class EpollReactor final : public Reactor {
   const char* name() const override { return "epoll"; }
 
  private:
+  void run_batch(size_t batch_end) override;
   using DescriptorList = base::IntrusiveList<op::Descriptor, op::DescriptorListTag>;
 
   base::Result register_descriptor(op::Descriptor& descriptor);

@@ -197,8 +197,11 @@ void RingReactor::forget_cancel(op::Operation& operation) {
 }
 
 void RingReactor::dispatch() {
-  size_t end = begin_batch();
-  for (Arrival arrival; next_arrival(end, arrival);) {
+  run_batch(begin_batch());
+}
+
+void RingReactor::run_batch(size_t batch_end) {
+  for (Arrival arrival; next_arrival(batch_end, arrival);) {
     op::Completion completion{.result = arrival.result,
                               .more = (arrival.flags & IORING_CQE_F_MORE) != 0};
     if (!(arrival.flags & IORING_CQE_F_BUFFER)) {

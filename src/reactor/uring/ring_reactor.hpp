@@ -46,6 +46,7 @@ class RingReactor final : public Reactor {
  private:
   using OperationList = base::IntrusiveList<op::Operation, op::OperationListTag>;
 
+  void run_batch(size_t batch_end) override;
   base::Result open_ring();
   base::Result register_stream_buffers();
   void provide_datagram_buffers();

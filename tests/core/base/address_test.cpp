@@ -26,6 +26,34 @@ TEST(AddressTest, ParsesNumericHosts) {
   EXPECT_EQ(v6->port(), 8080);
 }
 
+TEST(AddressTest, UnixPathsAndAbstractNames) {
+  std::optional<Address> path = Address::unix_path("/tmp/socket");
+  ASSERT_TRUE(path);
+  EXPECT_EQ(path->to_string(), "unix:/tmp/socket");
+  std::optional<Address> name = Address::unix_path(std::string_view("\0name", 5));
+  ASSERT_TRUE(name);
+  EXPECT_EQ(name->to_string(), "unix:@name");
+  EXPECT_EQ(name->length(), offsetof(sockaddr_un, sun_path) + 5);
+  EXPECT_TRUE(Address::unix_path(std::string(108, 'x')));
+  EXPECT_FALSE(Address::unix_path(std::string(109, 'x')));
+}
+
+TEST(AddressTest, WhatTheKernelWroteIsTheSameAddress) {
+  Address address = *Address::parse("127.0.0.1", 80);
+  auto* bytes = reinterpret_cast<const std::byte*>(address.data());
+  EXPECT_EQ(Address::from_bytes({bytes, address.length()}), address);
+  EXPECT_FALSE(Address::from_bytes({bytes, address.length()}) == *Address::parse("127.0.0.1", 81));
+  EXPECT_EQ(Address::from_bytes({}).family(), AF_UNSPEC);
+  EXPECT_EQ(Address::from_bytes({}).length(), 0U);
+}
+
+TEST(AddressTest, AnUnconnectedSocketHasNoRemoteEnd) {
+  UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  Address remote = *Address::parse("127.0.0.1", 80);
+  EXPECT_TRUE(Address::remote(fd.get(), remote).is(ENOTCONN));
+  EXPECT_EQ(remote.length(), 0U);
+}
+
 TEST(AddressTest, RefusesNamesAndTheWrongFamily) {
   EXPECT_FALSE(Address::parse("localhost", 1));
   EXPECT_FALSE(Address::parse("", 1));

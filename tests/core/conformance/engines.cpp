@@ -17,6 +17,7 @@ std::vector<Engine> engines() {
   Engine ring{.name = "Ring", .ring = true, .config = {}};
   Engine single_shot{.name = "RingWithoutMultishot", .ring = true, .config = {}};
   single_shot.config.allowed.multishot_recv = false;
+  single_shot.config.allowed.multishot_recvmsg = false;
   single_shot.config.allowed.multishot_accept = false;
   Engine no_buffers{.name = "RingWithoutBufferRing", .ring = true, .config = {}};
   no_buffers.config.allowed.buffer_ring = false;
@@ -25,6 +26,7 @@ std::vector<Engine> engines() {
   tiny.config.cq_entries = 8;
   tiny.config.buffer_count = 2;
   tiny.config.buffer_size = 64;
+  tiny.config.datagram_count = 2;
   Engine epoll{.name = "Epoll", .ring = false, .config = {}};
   return {ring, single_shot, no_buffers, tiny, epoll};
 }

@@ -18,7 +18,7 @@ class ForkTest : public ConnectionTest {
   int run_own_loop() {
     reactor::Statistics statistics;
     std::unique_ptr<reactor::Reactor> own = make_reactor(GetParam(), statistics);
-    net::Context context{.reactor = own.get(), .dirty = {}};
+    net::Context context(own.get());
     if (!own->attach_to_thread().ok()) return kBad;
     SocketPair pair = unix_pair();
     Connection connection(context, std::move(pair.near));

@@ -118,8 +118,10 @@ class FakeReactor final : public reactor::Reactor {
                                         .more = collected.more,
                                         .data = {bytes, collected.data.size()}});
     }
-    size_t end = begin_batch();
-    for (Arrival arrival; next_arrival(end, arrival);) {
+    run_batch(begin_batch());
+  }
+  void run_batch(size_t batch_end) override {
+    for (Arrival arrival; next_arrival(batch_end, arrival);) {
       bring_home(*arrival.operation, {.result = arrival.result});
     }
   }

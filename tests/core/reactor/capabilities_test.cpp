@@ -15,6 +15,7 @@ namespace {
 TEST(CapabilitiesTest, AMaskOnlyTakesAway) {
   Capabilities all, none{.ring = false,
                          .multishot_recv = false,
+                         .multishot_recvmsg = false,
                          .multishot_accept = false,
                          .buffer_ring = false,
                          .no_iowait = false,

@@ -20,9 +20,9 @@ class OpenReactor final : public Reactor {
   using Reactor::die;
   using Reactor::Reactor;
 
-  void dispatch() override {
-    size_t end = begin_batch();
-    for (Arrival arrival; next_arrival(end, arrival);) {
+  void dispatch() override { run_batch(begin_batch()); }
+  void run_batch(size_t batch_end) override {
+    for (Arrival arrival; next_arrival(batch_end, arrival);) {
       bring_home(*arrival.operation, {.result = arrival.result});
     }
   }
@@ -72,6 +72,47 @@ TEST_F(ReactorTest, ForgettingInsideACompletionEndsTheBatch) {
   EXPECT_FALSE(second.ended());
   EXPECT_TRUE(second.operation.idle());
   reactor_.dispatch();
+}
+
+TEST_F(ReactorTest, TheEndsOfHastenedOperationsComeFirst) {
+  test::Note data(nothing_), closing(nothing_), closing_later(nothing_);
+  std::string order;
+  data.upcall = [&](const op::Completion&) { order += "data "; };
+  closing.upcall = [&](const op::Completion&) { order += "end "; };
+  closing_later.upcall = [&](const op::Completion&) { order += "posted "; };
+  reactor_.dispatch_ends();  // nothing is hastened
+  reactor_.post(data.operation, base::Result(0));
+  reactor_.post(closing.operation, base::Result(0));
+  reactor_.hasten(closing.operation);
+  reactor_.hasten(closing.operation);  // twice is once
+  reactor_.hasten(closing_later.operation);
+  reactor_.post(closing_later.operation, base::Result(0));
+  reactor_.dispatch_ends();
+  EXPECT_EQ(order, "end posted ");
+  EXPECT_TRUE(closing.ended());
+  EXPECT_FALSE(data.ended());
+  reactor_.dispatch_ends();  // nothing more is hastened
+  EXPECT_FALSE(data.ended());
+  reactor_.dispatch();
+  EXPECT_EQ(order, "end posted data ");
+  EXPECT_FALSE(reactor_.has_undispatched());
+}
+
+TEST_F(ReactorTest, AnInterruptedBatchOfEndsGoesOnLater) {
+  test::Note first(nothing_), second(nothing_), data(nothing_);
+  first.upcall = [&](const op::Completion&) { reactor_.interrupt_dispatch(); };
+  reactor_.post(data.operation, base::Result(0));
+  for (test::Note* note : {&first, &second}) {
+    reactor_.hasten(note->operation);
+    reactor_.post(note->operation, base::Result(0));
+  }
+  reactor_.dispatch_ends();
+  EXPECT_TRUE(first.ended());
+  EXPECT_FALSE(second.ended());
+  EXPECT_FALSE(data.ended());
+  reactor_.dispatch();
+  EXPECT_TRUE(second.ended());
+  EXPECT_TRUE(data.ended());
 }
 
 TEST_F(ReactorTest, CompletionsAreCounted) {

@@ -51,7 +51,7 @@ TEST_F(EpollReactorTest, DataThatFillsTheScratchIsReadAgainWithoutAnotherEdge) {
   reactor::Config config;
   config.scratch_size = 10;
   reactor::EpollReactor reactor(config, statistics_);
-  net::Context context{.reactor = &reactor, .dirty = {}};
+  net::Context context(&reactor);
   ASSERT_TRUE(reactor.attach_to_thread().ok());
   Connection connection(context, std::move(pair_.near));
   connection.stream.start_reading();
@@ -96,7 +96,7 @@ TEST_F(EpollReactorTest, ABusyConnectionDoesNotStarveAQuietOne) {
   reactor::Config config;
   config.scratch_size = 64;
   reactor::EpollReactor reactor(config, statistics_);
-  net::Context context{.reactor = &reactor, .dirty = {}};
+  net::Context context(&reactor);
   ASSERT_TRUE(reactor.attach_to_thread().ok());
   SocketPair quiet_pair = unix_pair();
   Connection busy(context, std::move(pair_.near)), quiet(context, std::move(quiet_pair.near));

@@ -46,7 +46,9 @@ TEST(ProbeTest, WhatItSawIsWhatWorks) {
               const reactor::Probe& probe = reactor::probe_io_uring();
               bool same = &probe == &reactor::probe_io_uring();
               bool explained = probe.error_number == 0 && !probe.reason.empty();
-              return same && explained && probe.capabilities.multishot_recv ? kGood : kBad;
+              bool multishot =
+                  probe.capabilities.multishot_recv && probe.capabilities.multishot_recvmsg;
+              return same && explained && multishot ? kGood : kBad;
             }),
             kGood);
 }
@@ -85,7 +87,7 @@ TEST(ProbeTest, TheEpollEngineNeedsNoRing) {
     if (!refuse_io_uring(ENOSYS)) return kBad;
     reactor::Statistics statistics;
     auto reactor = reactor::make_epoll_reactor({}, statistics);
-    net::Context context{.reactor = reactor.get(), .dirty = {}};
+    net::Context context(reactor.get());
     if (!reactor->attach_to_thread().ok()) return kBad;
     int result = try_a_connection(context);
     return reactor->drain(0) == 0 ? result : kBad;
@@ -121,7 +123,7 @@ TEST_F(MemlockTest, ALowLimitShrinksTheRing) {
     if (!become_user_with_memlock(256 * 1024)) return kBad;
     reactor::Statistics statistics;
     auto reactor = reactor::make_ring_reactor({}, statistics);
-    net::Context context{.reactor = reactor.get(), .dirty = {}};
+    net::Context context(reactor.get());
     if (!reactor->attach_to_thread().ok()) return kBad;
     int result = try_a_connection(context);
     return reactor->drain(kSecond_ns) == 0 ? result : kBad;
@@ -140,7 +142,7 @@ TEST_F(MemlockTest, ALimitTooLowForTheRingLeavesEverythingToEpoll) {
     auto epoll = reactor::make_epoll_reactor({}, statistics);
     ring->move_to(*epoll);
     ring.reset();
-    net::Context context{.reactor = epoll.get(), .dirty = {}};
+    net::Context context(epoll.get());
     if (!epoll->attach_to_thread().ok()) return kBad;
     int result = try_a_connection(context);
     return epoll->drain(0) == 0 ? result : kBad;
