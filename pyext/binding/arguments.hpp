@@ -4,6 +4,7 @@
 // Python function of that signature would. Needs the GIL.
 #pragma once
 
+#include <algorithm>
 #include <initializer_list>
 #include <span>
 
@@ -18,18 +19,34 @@ struct Arguments {
 
   std::span<PyObject* const> positional() const { return {values, static_cast<size_t>(count)}; }
 
-  // The only keyword that the callee knows, or null when it was not given.
-  PyObject* only_keyword(Name& name, const char* function) const {
-    if (!keyword_names) return nullptr;
-    Py_ssize_t given = PyTuple_GET_SIZE(keyword_names);
-    PyObject* value = nullptr;
-    for (Py_ssize_t i = 0; i < given; ++i) {
-      PyObject* key = PyTuple_GET_ITEM(keyword_names, i);
-      if (key != name.get() && PyUnicode_Compare(key, name.get()) != 0) {
-        raise(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", function, key);
-      }
-      value = values[count + i];
+  // What follows the `leading` parameters of a signature that ends with *args.
+  std::span<PyObject* const> rest(size_t leading) const {
+    return positional().subspan(std::min(leading, static_cast<size_t>(count)));
+  }
+
+  // The arguments of function(a, b, *args, keyword=None), for hot functions: fills `out` with a
+  // and b, by position or by name, and answers the keyword's value or null. `keyword` may be null.
+  template <size_t N>
+  PyObject* leading(const char* const (&names)[N], PyObject* (&out)[N], Name* keyword,
+                    const char* function) const {
+    if (static_cast<size_t>(count) < N) [[unlikely]]
+      return fill_leading({names, N}, out, keyword, function);
+    bool is_plain = !keyword_names;
+    if (!is_plain && keyword && PyTuple_GET_SIZE(keyword_names) == 1) {
+      is_plain = PyTuple_GET_ITEM(keyword_names, 0) == keyword->get();
     }
+    if (!is_plain) [[unlikely]]
+      return fill_leading({names, N}, out, keyword, function);
+    std::copy_n(values, N, out);
+    return keyword_names ? values[count] : nullptr;
+  }
+
+  // The argument of function(name), by position or by name; for hot functions.
+  PyObject* only(const char* name, const char* function) const {
+    if (count == 1 && !keyword_names) [[likely]]
+      return values[0];
+    PyObject* value = nullptr;
+    parse({name}, 1, {&value, 1}, function);
     return value;
   }
 
@@ -58,29 +75,52 @@ struct Arguments {
       raise(PyExc_TypeError, "%s() takes at most %zu arguments (%zd given)", function, names.size(),
             count);
     }
+    fill({names.begin(), names.size()}, out, nullptr, function);
+    require_given({names.begin(), required}, out, function);
+  }
+
+ private:
+  using Names = std::span<const char* const>;
+
+  PyObject* fill_leading(Names names, std::span<PyObject*> out, Name* keyword,
+                         const char* function) const {
+    PyObject* value = fill(names, out, keyword, function);
+    require_given(names, out, function);
+    return value;
+  }
+
+  // Fills `out` with what was given, null for the rest; answers the value of `keyword`.
+  PyObject* fill(Names names, std::span<PyObject*> out, Name* keyword, const char* function) const {
     for (size_t i = 0; i < names.size(); ++i) {
       out[i] = i < static_cast<size_t>(count) ? values[i] : nullptr;
     }
-    Py_ssize_t keywords = keyword_names ? PyTuple_GET_SIZE(keyword_names) : 0;
-    for (Py_ssize_t k = 0; k < keywords; ++k) {
+    PyObject* keyword_value = nullptr;
+    Py_ssize_t given = keyword_names ? PyTuple_GET_SIZE(keyword_names) : 0;
+    for (Py_ssize_t k = 0; k < given; ++k) {
       PyObject* key = PyTuple_GET_ITEM(keyword_names, k);
-      size_t place = 0;
-      for (const char* name : names) {
-        if (PyUnicode_CompareWithASCIIString(key, name) == 0) break;
-        ++place;
-      }
-      if (place == names.size()) {
+      auto is_key = [key](const char* name) {
+        return PyUnicode_CompareWithASCIIString(key, name) == 0;
+      };
+      auto found = std::find_if(names.begin(), names.end(), is_key);
+      if (found != names.end()) {
+        PyObject*& place = out[static_cast<size_t>(found - names.begin())];
+        if (place) {
+          raise(PyExc_TypeError, "%s() got multiple values for argument '%U'", function, key);
+        }
+        place = values[count + k];
+      } else if (keyword && PyUnicode_Compare(key, keyword->get()) == 0) {
+        keyword_value = values[count + k];
+      } else {
         raise(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", function, key);
       }
-      if (out[place]) {
-        raise(PyExc_TypeError, "%s() got multiple values for argument '%U'", function, key);
-      }
-      out[place] = values[count + k];
     }
-    for (size_t i = 0; i < required; ++i) {
-      if (!out[i]) {
-        raise(PyExc_TypeError, "%s() missing required argument '%s'", function, names.begin()[i]);
-      }
+    return keyword_value;
+  }
+
+  static void require_given(Names names, std::span<PyObject* const> out, const char* function) {
+    for (size_t i = 0; i < names.size(); ++i) {
+      if (out[i]) continue;
+      raise(PyExc_TypeError, "%s() missing required argument '%s'", function, names[i]);
     }
   }
 };

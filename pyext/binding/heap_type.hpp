@@ -55,6 +55,7 @@ constexpr bool has_weak_references() {
   return requires { T::kWeakReferences; };
 }
 
+Py_ssize_t size_of_bases(PyObject* bases);
 PyObject* refuse_pickling(PyObject* self, PyObject*);
 int refuse_init(PyObject* self, PyObject*, PyObject*);
 
@@ -72,9 +73,10 @@ class HeapType {
   }
   static bool check(PyObject* object) { return PyObject_TypeCheck(object, type_); }
 
-  // Makes the type and adds it to `module`; `base` is a Python class or null. The value lies at
-  // `least_offset` or behind (types whose values derive from each other share one offset).
-  static void define(PyObject* module, PyObject* base, Py_ssize_t least_offset = 0);
+  // Makes the type and adds it to `module`; `bases` is a Python class, a tuple of them, or null.
+  // The value lies at `least_offset` or behind (types whose values derive from each other share one
+  // offset).
+  static void define(PyObject* module, PyObject* bases, Py_ssize_t least_offset = 0);
 
   // A new object of exactly this type, its value constructed from `arguments`. With kTrackedLater
   // the collector does not see it until its owner says PyObject_GC_Track; the owner visits its
@@ -205,16 +207,14 @@ PyObject* HeapType<T>::slot_repr(PyObject* self) {
 }
 
 template <class T>
-void HeapType<T>::define(PyObject* module, PyObject* base, Py_ssize_t least_offset) {
+void HeapType<T>::define(PyObject* module, PyObject* bases, Py_ssize_t least_offset) {
   // CPython keeps pointers into these tables for as long as the type lives.
   static std::vector<PyMethodDef> methods = T::methods();
   static std::vector<PyGetSetDef> attributes = T::attributes();
   static std::vector<PyMemberDef> members;
   methods.push_back({"__reduce__", detail::refuse_pickling, METH_NOARGS, nullptr});
   methods.push_back({});
-  auto base_size = base ? reinterpret_cast<PyTypeObject*>(base)->tp_basicsize
-                        : static_cast<Py_ssize_t>(sizeof(PyObject));
-  base_size = std::max(base_size, least_offset);
+  Py_ssize_t base_size = std::max(detail::size_of_bases(bases), least_offset);
   constexpr auto kAlign = static_cast<Py_ssize_t>(alignof(T));
   offset_ = (base_size + kAlign - 1) / kAlign * kAlign;
   Py_ssize_t size = offset_ + static_cast<Py_ssize_t>(sizeof(T));
@@ -254,13 +254,25 @@ void HeapType<T>::define(PyObject* module, PyObject* base, Py_ssize_t least_offs
   unsigned flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC;
   if constexpr (detail::is_subclassable<T>()) flags |= Py_TPFLAGS_BASETYPE;
   PyType_Spec spec = {T::kName, static_cast<int>(size), 0, flags, slots.data()};
-  Ref made = Ref::checked(PyType_FromModuleAndSpec(module, &spec, base));
+  Ref made = Ref::checked(PyType_FromModuleAndSpec(module, &spec, bases));
   type_ = reinterpret_cast<PyTypeObject*>(made.get());
   binding::check(PyModule_AddType(module, type_));
   made.release();  // the type lives as long as the process: HeapType<T> points to it
 }
 
 namespace detail {
+
+// The size of an object of the largest base, in bytes.
+inline Py_ssize_t size_of_bases(PyObject* bases) {
+  Py_ssize_t size = sizeof(PyObject);
+  if (!bases) return size;
+  auto size_of = [](PyObject* base) { return reinterpret_cast<PyTypeObject*>(base)->tp_basicsize; };
+  if (!PyTuple_Check(bases)) return size_of(bases);
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(bases); ++i) {
+    size = std::max(size, size_of(PyTuple_GET_ITEM(bases, i)));
+  }
+  return size;
+}
 
 inline PyObject* refuse_pickling(PyObject* self, PyObject*) {
   PyErr_Format(PyExc_TypeError, "cannot pickle '%s' object", Py_TYPE(self)->tp_name);

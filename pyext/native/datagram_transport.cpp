@@ -46,8 +46,8 @@ void DatagramTransport::start_reading() {
   if (!closing_) datagram_.start_reading();
 }
 
-void DatagramTransport::set_protocol(PyObject* protocol) {
-  protocol_ = Ref::borrow(protocol);
+void DatagramTransport::set_protocol(Arguments arguments) {
+  protocol_ = Ref::borrow(arguments.only("protocol", "set_protocol"));
   on_datagram_method_ = Ref();
 }
 
@@ -211,8 +211,9 @@ std::vector<PyMethodDef> DatagramTransport::methods() {
           method<&T::sendto>(
               "sendto", "sendto($self, data, addr=None)\n--\n\nQueue a datagram; never blocks."),
           method<&T::close>("close", "close($self)\n--\n\nClose after the backlog is sent."),
+          method<&T::is_reading>("is_reading", "is_reading($self)\n--\n\nTrue until it is closed."),
           method<&T::set_protocol>("set_protocol",
-                                   "set_protocol($self, protocol, /)\n--\n\nSwitch the protocol."),
+                                   "set_protocol($self, protocol)\n--\n\nSwitch the protocol."),
           method<&T::start_reading>("_start_reading", nullptr),
       });
   return table;
@@ -223,8 +224,11 @@ std::vector<PyGetSetDef> DatagramTransport::attributes() {
 }
 
 void define_datagram_transport(PyObject* module) {
-  Ref base = binding::import_from("asyncio", "DatagramTransport");
-  DatagramTransportType::define(module, base.get());
+  // asyncio's own is a Transport as well.
+  Ref stream = binding::import_from("asyncio.transports", "_FlowControlMixin");
+  Ref datagram = binding::import_from("asyncio", "DatagramTransport");
+  Ref bases = Ref::checked(PyTuple_Pack(2, stream.get(), datagram.get()));
+  DatagramTransportType::define(module, bases.get());
 }
 
 }  // namespace rloop::native

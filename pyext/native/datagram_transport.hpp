@@ -33,7 +33,8 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
   // --- asyncio.DatagramTransport ---
   void sendto(Arguments arguments);
   void close();
-  void set_protocol(PyObject* protocol);
+  bool is_reading() { return !closing_; }  // asyncio's has it, though it pauses streams alone
+  void set_protocol(Arguments arguments);
 
   void start_reading();
   void forget() override { datagram_.forget(); }

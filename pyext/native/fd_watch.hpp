@@ -1,8 +1,8 @@
 // What add_reader and add_writer were given for one descriptor.
 //
-// A watcher per direction puts its handle into the ready queue on every turn while the descriptor
-// is ready, as asyncio's selector loop does; a cancelled handle is not queued. Owned by the loop's
-// table. Needs the GIL.
+// A watcher per direction queues its handle on every turn while the descriptor is ready, as
+// asyncio's selector loop does; a cancelled handle is not queued. Owned by the loop's table. Needs
+// the GIL.
 #pragma once
 
 #include "native/loop.hpp"
@@ -14,7 +14,7 @@ class HandleWatcher final : public reactor::Watcher {
   explicit HandleWatcher(Loop& loop) : loop_(loop) {}
 
   void on_ready() override {
-    if (handle && !handle_of(handle.get()).cancelled()) loop_.push_ready(handle.copy());
+    if (handle && !handle_of(handle.get()).cancelled()) loop_.push_watched(handle.copy());
   }
 
   Ref handle;

@@ -51,31 +51,29 @@ Ref Loop::call_soon_threadsafe(Arguments arguments) {
 }
 
 inline Ref Loop::make_ready(Arguments arguments, const char* method, bool check_thread) {
-  arguments.require_at_least(1, method);
-  PyObject* context = arguments.only_keyword(names::context, method);
+  PyObject* callback[1];
+  PyObject* context = arguments.leading({"callback"}, callback, &names::context, method);
   check_closed();
-  PyObject* callback = arguments.values[0];
-  if (debug_) check_debug_call(callback, method, check_thread);
-  Ref handle = make_handle(callback, arguments.positional().subspan(1), context);
+  if (debug_) check_debug_call(callback[0], method, check_thread);
+  Ref handle = make_handle(callback[0], arguments.rest(1), context);
   if (debug_) keep_source_traceback(handle_of(handle.get()));
   ready_.push(handle.copy());
   return handle;
 }
 
 Ref Loop::call_later(Arguments arguments) {
-  arguments.require_at_least(2, "call_later");
-  PyObject* context = arguments.only_keyword(names::context, "call_later");
-  if (arguments.values[0] == Py_None) binding::raise(PyExc_TypeError, "delay must not be None");
-  double when = time() + number(arguments.values[0]);
-  return schedule_at(when, arguments.values[1], arguments.positional().subspan(2), context);
+  PyObject* given[2];
+  PyObject* context =
+      arguments.leading({"delay", "callback"}, given, &names::context, "call_later");
+  if (given[0] == Py_None) binding::raise(PyExc_TypeError, "delay must not be None");
+  return schedule_at(time() + number(given[0]), given[1], arguments.rest(2), context);
 }
 
 Ref Loop::call_at(Arguments arguments) {
-  arguments.require_at_least(2, "call_at");
-  PyObject* context = arguments.only_keyword(names::context, "call_at");
-  if (arguments.values[0] == Py_None) binding::raise(PyExc_TypeError, "when cannot be None");
-  double when = number(arguments.values[0]);
-  return schedule_at(when, arguments.values[1], arguments.positional().subspan(2), context);
+  PyObject* given[2];
+  PyObject* context = arguments.leading({"when", "callback"}, given, &names::context, "call_at");
+  if (given[0] == Py_None) binding::raise(PyExc_TypeError, "when cannot be None");
+  return schedule_at(number(given[0]), given[1], arguments.rest(2), context);
 }
 
 Ref Loop::schedule_at(double when, PyObject* callback, std::span<PyObject* const> arguments,
@@ -160,20 +158,26 @@ void Loop::run_once() {
   ++statistics_.turns;
   context_.flush_dirty();
   wait(wait_timeout_ns());
-  reactor_->dispatch();
-  if (forked_) {  // a callback forked, and this is the child
-    raise_interruption();
-    check_fork();
-  }
+  // asyncio's order: what was ready before the wait, then I/O, then timers; what these schedule
+  // belongs to the next turn.
+  reactor_->dispatch_ends();
+  raise_interruption();
+  size_t ready_count = ready_.size();
   make_due_timers_ready();
+  size_t due_count = ready_.size() - ready_count;
+  run_handles(ready_, ready_count);
+  if (!forked_) reactor_->dispatch();
   raise_interruption();
-  run_ready();
-  raise_interruption();
+  check_fork();  // a callback forked, and this is the child
+  run_handles(watched_, watched_.size());
+  run_handles(ready_, due_count);
 }
 
 // 0: there is something to do at once.
 int64_t Loop::wait_timeout_ns() {
-  if (!ready_.empty() || stopping_ || interruption_ || reactor_->has_undispatched()) return 0;
+  if (!ready_.empty() || !watched_.empty() || stopping_ || interruption_ ||
+      reactor_->has_undispatched())
+    return 0;
   if (context_.has_dirty()) return 0;  // written by an event of the flush
   while (!timers_.empty() && handle_of(timers_.earliest().get()).cancelled()) {
     timers_.forget_cancelled();
@@ -218,17 +222,17 @@ void Loop::make_due_timers_ready() {
   }
 }
 
-// Exactly the handles that were ready: what they schedule waits for the next turn.
-void Loop::run_ready() {
-  for (size_t left = ready_.size(); left > 0 && !ready_.empty(); --left) {
-    Ref handle = ready_.pop();
+// The first `count` handles of the queue.
+void Loop::run_handles(ReadyQueue& queue, size_t count) {
+  for (; count > 0 && !queue.empty(); --count) {
+    Ref handle = queue.pop();
     absl::Cleanup track = [&] { track_if_held(handle.get()); };
     if (debug_) {
       run_timed(handle.get());
     } else {
       handle_of(handle.get()).run();
     }
-    if (interruption_) return;
+    raise_interruption();
   }
 }
 

@@ -54,7 +54,8 @@ class Loop {
   void timer_cancelled();
   // Schedules callback(*arguments) for native callers, in a copy of the current context.
   void schedule(PyObject* callback, std::initializer_list<PyObject*> arguments);
-  void push_ready(Ref handle) { ready_.push(std::move(handle)); }
+  // From a watched descriptor, in dispatch: runs later in the same turn.
+  void push_watched(Ref handle) { watched_.push(std::move(handle)); }
   Ref create_future();
 
   // --- running (loop.cpp) ---
@@ -66,8 +67,8 @@ class Loop {
   // --- I/O (loop_io.cpp) ---
   Ref add_reader(Arguments arguments);
   Ref add_writer(Arguments arguments);
-  bool remove_reader(PyObject* fd);
-  bool remove_writer(PyObject* fd);
+  bool remove_reader(Arguments arguments);
+  bool remove_writer(Arguments arguments);
   Ref quiet_add_reader(Arguments arguments);  // without the check for a transport's descriptor
   Ref quiet_add_writer(Arguments arguments);
   bool quiet_remove_reader(PyObject* fd);
@@ -82,7 +83,6 @@ class Loop {
   Ref sock_send(Arguments arguments);
   Ref wait_readable(PyObject* socket);
   Ref wait_writable(PyObject* socket);
-  Ref wait_transport_writable(PyObject* socket);  // for sendfile, on a transport's own socket
 
   // --- lifecycle (loop_lifecycle.cpp) ---
   void configure(Arguments arguments);
@@ -118,8 +118,10 @@ class Loop {
   void references(Each each);
   // The collector emptied the handles: nothing is left that could run.
   void cleared() {
-    while (!ready_.empty())
-      ready_.pop();
+    for (ReadyQueue* queue : {&ready_, &watched_}) {
+      while (!queue->empty())
+        queue->pop();
+    }
     timers_.take_all();
   }
   // Visited by the collector but never cleared by it: what the kernel may still write to.
@@ -138,7 +140,7 @@ class Loop {
   int64_t wait_timeout_ns();
   void wait(int64_t timeout_ns);
   void make_due_timers_ready();
-  void run_ready();
+  void run_handles(ReadyQueue& queue, size_t count);
   void run_timed(PyObject* handle);
   void compact_timers();
   void raise_interruption();
@@ -151,7 +153,8 @@ class Loop {
   void mask(PyObject* names);
   void check_fork();
 
-  Ref watch(PyObject* fd, op::Direction direction, std::span<PyObject* const> rest);
+  Ref watch(Arguments arguments, op::Direction direction, const char* method,
+            bool may_be_transports);
   bool unwatch(PyObject* fd, op::Direction direction);
 
   reactor::Statistics statistics_;
@@ -162,6 +165,7 @@ class Loop {
   reactor::Config config_;
 
   ReadyQueue ready_;
+  ReadyQueue watched_;  // handles of add_reader and add_writer, within a turn
   base::TimerHeap<Ref> timers_;
   Ref interruption_;  // an exception that must leave run_forever
   Ref current_handle_;

@@ -58,10 +58,15 @@ int socket_number(PyObject* socket) {
 
 // --- add_reader and friends --------------------------------------------------------------------
 
-Ref Loop::watch(PyObject* fd, op::Direction direction, std::span<PyObject* const> rest) {
+Ref Loop::watch(Arguments arguments, op::Direction direction, const char* method,
+                bool may_be_transports) {
+  PyObject* given[2];
+  arguments.leading({"fd", "callback"}, given, nullptr, method);
+  PyObject* fd = given[0];
+  if (!may_be_transports) ensure_fd_no_transport(fd);
   check_closed();
   int number = descriptor_number(fd);
-  Ref handle = make_handle(rest[0], rest.subspan(1), nullptr);
+  Ref handle = make_handle(given[1], arguments.rest(2), nullptr);
   PyObject_GC_Track(handle.get());  // it stays
   if (debug_) keep_source_traceback(handle_of(handle.get()));
   std::unique_ptr<FdWatch>& watch = watches_[number];
@@ -97,37 +102,33 @@ bool Loop::unwatch(PyObject* fd, op::Direction direction) {
 }
 
 Ref Loop::add_reader(Arguments arguments) {
-  arguments.require_at_least(2, "add_reader");
-  ensure_fd_no_transport(arguments.values[0]);
-  quiet_add_reader(arguments);
+  watch(arguments, op::Direction::read, "add_reader", /*may_be_transports=*/false);
   return Ref::borrow(Py_None);
 }
 
 Ref Loop::add_writer(Arguments arguments) {
-  arguments.require_at_least(2, "add_writer");
-  ensure_fd_no_transport(arguments.values[0]);
-  quiet_add_writer(arguments);
+  watch(arguments, op::Direction::write, "add_writer", /*may_be_transports=*/false);
   return Ref::borrow(Py_None);
 }
 
-bool Loop::remove_reader(PyObject* fd) {
+bool Loop::remove_reader(Arguments arguments) {
+  PyObject* fd = arguments.only("fd", "remove_reader");
   ensure_fd_no_transport(fd);
   return unwatch(fd, op::Direction::read);
 }
 
-bool Loop::remove_writer(PyObject* fd) {
+bool Loop::remove_writer(Arguments arguments) {
+  PyObject* fd = arguments.only("fd", "remove_writer");
   ensure_fd_no_transport(fd);
   return unwatch(fd, op::Direction::write);
 }
 
 Ref Loop::quiet_add_reader(Arguments arguments) {
-  arguments.require_at_least(2, "_add_reader");
-  return watch(arguments.values[0], op::Direction::read, arguments.positional().subspan(1));
+  return watch(arguments, op::Direction::read, "_add_reader", /*may_be_transports=*/true);
 }
 
 Ref Loop::quiet_add_writer(Arguments arguments) {
-  arguments.require_at_least(2, "_add_writer");
-  return watch(arguments.values[0], op::Direction::write, arguments.positional().subspan(1));
+  return watch(arguments, op::Direction::write, "_add_writer", /*may_be_transports=*/true);
 }
 
 bool Loop::quiet_remove_reader(PyObject* fd) {
@@ -232,10 +233,6 @@ Ref Loop::wait_readable(PyObject* socket) {
 
 Ref Loop::wait_writable(PyObject* socket) {
   ensure_fd_no_transport(socket);
-  return SockRequest::wait_ready(*this, socket, op::Direction::write);
-}
-
-Ref Loop::wait_transport_writable(PyObject* socket) {
   return SockRequest::wait_ready(*this, socket, op::Direction::write);
 }
 

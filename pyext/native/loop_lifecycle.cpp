@@ -147,9 +147,11 @@ void Loop::close_io() {
   while (!requests_.empty())
     requests_.front().finish();
   watches_.clear();
-  while (!ready_.empty()) {
-    Ref handle = ready_.pop();
-    track_if_held(handle.get());
+  for (ReadyQueue* queue : {&ready_, &watched_}) {
+    while (!queue->empty()) {
+      Ref handle = queue->pop();
+      track_if_held(handle.get());
+    }
   }
   timers_.take_all();
   context_.reactor = nullptr;

@@ -13,6 +13,7 @@ namespace rloop::native {
 template <class Each>
 void Loop::references(Each each) {
   ready_.for_each(each);
+  watched_.for_each(each);
   timers_.for_each([&](const Ref& handle) { each(const_cast<Ref&>(handle)); });
   each(interruption_);
   each(current_handle_);
@@ -83,7 +84,6 @@ std::vector<PyMethodDef> Loop::methods() {
       method<&Loop::sock_send>("_sock_send", nullptr),
       method<&Loop::wait_readable>("_wait_readable", nullptr),
       method<&Loop::wait_writable>("_wait_writable", nullptr),
-      method<&Loop::wait_transport_writable>("_wait_transport_writable", nullptr),
       method<&Loop::configure>("_configure", nullptr),
       method<&Loop::run>("_run", nullptr),
       method<&Loop::close_io>("_close_io", nullptr),

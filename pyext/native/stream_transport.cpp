@@ -77,8 +77,8 @@ void StreamTransport::start_reading() {
   stream_.start_reading();
 }
 
-void StreamTransport::set_protocol(PyObject* protocol) {
-  use_protocol(protocol);
+void StreamTransport::set_protocol(Arguments arguments) {
+  use_protocol(arguments.only("protocol", "set_protocol"));
 }
 
 // --- reading -----------------------------------------------------------------------------------

@@ -30,15 +30,15 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   void flush_backlog() override { stream_.flush_now(); }
 
   // --- asyncio.Transport ---
-  void write(PyObject* data);
-  void writelines(PyObject* list_of_data);
+  void write(Arguments arguments) { write_data(arguments.only("data", "write")); }
+  void writelines(Arguments arguments);
   void write_eof();
   bool can_write_eof() { return true; }
   void close();
   void pause_reading();
   void resume_reading();
   bool is_reading() { return !closing_ && !stream_.reading_paused(); }
-  void set_protocol(PyObject* protocol);
+  void set_protocol(Arguments arguments);
 
   void start_reading();
   // A future of sendfile: done when the backlog is sent, failed when the connection is lost; while
@@ -78,6 +78,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
 
   void use_protocol(PyObject* protocol);
   Ref data_method();
+  void write_data(PyObject* data);
   void queue(Ref bytes);
   void refuse_during_sendfile();
   void finish_empty_waiter(binding::Name& method, PyObject* outcome);

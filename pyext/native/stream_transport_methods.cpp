@@ -1,4 +1,7 @@
-// The table of a stream transport's methods; see stream_transport.hpp.
+// The table of a stream transport's methods and attributes; see stream_transport.hpp.
+//
+// What datagram transports have too comes from Transport::shared_methods. Names that begin with an
+// underscore are asyncio's private ones, which its sslproto, sendfile and Server use.
 #include "native/names.hpp"
 #include "native/stream_transport.hpp"
 
@@ -11,10 +14,9 @@ std::vector<PyMethodDef> StreamTransport::methods() {
   table.insert(
       table.end(),
       {
-          method<&T::write>("write", "write($self, data, /)\n--\n\nQueue bytes; never blocks."),
+          method<&T::write>("write", "write($self, data)\n--\n\nQueue bytes; never blocks."),
           method<&T::writelines>(
-              "writelines",
-              "writelines($self, list_of_data, /)\n--\n\nQueue an iterable of bytes."),
+              "writelines", "writelines($self, list_of_data)\n--\n\nQueue an iterable of bytes."),
           method<&T::write_eof>(
               "write_eof", "write_eof($self)\n--\n\nClose the sending side after the backlog."),
           method<&T::can_write_eof>("can_write_eof", "can_write_eof($self)\n--\n\nTrue."),
@@ -25,7 +27,7 @@ std::vector<PyMethodDef> StreamTransport::methods() {
                                      "resume_reading($self)\n--\n\nGo on after pause_reading."),
           method<&T::is_reading>("is_reading", "is_reading($self)\n--\n\nTrue if data may arrive."),
           method<&T::set_protocol>("set_protocol",
-                                   "set_protocol($self, protocol, /)\n--\n\nSwitch the protocol."),
+                                   "set_protocol($self, protocol)\n--\n\nSwitch the protocol."),
           method<&T::start_reading>("_start_reading", nullptr),
       });
   return table;
@@ -40,7 +42,8 @@ std::vector<PyGetSetDef> StreamTransport::attributes() {
 }
 
 void define_stream_transport(PyObject* module) {
-  Ref base = binding::import_from("asyncio", "Transport");
+  // asyncio's sendfile demands this class, which adds nothing that ours would use.
+  Ref base = binding::import_from("asyncio.transports", "_FlowControlMixin");
   StreamTransportType::define(module, base.get());
   // What BaseEventLoop.start_tls and sendfile ask a transport.
   auto* type = reinterpret_cast<PyObject*>(StreamTransportType::type());

@@ -13,18 +13,20 @@ void StreamTransport::refuse_during_sendfile() {
   binding::raise(PyExc_RuntimeError, "unable to write; sendfile is in progress");
 }
 
-void StreamTransport::write(PyObject* data) {
-  require_bytes_like(data);
+void StreamTransport::write_data(PyObject* data) {
+  bool is_exact = PyBytes_CheckExact(data);
+  if (!is_exact) require_bytes_like(data);
   if (eof_written_) binding::raise(PyExc_RuntimeError, "Cannot call write() after write_eof()");
   refuse_during_sendfile();
-  Py_ssize_t length = PyObject_Length(data);
+  Py_ssize_t length = is_exact ? PyBytes_GET_SIZE(data) : PyObject_Length(data);
   binding::check(length < 0 ? -1 : 0);
   if (length == 0 || reject_write()) return;
   queue(binding::frozen_bytes(data));
   pause_protocol_if_needed();
 }
 
-void StreamTransport::writelines(PyObject* list_of_data) {
+void StreamTransport::writelines(Arguments arguments) {
+  PyObject* list_of_data = arguments.only("list_of_data", "writelines");
   if (eof_written_) {
     binding::raise(PyExc_RuntimeError, "Cannot call writelines() after write_eof()");
   }

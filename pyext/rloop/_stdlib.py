@@ -8,12 +8,13 @@ the shutdown of executor and asynchronous generators, each in the running versio
 
 from asyncio import base_events, coroutines, events, futures, sslproto, unix_events
 from collections.abc import Callable
+from typing import Any
 
 BaseEventLoop = base_events.BaseEventLoop
 Server = base_events.Server
-SSLProtocol = sslproto.SSLProtocol
+SSLProtocol: Any = sslproto.SSLProtocol  # typeshed demands int timeouts and a context
 # Its functions for Unix sockets, and the transports of pipes and children, know no selector.
-UnixEventLoop = unix_events._UnixSelectorEventLoop  # type: ignore[attr-defined]
+UnixEventLoop = unix_events._UnixSelectorEventLoop
 ReadPipeTransport = unix_events._UnixReadPipeTransport  # type: ignore[attr-defined]
 WritePipeTransport = unix_events._UnixWritePipeTransport  # type: ignore[attr-defined]
 SubprocessTransport = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]

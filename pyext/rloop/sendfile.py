@@ -32,12 +32,16 @@ class SendfileMixin:
         """sendfile after the transport's backlog; writing to it meanwhile raises RuntimeError."""
         if transp._empty_waiter is not None:
             raise RuntimeError("Empty waiter is already set")
+        try:
+            # The transport's descriptor is the engine's; waiting needs one of our own.
+            sock = transp.get_extra_info("socket").dup()
+        except OSError as exc:
+            raise SendfileNotAvailableError("no descriptor is left for it") from exc
         was_reading = transp.is_reading()
         transp.pause_reading()
-        sock = transp.get_extra_info("socket")._sock
 
         def wait() -> Any:
-            request = self._wait_transport_writable(sock)
+            request = self._wait_writable(sock)
             transp._empty_waiter = request.future  # fails when the connection is lost
             return request
 
@@ -49,6 +53,7 @@ class SendfileMixin:
             return await _send_file(sock, file, offset, count, wait)
         finally:
             transp._empty_waiter = None
+            sock.close()
             if was_reading:
                 transp.resume_reading()
 

@@ -5,10 +5,16 @@ call is made by the waiting coroutine itself, so one that was cancelled has cons
 byte is lost. Whatever ends a wait, its request is told and lets go of the socket.
 """
 
+import asyncio
+import errno
 import socket
 from typing import Any
 
 from . import _stdlib
+
+# Between two tries to connect to a Unix socket whose backlog is full, in seconds.
+_SHORTEST_CONNECT_DELAY = 0.001
+_LONGEST_CONNECT_DELAY = 0.05
 
 
 class SocketMixin:
@@ -103,13 +109,20 @@ class SocketMixin:
                 address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
             )
             address = resolved[0][4]
-        try:
-            sock.connect(address)
-            return
-        except (BlockingIOError, InterruptedError):
-            # The connection goes on in the background; its result is read when the socket is
-            # writable.
-            pass
+        delay = _SHORTEST_CONNECT_DELAY
+        while True:
+            try:
+                sock.connect(address)
+                return
+            except (BlockingIOError, InterruptedError) as exc:
+                if exc.errno != errno.EAGAIN or sock.family != socket.AF_UNIX:
+                    break
+            # The backlog of a Unix listener is full: nothing is under way, and the kernel does not
+            # tell when there is room. (Waiting until the socket is writable would end at once, and
+            # the connection would be taken for made.)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, _LONGEST_CONNECT_DELAY)
+        # The connection goes on in the background; its result is read when the socket is writable.
         await self._writable(sock)
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error != 0:

@@ -37,17 +37,21 @@ class TlsMixin:
 
         Timeouts in seconds, None for asyncio's defaults.
         """
-        tls = _stdlib.SSLProtocol(
-            self,
-            protocol,
-            sslcontext,
-            waiter,
-            server_side,
-            server_hostname,
-            call_connection_made=call_connection_made,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )
+        try:
+            tls = _stdlib.SSLProtocol(
+                self,
+                protocol,
+                sslcontext,
+                waiter,
+                server_side,
+                server_hostname,
+                call_connection_made=call_connection_made,
+                ssl_handshake_timeout=ssl_handshake_timeout,
+                ssl_shutdown_timeout=ssl_shutdown_timeout,
+            )
+        except BaseException:
+            rawsock.close()  # it was ours from here on; asyncio leaves it to the collector
+            raise
         self._make_socket_transport(rawsock, tls, extra=extra, server=server)
         return tls._app_transport
 

@@ -5,9 +5,9 @@ connect or bind a socket and go on as create_connection and create_server do. Fr
 removes its socket's path when it stops; the table for that is ours.
 """
 
-import os
 import socket
 from asyncio.log import logger
+from pathlib import Path
 from typing import Any
 
 from . import _stdlib
@@ -26,14 +26,14 @@ class UnixSocketMixin:
     def _stop_serving(self: Any, sock: socket.socket) -> None:
         """Called by asyncio's Server for each of its sockets."""
         inode = self._unix_server_sockets.pop(sock, None)
-        path = sock.getsockname() if inode is not None else None
+        path = Path(sock.getsockname()) if inode is not None else None
         self._stop_listening(sock)
         if path is None:
             return
         try:
-            if os.stat(path).st_ino == inode:  # not what somebody else has bound there since
-                os.unlink(path)
+            if path.stat().st_ino == inode:  # not what somebody else has bound there since
+                path.unlink()
         except FileNotFoundError:
             pass
         except OSError as exc:
-            logger.error("Unable to clean up listening UNIX socket %r: %r", path, exc)
+            logger.error("Unable to clean up listening UNIX socket %r: %r", str(path), exc)
