@@ -51,6 +51,9 @@ warmed_up: set[str] = set()
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "differs(loop_id, reason): that loop really differs here")
     config.addinivalue_line("markers", "loops_only(*loop_ids): only these loops have the feature")
+    config.addinivalue_line(
+        "markers", "deadline(seconds): of a coroutine test that is long by nature"
+    )
     config.addinivalue_line("markers", "timeout(seconds): fail the test after so long")
 
 
@@ -105,7 +108,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = inspect.signature(pyfuncitem.obj).parameters
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
     loop = pyfuncitem.funcargs["loop"]
-    loop.run_until_complete(within_deadline(pyfuncitem.obj(**arguments)))
+    marker = pyfuncitem.get_closest_marker("deadline")
+    deadline = marker.args[0] if marker else DEADLINE
+    loop.run_until_complete(within_deadline(pyfuncitem.obj(**arguments), deadline))
     return True
 
 

@@ -290,6 +290,49 @@ class Echo(Recorder):
         self.transport.write(data)
 
 
+class Datagrams(asyncio.DatagramProtocol):
+    """Notes every datagram with its address, and every error; `answer` is sent back to each."""
+
+    transport: Any = None
+
+    def __init__(self, answer: Callable[[bytes], bytes] | None = None) -> None:
+        self.answer = answer
+        self.events: list[str] = []
+        self.received: list[tuple[bytes, Any]] = []
+        self.errors: list[Exception] = []
+        self.lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def data(self) -> list[bytes]:
+        return [data for data, _ in self.received]
+
+    def connection_made(self, transport: Any) -> None:
+        self.events.append("connection_made")
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.received.append((data, addr))
+        if self.answer:
+            self.transport.sendto(self.answer(data), addr)
+
+    def error_received(self, exc: Exception) -> None:
+        self.errors.append(exc)
+
+    def pause_writing(self) -> None:
+        self.events.append("pause_writing")
+
+    def resume_writing(self) -> None:
+        self.events.append("resume_writing")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.events.append("connection_lost")
+        self.lost.set_result(exc)
+
+    async def wait_for(self, count: int) -> list[bytes]:
+        await wait_until(lambda: len(self.received) >= count)
+        return self.data
+
+
 class BufferedRecorder(Notes, asyncio.BufferedProtocol):
     """The same by the buffered protocol; `sizehints` are get_buffer's arguments."""
 
@@ -338,6 +381,22 @@ async def wired(
     finally:
         far.close()
         await until_closed(transport)
+
+
+@contextlib.asynccontextmanager
+async def bound(
+    local_addr: Any = ("127.0.0.1", 0), *, answer: Any = None, **options: Any
+) -> AsyncIterator[Any]:
+    """A datagram endpoint of the running loop that notes what it gets; its protocol."""
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.create_datagram_endpoint(
+        lambda: Datagrams(answer), local_addr=local_addr, **options
+    )
+    try:
+        yield protocol
+    finally:
+        transport.abort()
+        await wait_until(protocol.lost.done)
 
 
 @contextlib.asynccontextmanager

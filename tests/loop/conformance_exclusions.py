@@ -1,0 +1,80 @@
+"""Which of CPython's tests of asyncio are not run against other loops, each with its reason.
+
+Data for conformance.py: patterns of fnmatch over `file.Class.test`. An exclusion is a test of what
+asyncio keeps private: it patches, calls or looks at an attribute, a module's global name or a mock
+that only asyncio's own selector loop has. A test that our loop merely fails is never here. On
+asyncio nothing is excluded. `conformance.py --excluded` runs what is excluded, for whoever doubts.
+Checked on CPython 3.11.7, 3.12.1 and 3.13.0; a name that a version lacks does no harm.
+"""
+
+# Tests that asyncio runs once for each kind of selector, which is one and the same run for a loop
+# that has none: EPollEventLoopTests stays.
+DUPLICATES = {
+    "*.SelectEventLoopTests.*": "the same tests as EPollEventLoopTests, with another selector",
+    "*.PollEventLoopTests.*": "the same tests as EPollEventLoopTests, with another selector",
+}
+
+_BASE = "test_base_events.BaseEventLoopWithSelectorTests."
+_SIGNALS = "test_unix_events.SelectorEventLoopSignalTests."
+_SENDFILE = "test_unix_events.SelectorEventLoopUnixSockSendfileTests."
+
+_SIGNAL_MODULE = (
+    "replaces the name `signal` in asyncio.unix_events by a mock and asserts what asyncio's loop "
+    "called on it, or that the loop met the mock's errors; another loop imports signal itself"
+)
+_SIGNAL_HANDLERS = "reads or writes _signal_handlers, the private table of asyncio's loop"
+_SENDFILE_IMPL = (
+    "calls _sock_sendfile_native_impl, a step inside asyncio's sock_sendfile, and looks into "
+    "loop._selector"
+)
+
+EXCLUSIONS = {
+    # --- test_base_events: base_events with a selector loop below it -----------------------------
+    _BASE + "test_accept_connection_*": (
+        "calls _accept_connection, which asyncio's selector loop has for its listening sockets, "
+        "with a mock of a socket"
+    ),
+    _BASE + "test_create_connection_bluetooth": (
+        "replaces the name `socket` in asyncio.base_events and connects a mock of a socket; "
+        "another loop's resolver imports socket itself"
+    ),
+    _BASE + "test_create_datagram_endpoint_no_addrinfo": (
+        "replaces the name `socket` in asyncio.base_events, so that its getaddrinfo finds nothing; "
+        "another loop's resolver imports socket itself"
+    ),
+    _BASE + "test_create_datagram_endpoint_sock_unix": (
+        "looks at transport._sock; the public way is get_extra_info('socket')"
+    ),
+    _BASE + "test_log_slow_callbacks": (
+        "replaces the name `logger` in asyncio.base_events; another loop writes the same lines to "
+        "the same logger under a name of its own"
+    ),
+    # --- test_events ------------------------------------------------------------------------------
+    "test_events.EPollEventLoopTests.test_timeout_rounding": (
+        "replaces loop._run_once to count the turns of asyncio's loop, and names loop._selector"
+    ),
+    # --- test_subprocess --------------------------------------------------------------------------
+    "test_subprocess.GenericWatcherTests.test_create_subprocess_fails_with_inactive_watcher": (
+        "asserts the calls of a mock of a child watcher, which other loops do not use"
+    ),
+    # --- test_unix_events -------------------------------------------------------------------------
+    _SIGNALS + "test_check_signal": "calls _check_signal, a private method of asyncio's loop",
+    _SIGNALS + "test_handle_signal_*": (
+        "calls _handle_signal, by which asyncio's loop learns of a signal from its self-pipe"
+    ),
+    _SIGNALS + "test_add_signal_handler": _SIGNAL_HANDLERS,
+    _SIGNALS + "test_add_signal_handler_setup_error": _SIGNAL_MODULE,
+    _SIGNALS + "test_add_signal_handler_install_error*": _SIGNAL_MODULE,
+    _SIGNALS + "test_remove_signal_handler": _SIGNAL_MODULE,
+    _SIGNALS + "test_remove_signal_handler_2": _SIGNAL_HANDLERS,
+    _SIGNALS + "test_remove_signal_handler_error*": _SIGNAL_MODULE,
+    _SIGNALS + "test_close": _SIGNAL_HANDLERS,
+    _SIGNALS + "test_close_on_finalizing": _SIGNAL_HANDLERS,
+    _SENDFILE + "test_sock_sendfile_not_available": (
+        "replaces the name `os` in asyncio.unix_events by one without sendfile"
+    ),
+    _SENDFILE + "test_sock_sendfile_cancel[12]": _SENDFILE_IMPL,
+    _SENDFILE + "test_sock_sendfile_blocking_error": _SENDFILE_IMPL,
+    _SENDFILE + "test_sock_sendfile_os_error_*": _SENDFILE_IMPL,
+    _SENDFILE + "test_sock_sendfile_exception": _SENDFILE_IMPL,
+}
