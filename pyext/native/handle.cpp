@@ -128,10 +128,10 @@ std::vector<PyGetSetDef> Handle::attributes() {
 }
 
 void TimerHandle::cancel() {
-  bool first = !cancelled();
   Handle::cancel();
-  // After the mark is set: counting may compact the heap, and this handle with it.
-  if (Loop* loop = Loop::from(this->loop()); first && scheduled_ && loop) loop->timer_cancelled();
+  if (place_ == kNowhere) return;
+  // Only a loop's heap gives places. The caller holds a reference to us as well.
+  if (Loop* loop = Loop::from(this->loop())) loop->forget_timer(*this);
 }
 
 std::vector<PyMethodDef> TimerHandle::methods() {

@@ -93,15 +93,18 @@ class TimerHandle : public Handle {
 
   void cancel();
   double when() { return when_; }
-  void set_scheduled(bool scheduled) { scheduled_ = scheduled; }
+  // Where it stands in the loop's heap; kNowhere when it does not wait there.
+  static constexpr size_t kNowhere = static_cast<size_t>(-1);
+  size_t place() const { return place_; }
+  void set_place(size_t place) { place_ = place; }
 
   static std::vector<PyMethodDef> methods();
   static std::vector<PyGetSetDef> attributes();
-  bool get_scheduled() { return scheduled_; }
+  bool get_scheduled() { return place_ != kNowhere; }
 
  private:
   double when_;  // seconds of the loop's clock
-  bool scheduled_ = false;
+  size_t place_ = kNowhere;
 };
 
 using HandleType = binding::HeapType<Handle>;

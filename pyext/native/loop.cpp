@@ -85,7 +85,6 @@ Ref Loop::schedule_at(double when, PyObject* callback, std::span<PyObject* const
   Ref handle = TimerHandleType::create(object(), callback, arguments, std::move(entered), when);
   TimerHandle& timer = TimerHandleType::value(handle.get());
   if (debug_) keep_source_traceback(timer);
-  timer.set_scheduled(true);
   PyObject_GC_Track(handle.get());  // timers live long and are held by their users
   timers_.push(base::deadline_from_seconds(when), handle.copy());
   return handle;
@@ -99,13 +98,11 @@ double Loop::time() {
   return base::to_seconds(base::now_ns());
 }
 
-void Loop::timer_cancelled() {
-  if (timers_.count_cancelled()) compact_timers();
-}
-
-void Loop::compact_timers() {
-  timers_.compact([](const Ref& handle) { return handle_of(handle.get()).cancelled(); },
-                  [](Ref handle) { TimerHandleType::value(handle.get()).set_scheduled(false); });
+void Loop::forget_timer(TimerHandle& timer) {
+  // The collector may have emptied the heap in front of a handle that is garbage too.
+  const Ref* found = timers_.at(timer.place());
+  if (!found || !found->is(TimerHandleType::object(&timer))) return;
+  Ref dropped = timers_.remove(timer.place());
 }
 
 Ref Loop::create_future() {
@@ -179,11 +176,6 @@ int64_t Loop::wait_timeout_ns() {
       reactor_->has_undispatched())
     return 0;
   if (context_.has_dirty()) return 0;  // written by an event of the flush
-  while (!timers_.empty() && handle_of(timers_.earliest().get()).cancelled()) {
-    timers_.forget_cancelled();
-    Ref dead = timers_.pop();
-    TimerHandleType::value(dead.get()).set_scheduled(false);
-  }
   int64_t deadline_ns = timers_.earliest_deadline_ns();
   if (deadline_ns == base::kNever) return base::kNever;
   int64_t now_ns = base::now_ns();
@@ -210,16 +202,8 @@ void Loop::wait(int64_t timeout_ns) {
 void Loop::make_due_timers_ready() {
   if (timers_.empty()) return;
   int64_t now_ns = base::now_ns();
-  while (timers_.earliest_deadline_ns() <= now_ns && !timers_.empty()) {
-    Ref handle = timers_.pop();
-    TimerHandle& timer = TimerHandleType::value(handle.get());
-    timer.set_scheduled(false);
-    if (timer.cancelled()) {
-      timers_.forget_cancelled();
-    } else {
-      ready_.push(std::move(handle));
-    }
-  }
+  while (timers_.earliest_deadline_ns() <= now_ns && !timers_.empty())
+    ready_.push(timers_.pop());
 }
 
 // The first `count` handles of the queue.

@@ -25,6 +25,14 @@ class Transport;
 class ServerListener;
 class SockRequest;
 
+// Tells a timer's handle where it stands in the heap.
+struct NotePlace {
+  void operator()(const Ref& handle, size_t place) const {
+    if (handle)
+      TimerHandleType::value(handle.get()).set_place(place);  // null: the collector's work
+  }
+};
+
 struct OpenTransportTag;
 struct ListenerTag;
 struct RequestTag;
@@ -51,7 +59,7 @@ class Loop {
   Ref call_later(Arguments arguments);
   Ref call_at(Arguments arguments);
   double time();
-  void timer_cancelled();
+  void forget_timer(TimerHandle& timer);  // it was cancelled
   // Schedules callback(*arguments) for native callers, in a copy of the current context.
   void schedule(PyObject* callback, std::initializer_list<PyObject*> arguments);
   // From a watched descriptor, in dispatch: runs later in the same turn.
@@ -142,7 +150,6 @@ class Loop {
   void make_due_timers_ready();
   void run_handles(ReadyQueue& queue, size_t count);
   void run_timed(PyObject* handle);
-  void compact_timers();
   void raise_interruption();
   void leave();
   static void track_if_held(PyObject* handle);
@@ -166,7 +173,7 @@ class Loop {
 
   ReadyQueue ready_;
   ReadyQueue watched_;  // handles of add_reader and add_writer, within a turn
-  base::TimerHeap<Ref> timers_;
+  base::TimerHeap<Ref, NotePlace> timers_;
   Ref interruption_;  // an exception that must leave run_forever
   Ref current_handle_;
   bool stopping_ = false;

@@ -14,7 +14,7 @@ template <class Each>
 void Loop::references(Each each) {
   ready_.for_each(each);
   watched_.for_each(each);
-  timers_.for_each([&](const Ref& handle) { each(const_cast<Ref&>(handle)); });
+  timers_.for_each(each);
   each(interruption_);
   each(current_handle_);
   for (auto& [fd, watch] : watches_) {

@@ -1,83 +1,115 @@
-// The heap of deadlines: exact order, lazy deletion, compaction.
+// The heap of deadlines: exact order, and removal from any place.
 //
-// Equal deadlines come out in the order of insertion, as with asyncio. A cancelled timer stays in
-// the heap until it surfaces or until so many are dead that the heap is compacted; what is dropped
-// then may run code that uses the heap.
+// Equal deadlines come out in the order of insertion, as with asyncio. Every value is told its
+// place; the tests check it after each step, against a plain ordered set.
 #include "base/timer_heap.hpp"
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <random>
+#include <set>
 
 namespace rloop::base {
 namespace {
 
-TEST(TimerHeapTest, ComesOutByDeadlineAndEqualDeadlinesByInsertion) {
-  TimerHeap<std::pair<int64_t, int>> heap;
-  std::mt19937 random(3);
-  for (int i = 0; i < 2000; ++i) {
-    auto deadline = static_cast<int64_t>(random() % 50);
-    heap.push(deadline, {deadline, i});
+struct Timer {
+  int64_t deadline_ns;
+  int number;
+  size_t place = 0;
+};
+using TimerRef = std::shared_ptr<Timer>;
+
+struct NotePlace {
+  void operator()(const TimerRef& timer, size_t place) const {
+    if (timer) timer->place = place;
   }
+};
+using Heap = TimerHeap<TimerRef, NotePlace>;
+
+TimerRef add(Heap& heap, int64_t deadline_ns, int number) {
+  auto timer = std::make_shared<Timer>(Timer{deadline_ns, number});
+  heap.push(deadline_ns, timer);
+  return timer;
+}
+
+std::pair<int64_t, int> key(const TimerRef& timer) {
+  return {timer->deadline_ns, timer->number};
+}
+
+TEST(TimerHeapTest, ComesOutByDeadlineAndEqualDeadlinesByInsertion) {
+  Heap heap;
+  std::mt19937 random(3);
+  for (int i = 0; i < 2000; ++i)
+    add(heap, static_cast<int64_t>(random() % 50), i);
   std::pair<int64_t, int> before{-1, -1};
   while (!heap.empty()) {
-    EXPECT_EQ(heap.earliest().first, heap.earliest_deadline_ns());
-    std::pair<int64_t, int> next = heap.pop();
-    ASSERT_LT(before, next);
-    before = next;
+    int64_t earliest_ns = heap.earliest_deadline_ns();
+    TimerRef next = heap.pop();
+    EXPECT_EQ(next->deadline_ns, earliest_ns);
+    EXPECT_EQ(next->place, Heap::kNowhere);
+    ASSERT_LT(before, key(next));
+    before = key(next);
   }
   EXPECT_EQ(heap.earliest_deadline_ns(), kNever);
 }
 
-TEST(TimerHeapTest, CompactionIsDueWhenMoreThanHalfOfManyAreDead) {
-  TimerHeap<int> heap;
-  for (int i = 0; i < 100; ++i)
-    heap.push(i, i);
-  for (int i = 0; i < 50; ++i)
-    EXPECT_FALSE(heap.count_cancelled());
-  EXPECT_TRUE(heap.count_cancelled());
-  TimerHeap<int> small;
-  for (int i = 0; i < 10; ++i)
-    small.push(i, i);
-  for (int i = 0; i < 10; ++i)
-    EXPECT_FALSE(small.count_cancelled()) << "too few to bother";
+TEST(TimerHeapTest, RemovalFromAnyPlaceKeepsTheOrder) {
+  Heap heap;
+  std::mt19937 random(5);
+  std::set<std::pair<int64_t, int>> expected;
+  std::vector<TimerRef> live;
+  for (int i = 0; i < 20'000; ++i) {
+    if (live.empty() || random() % 5 < 3) {
+      live.push_back(add(heap, static_cast<int64_t>(random() % 300), i));
+      expected.insert(key(live.back()));
+    } else if (random() % 4 == 0) {
+      TimerRef earliest = heap.pop();
+      ASSERT_EQ(key(earliest), *expected.begin());
+      expected.erase(expected.begin());
+      std::erase(live, earliest);
+    } else {
+      size_t chosen = random() % live.size();
+      ASSERT_EQ(heap.remove(live[chosen]->place), live[chosen]);
+      ASSERT_EQ(live[chosen]->place, Heap::kNowhere);
+      expected.erase(key(live[chosen]));
+      live.erase(live.begin() + static_cast<ptrdiff_t>(chosen));
+    }
+    ASSERT_EQ(heap.size(), expected.size());
+    ASSERT_EQ(heap.earliest_deadline_ns(), expected.empty() ? kNever : expected.begin()->first);
+  }
+  for (const auto& wanted : expected)
+    ASSERT_EQ(key(heap.pop()), wanted);
 }
 
-TEST(TimerHeapTest, CompactionDropsTheDeadAndKeepsTheOrder) {
-  TimerHeap<int> heap;
-  for (int i = 99; i >= 0; --i)
-    heap.push(i, i);
-  for (int i = 0; i < 51; ++i)
-    heap.count_cancelled();
-  int dropped = 0;
-  heap.compact([](int value) { return value % 2 == 0; },
-               [&](int) {
-                 ++dropped;
-                 // The heap is whole already: dropping may run code that uses it.
-                 EXPECT_EQ(heap.size(), 50U);
-               });
-  EXPECT_EQ(dropped, 50);
-  EXPECT_EQ(heap.cancelled_count(), 0U);
-  for (int i = 1; i < 100; i += 2)
-    EXPECT_EQ(heap.pop(), i);
-}
-
-TEST(TimerHeapTest, DroppingMayPush) {
-  TimerHeap<int> heap;
+TEST(TimerHeapTest, VisitingMayRemove) {
+  Heap heap;
+  std::vector<TimerRef> timers;
   for (int i = 0; i < 10; ++i)
-    heap.push(i, i);
-  heap.compact([](int) { return true; }, [&](int value) { heap.push(100 - value, value); });
-  EXPECT_EQ(heap.size(), 10U);
-  EXPECT_EQ(heap.pop(), 9);
+    timers.push_back(add(heap, i, i));
+  heap.for_each([&](const TimerRef&) {
+    if (timers.back()->place != Heap::kNowhere) heap.remove(timers.back()->place);
+    timers.pop_back();
+  });
+  EXPECT_EQ(heap.size(), 5U);
 }
 
-TEST(TimerHeapTest, ForgettingBelowZeroIsHarmless) {
-  TimerHeap<int> heap;
-  heap.forget_cancelled();
-  EXPECT_EQ(heap.cancelled_count(), 0U);
-  heap.push(1, 1);
+TEST(TimerHeapTest, WhatIsTakenStandsNowhere) {
+  Heap heap;
+  TimerRef timer = add(heap, 1, 1);
+  EXPECT_EQ(timer->place, 0U);
+  EXPECT_EQ(*heap.at(0), timer);
+  EXPECT_EQ(heap.at(1), nullptr);
   EXPECT_EQ(heap.take_all().size(), 1U);
+  EXPECT_EQ(timer->place, Heap::kNowhere);
   EXPECT_TRUE(heap.empty());
+}
+
+TEST(TimerHeapDeathTest, NothingIsRemovedTwice) {
+  Heap heap;
+  TimerRef timer = add(heap, 1, 1);
+  heap.remove(timer->place);
+  EXPECT_DEATH(heap.remove(timer->place), "not in the heap");
 }
 
 }  // namespace
