@@ -36,8 +36,10 @@ Ref DatagramTransport::open(Loop& loop, PyObject* socket, PyObject* protocol, Py
   DatagramTransport& self = DatagramTransportType::value(object.get());
   self.read_addresses();
   self.enter_loop(protocol, waiter);
-  base::log(base::LogLevel::debug, "transport", "datagram transport opened [fd=", fd,
-            "] local=", self.local_.to_string());
+  if (base::log_enabled(base::LogLevel::debug)) {
+    base::log(base::LogLevel::debug, "transport", "datagram transport opened [fd=", fd,
+              "] local=", self.local_.to_string());
+  }
   return object;
 }
 

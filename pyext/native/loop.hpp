@@ -185,7 +185,7 @@ class Loop {
 
   absl::flat_hash_map<int, std::unique_ptr<FdWatch>> watches_;
   base::IntrusiveList<Transport, OpenTransportTag> transports_;
-  absl::flat_hash_map<int, Transport*> transports_by_fd_;
+  std::vector<Transport*> transports_by_fd_;  // null: none
   base::IntrusiveList<ServerListener, ListenerTag> listeners_;
   base::IntrusiveList<SockRequest, RequestTag> requests_;
 };

@@ -140,10 +140,11 @@ bool Loop::quiet_remove_writer(PyObject* fd) {
 
 void Loop::ensure_fd_no_transport(PyObject* fd) {
   int number = descriptor_number_or_closed(fd);
-  auto found = transports_by_fd_.find(number);
-  if (found == transports_by_fd_.end() || found->second->is_closing()) return;
+  auto place = static_cast<size_t>(number);
+  Transport* user = place < transports_by_fd_.size() ? transports_by_fd_[place] : nullptr;
+  if (!user || user->is_closing()) return;
   binding::raise(PyExc_RuntimeError, "File descriptor %R is used by transport %R", fd,
-                 found->second->object());
+                 user->object());
 }
 
 // --- transports and listeners ------------------------------------------------------------------
@@ -173,15 +174,15 @@ Ref Loop::make_datagram_transport(Arguments arguments) {
 
 void Loop::transport_opened(Transport& transport) {
   transports_.push_back(transport);
-  transports_by_fd_[transport.fd()] = &transport;
+  auto place = static_cast<size_t>(transport.fd());
+  if (place >= transports_by_fd_.size()) transports_by_fd_.resize(place + 1);
+  transports_by_fd_[place] = &transport;
 }
 
 void Loop::transport_closed(Transport& transport) {
   transport.unlink();
-  auto found = transports_by_fd_.find(transport.fd());
-  if (found != transports_by_fd_.end() && found->second == &transport) {
-    transports_by_fd_.erase(found);
-  }
+  Transport*& user = transports_by_fd_[static_cast<size_t>(transport.fd())];
+  if (user == &transport) user = nullptr;
 }
 
 void Loop::start_serving(Arguments arguments) {

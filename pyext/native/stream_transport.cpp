@@ -47,8 +47,10 @@ Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protoc
   }
   self.enter_loop(protocol, waiter);
   if (!socket) self.own_fd_.reset(fd);
-  base::log(LogLevel::debug, kArea, "TCP transport opened [fd=", fd,
-            "] local=", self.local_.to_string(), " remote=", self.remote_.to_string());
+  if (base::log_enabled(LogLevel::debug)) {
+    base::log(LogLevel::debug, kArea, "TCP transport opened [fd=", fd,
+              "] local=", self.local_.to_string(), " remote=", self.remote_.to_string());
+  }
   return object;
 }
 
@@ -56,24 +58,21 @@ void StreamTransport::use_protocol(PyObject* protocol) {
   static PyObject* buffered = binding::import_from("asyncio", "BufferedProtocol").release();
   int is_buffered = PyObject_IsInstance(protocol, buffered);
   binding::check(is_buffered);
-  Ref on_data, get_buffer;
+  Ref get_buffer;
   if (is_buffered) {
+    if (!buffer_) buffer_ = std::make_unique<binding::BufferView>();
     get_buffer = binding::get_attribute(protocol, names::get_buffer);
-    on_data = binding::get_attribute(protocol, names::buffer_updated);
-  } else {
-    // A protocol that only writes may lack it; asyncio fails when data comes.
-    on_data = Ref::steal(PyObject_GetAttr(protocol, names::data_received.get()));
-    if (!on_data) PyErr_Clear();
   }
   protocol_ = Ref::borrow(protocol);
-  on_data_method_ = std::move(on_data);
+  protocol_known_ = true;
+  on_data_method_ = Ref();  // looked up when data comes: a protocol that only writes may lack it
   get_buffer_method_ = std::move(get_buffer);
   stream_.set_reads_into_buffers(is_buffered != 0);
 }
 
 // After connection_made, which may have given the protocol its methods or switched it.
 void StreamTransport::start_reading() {
-  if (protocol_ && !on_data_method_) use_protocol(protocol_.get());
+  if (protocol_ && !protocol_known_) use_protocol(protocol_.get());
   stream_.start_reading();
 }
 
@@ -91,7 +90,7 @@ void StreamTransport::resume_reading() {
   if (!closing_ && stream_.reading_paused()) stream_.resume_reading();
 }
 
-// The bound method that takes data, looked up again when the protocol had none before.
+// The bound method that takes data, looked up when it is needed first.
 Ref StreamTransport::data_method() {
   if (!on_data_method_) {
     Name& name = get_buffer_method_ ? names::buffer_updated : names::data_received;
@@ -123,20 +122,24 @@ std::span<std::byte> StreamTransport::next_buffer(size_t hint) {
       ContextScope scope(context_.get());
       buffer = binding::call(get_buffer_method_.get(), size.get());
     }
-    buffer_.acquire(buffer.get(), PyBUF_WRITABLE);
-    if (buffer_.bytes().empty()) {
-      buffer_.reset();
+    buffer_->acquire(buffer.get(), PyBUF_WRITABLE);
+    if (buffer_->bytes().empty()) {
+      buffer_->reset();
       binding::raise(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
     }
-    return buffer_.bytes();
+    return buffer_->bytes();
   } catch (const binding::PythonError&) {
     fail("Fatal error: protocol.get_buffer() call failed.");
     return {};
   }
 }
 
+void StreamTransport::on_buffer_unused() {
+  if (buffer_) buffer_->reset();
+}
+
 void StreamTransport::on_buffer_filled(size_t size) {
-  buffer_.reset();
+  on_buffer_unused();
   Ref result;
   try {
     Ref count = Ref::checked(PyLong_FromSize_t(size));
@@ -213,7 +216,7 @@ void StreamTransport::let_go() {
   for (Ref* owned : {&on_data_method_, &get_buffer_method_, &empty_waiter_}) {
     Ref dropped = std::move(*owned);
   }
-  buffer_.reset();
+  on_buffer_unused();
   Ref server = std::move(server_);
   if (!server) return;
   contained(loop_, [&] {

@@ -54,7 +54,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   void on_data(std::span<const std::byte> data) override;
   std::span<std::byte> next_buffer(size_t hint) override;
   void on_buffer_filled(size_t size) override;
-  void on_buffer_unused() override { buffer_.reset(); }
+  void on_buffer_unused() override;
   void on_eof() override;
   void on_sent() override;
   void on_error(net::IoStep step, int error_number) override;
@@ -88,8 +88,9 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   Ref get_buffer_method_;  // bound get_buffer of a BufferedProtocol
   Ref server_;
   Ref empty_waiter_;
-  binding::BufferView buffer_;
+  std::unique_ptr<binding::BufferView> buffer_;  // what a BufferedProtocol lends; null for others
   bool eof_written_ = false;
+  bool protocol_known_ = false;  // use_protocol has seen it
 };
 
 using StreamTransportType = binding::HeapType<StreamTransport>;

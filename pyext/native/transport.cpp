@@ -124,13 +124,15 @@ Ref address_object(const base::Address& address) {
   switch (address.family()) {
     case AF_INET:
       return Ref::checked(Py_BuildValue("(sH)", address.host().c_str(), address.port()));
-    case AF_INET6:
+    case AF_INET6: {
+      auto in6 = address.as<sockaddr_in6>();
       return Ref::checked(Py_BuildValue("(sHII)", address.host().c_str(), address.port(),
-                                        ntohl(address.in6().sin6_flowinfo),
-                                        address.in6().sin6_scope_id));
+                                        ntohl(in6.sin6_flowinfo), in6.sin6_scope_id));
+    }
     case AF_UNIX: {
       auto size = static_cast<Py_ssize_t>(address.length() - offsetof(sockaddr_un, sun_path));
-      const char* path = address.un().sun_path;
+      auto un = address.as<sockaddr_un>();
+      const char* path = un.sun_path;
       // As the socket module: abstract names are bytes, others str without the final NUL.
       if (size > 0 && path[0] == '\0') return Ref::checked(PyBytes_FromStringAndSize(path, size));
       size = static_cast<Py_ssize_t>(::strnlen(path, static_cast<size_t>(size)));

@@ -25,13 +25,11 @@ uint32_t zone_index(const std::string& zone) {
 }  // namespace
 
 std::optional<Address> Address::parse(const std::string& host, uint16_t port, int family) {
-  Address address;
-  if (family != AF_INET6 &&
-      ::inet_pton(AF_INET, host.c_str(), &address.storage_.in.sin_addr) == 1) {
-    address.storage_.in.sin_family = AF_INET;
-    address.storage_.in.sin_port = htons(port);
-    address.length_ = sizeof(sockaddr_in);
-    return address;
+  sockaddr_in in{};
+  if (family != AF_INET6 && ::inet_pton(AF_INET, host.c_str(), &in.sin_addr) == 1) {
+    in.sin_family = AF_INET;
+    in.sin_port = htons(port);
+    return Address(&in, sizeof(in));
   }
   if (family == AF_INET) return std::nullopt;
   std::string bare = host;
@@ -41,59 +39,56 @@ std::optional<Address> Address::parse(const std::string& host, uint16_t port, in
     if (scope == 0) return std::nullopt;
     bare.resize(percent);
   }
-  address.storage_ = {};
-  if (::inet_pton(AF_INET6, bare.c_str(), &address.storage_.in6.sin6_addr) != 1) {
-    return std::nullopt;
-  }
-  address.storage_.in6.sin6_family = AF_INET6;
-  address.storage_.in6.sin6_port = htons(port);
-  address.storage_.in6.sin6_scope_id = scope;
-  address.length_ = sizeof(sockaddr_in6);
-  return address;
+  sockaddr_in6 in6{};
+  if (::inet_pton(AF_INET6, bare.c_str(), &in6.sin6_addr) != 1) return std::nullopt;
+  in6.sin6_family = AF_INET6;
+  in6.sin6_port = htons(port);
+  in6.sin6_scope_id = scope;
+  return Address(&in6, sizeof(in6));
 }
 
 Address Address::from_bytes(std::span<const std::byte> bytes) {
-  Address address;
-  address.length_ = static_cast<socklen_t>(std::min(bytes.size(), sizeof(Storage)));
-  std::memcpy(&address.storage_, bytes.data(), address.length_);
-  return address;
+  return Address(bytes.data(), std::min(bytes.size(), sizeof(sockaddr_storage)));
 }
 
 std::optional<Address> Address::unix_path(std::string_view path) {
-  Address address;
-  sockaddr_un& un = address.storage_.un;
+  sockaddr_un un{};
   // As the socket module: a path may fill the field without a final NUL.
   if (path.size() > sizeof(un.sun_path)) return std::nullopt;
   un.sun_family = AF_UNIX;
   std::memcpy(un.sun_path, path.data(), path.size());
   bool ends_with_nul = !path.empty() && path[0] != '\0' && path.size() < sizeof(un.sun_path);
-  address.length_ = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() +
-                                           (ends_with_nul ? 1 : 0));
-  return address;
+  return Address(&un, offsetof(sockaddr_un, sun_path) + path.size() + (ends_with_nul ? 1 : 0));
 }
 
 Result Address::local(int fd, Address& out) {
-  out.length_ = sizeof(Storage);
-  Result result = Result::from_call(::getsockname(fd, &out.storage_.any, &out.length_));
-  if (!result.ok()) out.length_ = 0;
+  sockaddr_storage storage;
+  socklen_t length = sizeof(storage);
+  Result result =
+      Result::from_call(::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &length));
+  out = result.ok() ? Address(&storage, length) : Address();
   return result;
 }
 
 Result Address::remote(int fd, Address& out) {
-  out.length_ = sizeof(Storage);
-  Result result = Result::from_call(::getpeername(fd, &out.storage_.any, &out.length_));
-  if (!result.ok()) out.length_ = 0;
+  sockaddr_storage storage;
+  socklen_t length = sizeof(storage);
+  Result result =
+      Result::from_call(::getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &length));
+  out = result.ok() ? Address(&storage, length) : Address();
   return result;
 }
 
 std::string Address::host() const {
   char text[INET6_ADDRSTRLEN];
   if (family() == AF_INET) {
-    return ::inet_ntop(AF_INET, &storage_.in.sin_addr, text, sizeof(text));
+    auto in = as<sockaddr_in>();
+    return ::inet_ntop(AF_INET, &in.sin_addr, text, sizeof(text));
   }
   if (family() != AF_INET6) return {};
-  std::string host = ::inet_ntop(AF_INET6, &storage_.in6.sin6_addr, text, sizeof(text));
-  if (uint32_t scope = storage_.in6.sin6_scope_id) {
+  auto in6 = as<sockaddr_in6>();
+  std::string host = ::inet_ntop(AF_INET6, &in6.sin6_addr, text, sizeof(text));
+  if (uint32_t scope = in6.sin6_scope_id) {
     char name[IF_NAMESIZE];
     const char* zone = ::if_indextoname(scope, name);
     return zone ? absl::StrCat(host, "%", zone) : absl::StrCat(host, "%", scope);
@@ -102,8 +97,8 @@ std::string Address::host() const {
 }
 
 uint16_t Address::port() const {
-  if (family() == AF_INET) return ntohs(storage_.in.sin_port);
-  if (family() == AF_INET6) return ntohs(storage_.in6.sin6_port);
+  if (family() == AF_INET) return ntohs(as<sockaddr_in>().sin_port);
+  if (family() == AF_INET6) return ntohs(as<sockaddr_in6>().sin6_port);
   return 0;
 }
 
@@ -114,9 +109,10 @@ std::string Address::to_string() const {
     case AF_INET6:
       return absl::StrCat("[", host(), "]:", port());
     case AF_UNIX: {
-      size_t size = length_ - offsetof(sockaddr_un, sun_path);
+      size_t size = length() - offsetof(sockaddr_un, sun_path);
       if (size == 0) return "unix:(unnamed)";
-      const char* path = storage_.un.sun_path;
+      auto un = as<sockaddr_un>();
+      const char* path = un.sun_path;
       if (path[0] == '\0') return absl::StrCat("unix:@", std::string(path + 1, size - 1));
       return absl::StrCat("unix:", std::string(path, ::strnlen(path, size)));
     }

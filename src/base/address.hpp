@@ -1,13 +1,16 @@
 // A socket address: the kernel's sockaddr with its length, and its text for log lines.
 //
 // Parses numeric IPv4 and IPv6 hosts (with a %zone: interface name or index) without a resolver.
-// Owns its bytes, copies freely. Python's address tuples are made from it in native/.
+// Owns its bytes, copies freely; Internet addresses lie inline, for every connection keeps two.
+// Python's address tuples are made from it in native/.
 #pragma once
 
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -15,6 +18,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/container/inlined_vector.h"
 #include "base/result.hpp"
 
 namespace rloop::base {
@@ -34,9 +38,9 @@ class Address {
   static Result local(int fd, Address& out);
   static Result remote(int fd, Address& out);
 
-  int family() const { return length_ >= sizeof(sa_family_t) ? storage_.any.sa_family : AF_UNSPEC; }
-  const sockaddr* data() const { return &storage_.any; }
-  socklen_t length() const { return length_; }
+  int family() const { return as<sockaddr>().sa_family; }
+  const sockaddr* data() const { return reinterpret_cast<const sockaddr*>(bytes_.data()); }
+  socklen_t length() const { return static_cast<socklen_t>(bytes_.size()); }
 
   std::string host() const;       // "127.0.0.1", "fe80::1%lo"; "" for other families
   uint16_t port() const;          // 0 for other families
@@ -44,27 +48,29 @@ class Address {
 
   // For IPv6 addresses only.
   void set_in6(uint32_t flow_information, uint32_t scope) {
-    storage_.in6.sin6_flowinfo = htonl(flow_information);
-    storage_.in6.sin6_scope_id = scope;
+    sockaddr_in6 changed = as<sockaddr_in6>();
+    changed.sin6_flowinfo = htonl(flow_information);
+    changed.sin6_scope_id = scope;
+    *this = Address(&changed, length());
   }
 
-  bool operator==(const Address& other) const {
-    return length_ == other.length_ && std::memcmp(&storage_, &other.storage_, length_) == 0;
-  }
+  bool operator==(const Address& other) const = default;
 
-  const sockaddr_in6& in6() const { return storage_.in6; }
-  const sockaddr_un& un() const { return storage_.un; }
+  // A copy as the given sockaddr type; zero where the address is shorter.
+  template <class Sockaddr>
+  Sockaddr as() const {
+    Sockaddr copy{};
+    std::memcpy(&copy, bytes_.data(), std::min(sizeof(copy), bytes_.size()));
+    return copy;
+  }
 
  private:
-  union Storage {
-    sockaddr any;
-    sockaddr_in in;
-    sockaddr_in6 in6;
-    sockaddr_un un;
-    sockaddr_storage storage;
-  };
-  Storage storage_{};
-  socklen_t length_ = 0;
+  Address(const void* sockaddr, size_t length)
+      : bytes_(static_cast<const std::byte*>(sockaddr),
+               static_cast<const std::byte*>(sockaddr) + length) {}
+
+  // The bytes of the sockaddr. (The room of a sockaddr_in6, rounded up to what costs nothing.)
+  absl::InlinedVector<std::byte, 32> bytes_;
 };
 
 }  // namespace rloop::base

@@ -37,14 +37,14 @@ void Stream::pause_reading() {
 
 void Stream::resume_reading() {
   reading_paused_ = false;
-  if (kept_.empty() && !kept_end_) return arm_reading();
+  if (!kept_) return arm_reading();
   // As with asyncio, data comes in a later turn and not inside resume_reading().
-  if (resumed_.idle()) context_.reactor->post(resumed_, base::Result(0));
+  if (later_.idle()) context_.reactor->post(later_, base::Result(0));
 }
 
 void Stream::arm_reading() {
   if (state_ != State::open || !reading_started_ || reading_paused_ || read_ended_) return;
-  if (!recv_.idle() || !poll_.idle() || kept_end_) return;
+  if (!recv_.idle() || !poll_.idle() || (kept_ && kept_->has_end)) return;
   reactor::Reactor& reactor = *context_.reactor;
   const reactor::Capabilities& can = reactor.capabilities();
   bool lends_buffers = can.ring ? can.buffer_ring : !reads_into_buffers_;
@@ -122,7 +122,7 @@ void Stream::receive(base::Result result, std::span<const std::byte> data) {
     ++statistics.messages_in;
     statistics.bytes_in += data.size();
   }
-  if (reading_paused_ || !kept_.empty() || kept_end_) return keep(result, data);
+  if (reading_paused_ || kept_) return keep(result, data);
   if (!data.empty()) return deliver(data);
   read_ended_ = true;
   if (result.ok()) {
@@ -163,34 +163,34 @@ void Stream::fill_buffers(std::span<const std::byte> data) {
 // The reader failed without closing (KeyboardInterrupt): it is asked again on the next turn.
 void Stream::keep_for_later(std::span<const std::byte> data) {
   keep(base::Result(0), data);
-  if (resumed_.idle()) context_.reactor->post(resumed_, base::Result(0));
+  if (later_.idle()) context_.reactor->post(later_, base::Result(0));
 }
 
 void Stream::keep(base::Result result, std::span<const std::byte> data) {
+  if (!kept_) kept_ = std::make_unique<Kept>();
   if (!data.empty()) {
-    kept_.insert(kept_.end(), data.begin(), data.end());
+    kept_->data.insert(kept_->data.end(), data.begin(), data.end());
   } else {
-    kept_end_ = true;
-    kept_end_result_ = result;
+    kept_->has_end = true;
+    kept_->end = result;
   }
 }
 
-void Stream::on_resumed(const op::Completion& /*completion*/) {
+// What could not be done in the caller's place: the delivery of kept data, or the end.
+void Stream::on_later(const op::Completion& /*completion*/) {
   if (state_ != State::open) return end_of_operation();
   if (reading_paused_) return;
-  if (!kept_.empty()) {
-    std::vector<std::byte> data = std::exchange(kept_, {});
-    deliver(data);
-    if (state_ != State::open) return end_of_operation();
-  }
-  if (reading_paused_ || !kept_.empty()) return;
-  if (kept_end_) {
-    kept_end_ = false;
-    receive(kept_end_result_, {});
-    if (state_ != State::open) end_of_operation();
-    return;
-  }
-  arm_reading();
+  if (!kept_) return arm_reading();
+  std::vector<std::byte> data = std::exchange(kept_->data, {});
+  if (!kept_->has_end) kept_.reset();  // else it stands: nothing is received behind the end
+  if (!data.empty()) deliver(data);
+  if (state_ != State::open) return end_of_operation();
+  if (reading_paused_ || (kept_ && !kept_->data.empty())) return;
+  if (!kept_) return arm_reading();
+  base::Result end = kept_->end;
+  kept_.reset();
+  receive(end, {});
+  if (state_ != State::open) end_of_operation();
 }
 
 void Stream::stop_reading() {
@@ -219,7 +219,7 @@ bool Stream::load_send() {
   if (queue_.empty() || !send_.idle() || state_ == State::joining || state_ == State::closed) {
     return false;
   }
-  send_.set_range_count(queue_.describe(send_.ranges()));
+  send_.set_range_count(queue_.describe(send_.ranges(queue_.segment_count())));
   return true;
 }
 
@@ -333,7 +333,7 @@ void Stream::begin_join() {
     context_.reactor->hasten(*operation);
   stop_reading();
   // Posted, not called: the end comes after the caller has returned.
-  if (all_idle()) context_.reactor->post(joined_, base::Result(0));
+  if (all_idle()) context_.reactor->post(later_, base::Result(0));
 }
 
 bool Stream::all_idle() {
@@ -344,10 +344,7 @@ bool Stream::all_idle() {
 // The last thing that a completion handler does once the stream is not open any more: the last
 // operation that comes home ends the stream. (A close(2) with operations in flight sends no FIN.)
 void Stream::end_of_operation() {
-  if (state_ == State::joining && all_idle()) on_joined({.result = base::Result(0)});
-}
-
-void Stream::on_joined(const op::Completion& /*completion*/) {
+  if (state_ != State::joining || !all_idle()) return;
   state_ = State::closed;
   queue_.clear();
   context_.reactor->forget(descriptor_);

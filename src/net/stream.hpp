@@ -14,6 +14,7 @@
 
 #include <array>
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -100,7 +101,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   bool all_idle();
   void judge_bulk(size_t size, size_t capacity);
   void keep(base::Result result, std::span<const std::byte> data);
-  void on_resumed(const op::Completion& completion);
+  void on_later(const op::Completion& completion);
   void stop_reading();
 
   void flush_direct();
@@ -113,11 +114,8 @@ class Stream : public base::ListNode<DirtyListTag> {
 
   void begin_join();
   void end_of_operation();
-  void on_joined(const op::Completion& completion);
 
-  std::array<op::Operation*, 5> operations() {
-    return {&recv_, &poll_, &send_, &resumed_, &joined_};
-  }
+  std::array<op::Operation*, 4> operations() { return {&recv_, &poll_, &send_, &later_}; }
 
   Context& context_;
   StreamEvents* events_;
@@ -133,16 +131,18 @@ class Stream : public base::ListNode<DirtyListTag> {
   uint8_t streak_ = 0;  // consecutive receives that speak for changing `bulk_`
 
   // Data that arrived while reading was paused, and the end that may have followed it.
-  std::vector<std::byte> kept_;
-  bool kept_end_ = false;
-  base::Result kept_end_result_{0};
+  struct Kept {
+    std::vector<std::byte> data;
+    bool has_end = false;
+    base::Result end{0};
+  };
+  std::unique_ptr<Kept> kept_;
 
   WriteQueue queue_;
   op::Completes<op::Recv, &Stream::on_recv> recv_{*this, descriptor_};
   op::Completes<op::Poll, &Stream::on_readable> poll_{*this, descriptor_, op::Direction::read};
   op::Completes<op::Send, &Stream::on_send> send_{*this, descriptor_};
-  op::Completes<op::Notice, &Stream::on_resumed> resumed_{*this, descriptor_};
-  op::Completes<op::Notice, &Stream::on_joined> joined_{*this, descriptor_};
+  op::Completes<op::Notice, &Stream::on_later> later_{*this, descriptor_};
 };
 
 }  // namespace rloop::net

@@ -47,7 +47,7 @@ void WriteQueue::consume(size_t bytes) {
 }
 
 void WriteQueue::clear() {
-  segments_.clear();
+  segments_.resize(0);  // clear() would give the room back
   first_ = offset_ = backlog_bytes_ = 0;
 }
 

@@ -1,6 +1,6 @@
 // What a stream still has to send, in order: segments, the first possibly sent in part.
 //
-// Appending and consuming cost no allocation while at most four segments wait. Segments are
+// One segment lies inline; a queue that ever held more keeps the room for them. Segments are
 // released as soon as they are consumed. Knows neither descriptor nor operation.
 #pragma once
 
@@ -21,6 +21,7 @@ class WriteQueue {
 
   // Ignores an empty segment.
   void append(Segment segment);
+  size_t segment_count() const { return segments_.size() - first_; }
   // Describes the next bytes to send; returns the number of ranges written, at most out.size().
   size_t describe(std::span<iovec> out) const;
   // The first `bytes` of the backlog were sent. bytes <= backlog_bytes().
@@ -28,7 +29,7 @@ class WriteQueue {
   void clear();
 
  private:
-  absl::InlinedVector<Segment, 4> segments_;
+  absl::InlinedVector<Segment, 1> segments_;
   size_t first_ = 0;   // index of the first segment that is not done
   size_t offset_ = 0;  // bytes of it that are done
   size_t backlog_bytes_ = 0;

@@ -3,30 +3,46 @@
 
 #include <liburing.h>
 
+#include <algorithm>
+
 namespace rloop::op {
 
+std::span<iovec> Send::ranges(size_t wanted) {
+  RLOOP_ASSERT(idle(), "a send was changed while in flight");
+  if (wanted > 1 && !several_) several_ = std::make_unique<Several>();
+  ranges_ = wanted > 1 ? several_->ranges.data() : &one_;
+  return {ranges_, std::clamp(wanted, size_t{1}, kMaxRanges)};
+}
+
 void Send::prepare(io_uring_sqe& sqe) {
-  if (message_.msg_iovlen == 1) {
-    io_uring_prep_send(&sqe, descriptor().fd, ranges_[0].iov_base, ranges_[0].iov_len,
-                       MSG_WAITALL | MSG_NOSIGNAL);
+  constexpr int kFlags = MSG_WAITALL | MSG_NOSIGNAL;
+  if (count_ == 1) {
+    io_uring_prep_send(&sqe, descriptor().fd, ranges_->iov_base, ranges_->iov_len, kFlags);
   } else {
-    message_.msg_iov = ranges_.data();
-    io_uring_prep_sendmsg(&sqe, descriptor().fd, &message_, MSG_WAITALL | MSG_NOSIGNAL);
+    io_uring_prep_sendmsg(&sqe, descriptor().fd, &message_of_all(), kFlags);
   }
 }
 
 Attempt Send::attempt(std::span<std::byte> /*scratch*/) {
+  constexpr int kFlags = MSG_DONTWAIT | MSG_NOSIGNAL;
   size_t wanted = 0;
-  for (size_t i = 0; i < message_.msg_iovlen; ++i)
-    wanted += ranges_[i].iov_len;
   ssize_t sent;
-  if (message_.msg_iovlen == 1) {
-    sent = ::send(descriptor().fd, ranges_[0].iov_base, wanted, MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (count_ == 1) {
+    wanted = ranges_->iov_len;
+    sent = ::send(descriptor().fd, ranges_->iov_base, wanted, kFlags);
   } else {
-    message_.msg_iov = ranges_.data();
-    sent = ::sendmsg(descriptor().fd, &message_, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const msghdr& message = message_of_all();
+    for (const iovec& range : std::span(message.msg_iov, count_))
+      wanted += range.iov_len;
+    sent = ::sendmsg(descriptor().fd, &message, kFlags);
   }
   return {base::Result::from_call(sent), {}, sent < static_cast<ssize_t>(wanted)};
+}
+
+const msghdr& Send::message_of_all() {
+  several_->message.msg_iov = ranges_;
+  several_->message.msg_iovlen = count_;
+  return several_->message;
 }
 
 }  // namespace rloop::op

@@ -3,14 +3,16 @@
 // One range is a SEND, several are one SENDMSG (slower for one: the kernel copies msghdr and
 // iovec in). On the ring MSG_WAITALL makes the kernel go on until all is sent (5.19), so a short
 // result only follows a cancel or an error. The ranges must stay untouched until the final
-// completion; iovec and msghdr live here. Never two sends in flight on one socket: they
-// interleave. Completion: result = bytes sent. Not replayable: what went out must be known.
+// completion; iovec and msghdr live here, those for several ranges from the first time on that
+// there are several (most connections never have them). Never two sends in flight on one socket:
+// they interleave. Completion: result = bytes sent. Not replayable: what went out must be known.
 #pragma once
 
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <array>
+#include <memory>
 
 #include "op/op.hpp"
 
@@ -23,19 +25,25 @@ class Send : public Operation {
 
   explicit Send(Descriptor& descriptor) : Operation(descriptor, Direction::write, Replay::no) {}
 
-  // Where the caller writes the ranges before it submits; count <= kMaxRanges.
-  std::span<iovec> ranges() {
-    RLOOP_ASSERT(idle(), "a send was changed while in flight");
-    return ranges_;
-  }
-  void set_range_count(size_t count) { message_.msg_iovlen = count; }
+  // Where the caller writes the ranges before it submits: room for `wanted` of them, at most
+  // kMaxRanges.
+  std::span<iovec> ranges(size_t wanted);
+  void set_range_count(size_t count) { count_ = count; }
 
   void prepare(io_uring_sqe& sqe) override;
   Attempt attempt(std::span<std::byte> scratch) override;
 
  private:
-  std::array<iovec, kMaxRanges> ranges_;
-  msghdr message_{};
+  struct Several {
+    std::array<iovec, kMaxRanges> ranges;
+    msghdr message{};
+  };
+  const msghdr& message_of_all();
+
+  size_t count_ = 0;
+  iovec one_;
+  iovec* ranges_ = &one_;  // the caller's latest
+  std::unique_ptr<Several> several_;
 };
 
 }  // namespace rloop::op

@@ -68,9 +68,9 @@ TEST(AddressTest, AZoneIsAnInterfaceNameOrIndex) {
   if (index == 0) GTEST_SKIP() << "no loopback interface in this network namespace";
   std::optional<Address> named = Address::parse("fe80::1%lo", 5);
   ASSERT_TRUE(named);
-  EXPECT_EQ(named->in6().sin6_scope_id, index);
+  EXPECT_EQ(named->as<sockaddr_in6>().sin6_scope_id, index);
   EXPECT_EQ(named->host(), "fe80::1%lo");
-  EXPECT_EQ(Address::parse("fe80::1%7777", 5)->in6().sin6_scope_id, 7777U);
+  EXPECT_EQ(Address::parse("fe80::1%7777", 5)->as<sockaddr_in6>().sin6_scope_id, 7777U);
   EXPECT_EQ(Address::parse("fe80::1%7777", 5)->host(), "fe80::1%7777");
   EXPECT_FALSE(Address::parse("fe80::1%nosuchinterface", 5));
   EXPECT_FALSE(Address::parse("fe80::1%", 5));
