@@ -44,7 +44,13 @@ class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no
     # The native half calls it by name; imported now, for a failure may be a lack of descriptors.
     _reports = reports
 
-    __slots__ = (*_stdlib.STATE, "_pidfds", "_signal_wakeup", "_unix_server_sockets")
+    __slots__ = (
+        *_stdlib.STATE,
+        "_pidfds",
+        "_signal_wakeup",
+        "_tls_buffers",
+        "_unix_server_sockets",
+    )
 
     def __init__(self, backend: str = "auto", masked: tuple[str, ...] = ()) -> None:
         logs.update_native_level()
@@ -62,6 +68,7 @@ class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no
         self._asyncgens_shutdown_called = False
         self._executor_shutdown_called = False
         self._signal_wakeup = None
+        self._tls_buffers = None
         self._unix_server_sockets = {}
         self._pidfds = set()
         self.set_debug(asyncio.coroutines._is_debug_mode())  # type: ignore[attr-defined]

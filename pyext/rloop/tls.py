@@ -10,13 +10,20 @@ from asyncio import Future
 from collections.abc import Callable
 from typing import Any
 
-from . import _stdlib
+from .tls_protocol import TlsBuffers, TlsProtocol
 
 
 class TlsMixin:
     """The TLS side of UringEventLoop."""
 
     __slots__ = ()
+    _tls_buffers: TlsBuffers | None
+
+    def _shared_tls_buffers(self: Any) -> TlsBuffers:
+        if self._tls_buffers is None:
+            self._tls_buffers = TlsBuffers()
+        buffers: TlsBuffers = self._tls_buffers
+        return buffers
 
     def _make_ssl_transport(
         self: Any,
@@ -38,7 +45,7 @@ class TlsMixin:
         Timeouts in seconds, None for asyncio's defaults.
         """
         try:
-            tls = _stdlib.SSLProtocol(
+            tls = TlsProtocol(
                 self,
                 protocol,
                 sslcontext,
@@ -67,7 +74,7 @@ class TlsMixin:
         def make_protocol() -> Any:
             protocol = protocol_factory()
             waiter: Future[None] = self.create_future()
-            tls = _stdlib.SSLProtocol(
+            tls = TlsProtocol(
                 self,
                 protocol,
                 sslcontext,
