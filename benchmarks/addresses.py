@@ -84,6 +84,18 @@ def listening_socket(address: Address) -> socket.socket:
     return listener
 
 
+def datagram_socket(address: Address) -> socket.socket:
+    """Return a non-blocking bound UDP socket."""
+    assert isinstance(address, TcpAddress)
+    family, kind, number, _, name = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+    )[0]
+    bound = socket.socket(family, kind, number)
+    bound.bind(name)
+    bound.setblocking(False)
+    return bound
+
+
 def remove_socket_file(path: str) -> None:
     """Remove `path` if it is a socket; any other kind of file is left alone."""
     with contextlib.suppress(FileNotFoundError):

@@ -1,26 +1,35 @@
-"""Micro-benchmark: what one `call_soon` and the dispatch of its callback cost.
+"""Claim: `call_soon` and the dispatch of its callback cost less, with arguments and context too.
 
-    python benchmarks/call_soon.py --loop uring
+    python benchmarks/call_soon.py                         compares the loops
+    python benchmarks/call_soon.py --loop uring            one loop: a JSON object
+    python benchmarks/call_soon.py --loop uring --case context
 
 A callback schedules a batch of empty callbacks and itself again, until the time is over, so the
 loop does nothing but take callbacks and run them; one turn in a thousand callbacks looks for I/O.
 Figures are operations per second of the thread's own CPU time, which other processes disturb less
-than wall time. Prints one JSON object: `plain` is call_soon(f), `args` is call_soon(f, 1, 2, 3).
-Compare loops only between processes of their own, interleaved: `compare_loops.py` does that.
+than wall time. `plain` is call_soon(f), `args` is call_soon(f, 1, 2, 3), `context` is
+call_soon(f, context=c). The JSON of one loop without --case holds `plain` and `args`, the two that
+`compare_loops.py --quick` shows.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextvars
 import gc
 import json
+import sys
 import time
 from collections.abc import Callable
 
+from alone import main_of
 from loops import LoopUnavailableError, factory_for
+from micro import is_worker, micro_benchmark, micro_case
+from suite import PER_CPU_SECOND
 
 BATCH = 1000
+CONTEXT = contextvars.copy_context()
 
 
 CallSoon = Callable[..., object]
@@ -45,7 +54,26 @@ def schedule_args(call_soon: CallSoon) -> None:
         call_soon(take_three, 1, 2, 3)
 
 
-CASES: dict[str, Callable[[CallSoon], None]] = {"plain": schedule_plain, "args": schedule_args}
+def schedule_context(call_soon: CallSoon) -> None:
+    for _ in range(BATCH):
+        call_soon(take_none, context=CONTEXT)
+
+
+QUICK_CASES = ("plain", "args")
+CASES: dict[str, Callable[[CallSoon], None]] = {
+    "plain": schedule_plain,
+    "args": schedule_args,
+    "context": schedule_context,
+}
+BENCHMARK = micro_benchmark(
+    __file__,
+    "call_soon and dispatch",
+    [
+        micro_case(__file__, "plain", "call_soon(f)"),
+        micro_case(__file__, "args", "call_soon(f, 1, 2, 3)"),
+        micro_case(__file__, "context", "call_soon(f, context=c)"),
+    ],
+)
 
 
 def operations_per_second(
@@ -70,18 +98,19 @@ def operations_per_second(
     return batches * BATCH * 1e9 / (time.thread_time_ns() - began_ns)
 
 
-def measure(loop: asyncio.AbstractEventLoop, seconds: float) -> dict[str, float]:
-    """Measure both cases for `seconds` each, after a short warm-up."""
-    for schedule in CASES.values():
-        operations_per_second(loop, schedule, 0.02)
-    return {
-        name: operations_per_second(loop, schedule, seconds) for name, schedule in CASES.items()
-    }
+def measure(loop: asyncio.AbstractEventLoop, seconds: float, cases: list[str]) -> dict[str, float]:
+    """Measure the cases for `seconds` each, after a short warm-up."""
+    for name in cases:
+        operations_per_second(loop, CASES[name], 0.02)
+    return {name: operations_per_second(loop, CASES[name], seconds) for name in cases}
 
 
-def main() -> None:
+def main() -> int:
+    if not is_worker():
+        return main_of(BENCHMARK, __doc__)
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--loop", default="asyncio", help="as for server.py")
+    parser.add_argument("--loop", required=True, help="as for server.py")
+    parser.add_argument("--case", choices=list(CASES), help="only this one")
     parser.add_argument("--seconds", type=float, default=0.5, help="per variant (0.5)")
     options = parser.parse_args()
     try:
@@ -89,10 +118,12 @@ def main() -> None:
     except (LoopUnavailableError, ValueError) as error:
         parser.error(str(error))
     try:
-        print(json.dumps(measure(loop, options.seconds)))
+        found = measure(loop, options.seconds, [options.case] if options.case else [*QUICK_CASES])
     finally:
         loop.close()
+    print(json.dumps({PER_CPU_SECOND: found[options.case]} if options.case else found))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,8 @@
 """Compare event loops on this machine: asyncio, uvloop, the peer, and both of our engines.
 
     scripts/compare_loops.sh            sets everything up, then runs this with --quick
-    scripts/compare_loops.sh --full     the whole matrix, more and longer rounds
+    scripts/compare_loops.sh --full     every benchmark and the table of claims (see full.py)
+    scripts/compare_loops.sh --matrix   TCP echo: every mode, size and number of connections
 
 For every point (mode, message size, connections) each loop serves the load generator for a short
 window, loop after loop, and the whole is repeated in rounds, each with fresh server processes and
@@ -13,14 +14,14 @@ failed, and the report names it; a loop that is not available is named and left 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import machine
+import full
+from alone import add_common_options, names_among, refuse_bad_options, start
 from measure import (
     MODE_LABELS,
     MODES,
@@ -32,7 +33,7 @@ from measure import (
     measure_load,
     servers,
 )
-from peers import LOOPS, REFERENCE, Peer, find_peers
+from peers import REFERENCE, Peer
 from plots import write_plot
 from report import (
     Results,
@@ -47,9 +48,9 @@ from report import (
     ratio_table,
     write_json,
 )
+from suite import rotated
 from syscalls import count_syscalls, tracer_path
 
-ROOT = Path(__file__).resolve().parent.parent
 KIB = 1024
 Step = Callable[[str], None]
 
@@ -76,13 +77,13 @@ QUICK_POINTS = [
     Point("raw", KIB, 100),
 ]
 QUICK = Plan("quick", QUICK_POINTS, 5, 0.3, 0.08, 0.2, 3, 0.2)
-FULL_POINTS = [
+MATRIX_POINTS = [
     Point(mode, size * KIB, connections)
     for mode in ("proto", "streams", "raw")
     for size in (1, 10, 100)
     for connections in (1, 10, 100, 1000)
 ]
-FULL = Plan("full", FULL_POINTS, 5, 1.5, 0.3, 0.5, 5, 0.5)
+MATRIX = Plan("matrix", MATRIX_POINTS, 5, 1.5, 0.3, 0.5, 5, 0.5)
 
 
 def run(rig: Rig, plan: Plan, results: Results) -> None:
@@ -146,12 +147,6 @@ def modes_of(plan: Plan) -> list[str]:
     return list(dict.fromkeys(point.mode for point in plan.points))
 
 
-def rotated(peers: list[Peer], index: int) -> list[Peer]:
-    """Let another loop be the first in every round."""
-    start = index % len(peers)
-    return peers[start:] + peers[:start]
-
-
 def server_limit(plan: Plan, peer_count: int) -> float:
     """Return the seconds after which a forgotten server ends itself: generous, but an end."""
     each = plan.warm_up + plan.seconds + plan.traced_seconds + 3.0
@@ -159,8 +154,8 @@ def server_limit(plan: Plan, peer_count: int) -> float:
 
 
 def chosen_plan(options: argparse.Namespace) -> Plan:
-    """Start from --quick or --full and replace what the other options name."""
-    base = FULL if options.full else QUICK
+    """Start from --quick or --matrix and replace what the other options name."""
+    base = MATRIX if options.matrix else QUICK
     points = base.points
     if options.modes or options.sizes or options.concurrency:
         points = [
@@ -181,17 +176,6 @@ def chosen_plan(options: argparse.Namespace) -> Plan:
     )
 
 
-def names_among(known: list[str]) -> Callable[[str], list[str]]:
-    def parse(text: str) -> list[str]:
-        names = [name.strip() for name in text.split(",") if name.strip()]
-        unknown = [name for name in names if name not in known]
-        if unknown or not names:
-            raise argparse.ArgumentTypeError(f"choose from {', '.join(known)}")
-        return list(dict.fromkeys(names))
-
-    return parse
-
-
 def numbers(kind: type[int] | type[float]) -> Callable[[str], list[float]]:
     def parse(text: str) -> list[float]:
         values = [kind(word) for word in text.split(",")]
@@ -200,11 +184,6 @@ def numbers(kind: type[int] | type[float]) -> Callable[[str], list[float]]:
         return list(values)
 
     return parse
-
-
-def default_loadgen() -> Path:
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return ROOT / "build" / version / "benchmarks" / "loadgen" / "loadgen"
 
 
 def read_options() -> argparse.Namespace:
@@ -217,9 +196,9 @@ def read_options() -> argparse.Namespace:
     )
     extent = parser.add_mutually_exclusive_group()
     extent.add_argument("--quick", action="store_true", help="five points, under 90 s (default)")
-    extent.add_argument("--full", action="store_true", help="36 points, about 45 minutes")
+    extent.add_argument("--full", action="store_true", help="every claim, under 25 minutes")
+    extent.add_argument("--matrix", action="store_true", help="36 points, about 45 minutes")
     add = parser.add_argument
-    add("--loops", type=names_among(list(LOOPS)), default=list(LOOPS), help=",".join(LOOPS))
     add("--modes", type=names_among(list(MODES)), help=",".join(MODE_LABELS))
     add("--sizes", type=numbers(float), metavar="KIB,...", help="message sizes in KiB")
     add("--concurrency", type=numbers(int), metavar="N,...", help="numbers of connections")
@@ -227,15 +206,13 @@ def read_options() -> argparse.Namespace:
     add("--seconds", type=float, metavar="S", help="length of one measured window")
     add("--no-syscalls", action="store_true", help="do not count system calls")
     add("--no-call-soon", action="store_true", help="do not run the call_soon benchmark")
-    add("--env", action="append", default=[], metavar="NAME=VALUE", help="environment of servers")
-    add("--loadgen", type=Path, default=default_loadgen(), help="path of the load generator")
-    add("--peer-python", type=Path, help="Python of the environment that holds the peer's rloop")
-    add("--output", type=Path, default=ROOT / "build" / "benchmarks", help="directory for files")
+    add("--minutes", type=float, default=full.BUDGET_MINUTES, help="time that --full may take")
+    add_common_options(parser)
     options = parser.parse_args()
-    if not os.access(options.loadgen, os.X_OK):
-        parser.error(f"no load generator at {options.loadgen}: run scripts/bootstrap.sh first")
-    if not all("=" in setting for setting in options.env):
-        parser.error("--env takes NAME=VALUE")
+    refuse_bad_options(parser, options)
+    chosen = options.modes or options.sizes or options.concurrency
+    if options.full and (chosen or options.no_syscalls or options.no_call_soon):
+        parser.error("--full measures every claim: it takes --rounds, --seconds and --minutes")
     return options
 
 
@@ -272,31 +249,23 @@ def report(results: Results, environment: dict[str, str], plan: Plan, output: Pa
 
 def main() -> int:
     options = read_options()
+    if options.full:
+        return full.main(options)
     plan = chosen_plan(options)
-    cpus = machine.choose_cpus()
-    environment = machine.describe() | {"pinning": cpus.describe()}
-    peers, left_out = find_peers(options.loops, options.peer_python)
-    results = Results(peers, plan.points, left_out)
-    for key, value in environment.items():
-        print(f"{key}: {value}")
-    for peer in peers:
-        print(f"loop: {peer.label}: {peer.class_name}, {peer.version}")
-    for name, reason in left_out.items():
-        print(f"left out: {name}: {reason}")
+    rig, collected, environment = start(options)
+    peers = collected.peers
+    results = Results(peers, plan.points, collected.left_out, collected.notes)
     if not peers:
         print("no loop to measure")
         return 1
-    settings = dict(setting.split("=", 1) for setting in options.env)
     began = time.monotonic()
     try:
-        run(Rig(options.loadgen, cpus, os.environ | settings), plan, results)
+        run(rig, plan, results)
     except KeyboardInterrupt:
         # The servers have been ended on the way here; half a comparison is not reported.
         print("interrupted", file=sys.stderr)
         return 130
     environment["measuring took"] = f"{time.monotonic() - began:.0f} s"
-    if settings:
-        results.notes.append(f"servers ran with {settings}")
     report(results, environment, plan, options.output)
     print(f"measuring took {environment['measuring took']}")
     return 1 if results.failures else 0

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,9 @@ START_SECONDS = 15.0
 STOP_SECONDS = 3.0
 # What the load generator may take beyond warm-up and window, in seconds.
 SLACK_SECONDS = 12.0
+ANY_PORT = "127.0.0.1:0"
+# How the servers put a NotImplementedError and an ImportError.
+UNSUPPORTED = ("has no such server or mode", "is not installed")
 
 Sample = dict[str, Any]
 
@@ -42,18 +45,29 @@ class MeasurementError(Exception):
     """One measurement failed; the text says at what."""
 
 
+class UnsupportedError(MeasurementError):
+    """The loop has no such server or mode, and says so."""
+
+
 @dataclass(frozen=True)
 class Point:
-    """One way of using a server: mode, message size in bytes, number of connections."""
+    """One way of using a server: mode, message size in bytes, number of connections.
+
+    `transport` is tcp, unix, udp or tls; `work` is what the load generator does (its --work).
+    """
 
     mode: str
     size: int
     connections: int
+    transport: str = "tcp"
+    work: str = "echo"
 
     @property
     def label(self) -> str:
         size = f"{self.size / 1024:g} KiB" if self.size >= 1024 else f"{self.size} B"
-        return f"{MODE_LABELS[self.mode]}, {size} x {self.connections}"
+        mode = MODE_LABELS.get(self.mode, self.mode)
+        mode = mode if self.transport == "tcp" else f"{self.transport} {mode}"
+        return f"{mode}, {size} x {self.connections}"
 
 
 @dataclass(frozen=True)
@@ -66,17 +80,39 @@ class Rig:
 
 
 class Server:
-    """One server process; a context manager that ends it."""
+    """One server process; a context manager that ends it.
 
-    def __init__(self, rig: Rig, peer: Peer, mode: str, limit_seconds: float) -> None:
-        self.name = f"{peer.name} server ({MODE_LABELS[mode]})"
+    `program` is server.py or another one that knows its options and says "serving on". `address`
+    is in the words of the load generator: host:port, udp:host:port or unix:path.
+    """
+
+    def __init__(
+        self,
+        rig: Rig,
+        peer: Peer,
+        mode: str,
+        limit_seconds: float,
+        *,
+        transport: str = "tcp",
+        options: Sequence[str] = (),
+        program: str = "server.py",
+    ) -> None:
+        of_transport = "" if transport == "tcp" else f"{transport}, "
+        self.name = f"{peer.name} server ({of_transport}{MODE_LABELS.get(mode, mode)})"
+        self.transport = transport
         self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by stop()
-        command = [peer.python, str(BENCHMARKS / "server.py"), "--loop", peer.loop_option]
-        command += ["--addr", "127.0.0.1:0", "--allow-tracer", *MODES[mode]]
-        command += ["--exit-after", f"{limit_seconds:.0f}"]
+        self.folder = tempfile.TemporaryDirectory(prefix="rloop-benchmark-")
+        command = [peer.python, str(BENCHMARKS / program), "--loop", peer.loop_option]
+        command += [
+            "--addr",
+            f"unix:{self.folder.name}/socket" if transport == "unix" else ANY_PORT,
+        ]
+        command += ["--exit-after", f"{limit_seconds:.0f}", "--allow-tracer"]
+        command += MODES.get(mode, [])
+        command += ["--udp"] if transport == "udp" else []
         with pinned_to(rig.cpus.server):
             self.process = subprocess.Popen(
-                command,
+                [*command, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=self.output,
                 stderr=subprocess.STDOUT,
@@ -93,13 +129,21 @@ class Server:
     def wait_until_ready(self) -> None:
         """Wait for the server to say where it listens; raise MeasurementError if it does not."""
         found = wait_for(
-            lambda: re.search(r"serving on: \('([\d.]+)', (\d+)\)", self.text()),
+            lambda: re.search(r"serving on: (?:\('([\d.]+)', (\d+)\)|(/.+))\n", self.text()),
             START_SECONDS,
             self.process,
         )
         if found is None:
+            self.raise_if_unsupported()
             raise MeasurementError(f"the {self.name} did not start: {last_line(self.text())}")
-        self.address = f"{found[1]}:{found[2]}"
+        prefix = {"unix": "unix:", "udp": "udp:"}.get(self.transport, "")
+        self.address = prefix + (found[3] or f"{found[1]}:{found[2]}")
+
+    def raise_if_unsupported(self) -> None:
+        """Raise UnsupportedError if the server ended because the loop cannot do what it asks."""
+        said = last_line(self.text())
+        if any(words in said for words in UNSUPPORTED):
+            raise UnsupportedError(said.partition(": ")[2])
 
     def text(self) -> str:
         self.output.seek(0)
@@ -108,6 +152,7 @@ class Server:
     def stop(self) -> None:
         end_process(self.process, signal.SIGTERM)
         self.output.close()
+        self.folder.cleanup()
 
 
 def wait_for(
@@ -161,6 +206,7 @@ def loadgen_command(
         "--size": point.size,
         "--warm-up": warm_up,
         "--seconds": seconds,
+        "--work": point.work,
         "--limit": warm_up + seconds + SLACK_SECONDS,
         "--server-pid": server.process.pid,
     }
@@ -170,19 +216,29 @@ def loadgen_command(
 def measure_load(rig: Rig, server: Server, point: Point, warm_up: float, seconds: float) -> Sample:
     """Load the server for `seconds` after `warm_up`; return the load generator's figures."""
     server.wait_until_ready()
+    command = loadgen_command(rig, server, point, warm_up, seconds)
+    try:
+        return run_load(rig, command, f"{server.name}, {point.label}", warm_up + seconds)
+    except MeasurementError:
+        server.raise_if_unsupported()
+        raise
+
+
+def run_load(rig: Rig, command: list[str], what: str, seconds: float) -> Sample:
+    """Run a load program on the load CPU; it prints the figures of the load generator as JSON."""
     with pinned_to(rig.cpus.load):
         load = subprocess.Popen(
-            loadgen_command(rig, server, point, warm_up, seconds),
+            command,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
     try:
-        output, errors = load.communicate(timeout=warm_up + seconds + SLACK_SECONDS + 5)
+        output, errors = load.communicate(timeout=seconds + SLACK_SECONDS + 5)
     finally:
         end_process(load, signal.SIGKILL)
     if load.returncode != 0:
-        raise MeasurementError(f"{server.name}, {point.label}: {last_line(errors)}")
+        raise MeasurementError(f"{what}: {last_line(errors)}")
     return with_derived(json.loads(output))
 
 
@@ -193,6 +249,7 @@ def with_derived(sample: Sample) -> Sample:
         raise MeasurementError("no message was answered in the measured window")
     sample["server_cpu_us"] = sample["server_cpu_seconds"] * 1e6 / messages
     sample["server_busy"] = sample["server_cpu_seconds"] / sample["seconds"]
+    sample["messages_per_cpu_second"] = messages / max(sample["server_cpu_seconds"], 1e-9)
     sample["client_busy"] = sample["client_cpu_seconds"] / sample["seconds"]
     return sample
 

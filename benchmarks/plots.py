@@ -1,18 +1,26 @@
-"""The comparison as a picture: throughput above, server CPU per message below.
+"""The comparisons as pictures.
 
-One column of panels per mode and message size, one group of bars per number of connections, one
-bar per loop; the thin line on a bar runs from the smallest to the largest round. The caption names
-machine, kernel and versions, so that the file means something by itself. Needs matplotlib; without
-it there is no picture, and the report says so.
+`write_plot`: throughput above, server CPU per message below; one column of panels per mode and
+message size, one group of bars per number of connections, one bar per loop; the thin line on a bar
+runs from the smallest to the largest round. `write_curves`: how a cost grows, a line per loop.
+`write_claims`: the ratios of the claim table with their bounds. The caption names machine, kernel
+and versions, so that a file means something by itself. Needs matplotlib; without it there is no
+picture, and the report says so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from measure import MODE_LABELS, Point
 from report import Results, Spread
+
+if TYPE_CHECKING:
+    from claims import Verdict
+    from suite import Collected
 
 METRICS = (
     ("messages_per_second", "thousand messages / s", 1e-3),
@@ -27,13 +35,19 @@ COLORS = {
 }
 
 
+def _pyplot() -> Any:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
 def write_plot(path: Path, results: Results, caption: str) -> str:
     """Write a PNG; return an empty text, or why there is none."""
     try:
-        import matplotlib as mpl
-
-        mpl.use("Agg")
-        from matplotlib import pyplot as plt
+        plt = _pyplot()
     except ImportError as error:
         return f"no picture: {error}"
     columns = list(dict.fromkeys((point.mode, point.size) for point in results.points))
@@ -75,3 +89,82 @@ def _draw(axis: Any, results: Results, points: list[Point], key: str, scale: flo
     axis.set_xlabel("connections")
     axis.set_ylim(bottom=0)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One panel: (x, key of the case) in order, and what makes a cost of the figure."""
+
+    title: str
+    x_label: str
+    y_label: str
+    points: Sequence[tuple[int, str]]
+    cost: Callable[[float], float] = float
+
+
+def write_curves(path: Path, collected: Collected, curves: list[Curve], caption: str) -> str:
+    """Write a PNG with a panel per curve; return an empty text, or why there is none."""
+    try:
+        plt = _pyplot()
+    except ImportError as error:
+        return f"no picture: {error}"
+    figure, axes = plt.subplots(1, len(curves), figsize=(6.5 * len(curves), 5), squeeze=False)
+    for axis, curve in zip(axes[0], curves, strict=True):
+        for peer in collected.peers:
+            found = [
+                (x, curve.cost(spread.median))
+                for x, key in curve.points
+                if key in collected.cases and (spread := collected.spread(key, peer.name))
+            ]
+            axis.plot(
+                [x for x, _ in found],
+                [y for _, y in found],
+                marker="o",
+                color=COLORS[peer.name],
+                label=peer.label,
+            )
+        axis.set(title=curve.title, xlabel=curve.x_label, ylabel=curve.y_label, xscale="log")
+        axis.set_ylim(bottom=0)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].legend(frameon=False)
+    figure.text(0.01, 0.005, caption, fontsize=7, color="#555555")
+    figure.tight_layout(rect=(0, 0.04, 1, 1))
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return ""
+
+
+def write_claims(path: Path, verdicts: list[Verdict], caption: str) -> str:
+    """Write a PNG of the gains, right is better: a dot per claim, its two bounds as ticks."""
+    try:
+        plt = _pyplot()
+    except ImportError as error:
+        return f"no picture: {error}"
+    shown = [
+        (verdict, verdict.ours_ratio)
+        for verdict in reversed(verdicts)
+        if verdict.ours_ratio and not verdict.claim.absolute
+    ]
+    figure, axis = plt.subplots(figsize=(10, 1.5 + 0.32 * len(shown)))
+    for row, (verdict, ours) in enumerate(shown):
+        gain = verdict.gain(ours)
+        bounds = [verdict.gain(verdict.claim.at_least), verdict.gain(verdict.claim.goal)]
+        axis.plot(bounds, [row, row], color="#9aa0a6", lw=1, marker="|", ms=12, zorder=1)
+        axis.plot([gain], [row], color=COLORS["uring"], marker="o", zorder=2)
+        if verdict.epoll_ratio:
+            compared = verdict.gain(verdict.epoll_ratio)
+            axis.plot([compared], [row], color=COLORS["epoll"], marker="o", mfc="none", zorder=2)
+    axis.axvline(1, color="black", lw=0.8)
+    axis.set_yticks(range(len(shown)), [verdict.claim.label for verdict, _ in shown])
+    axis.set(xscale="log", xlabel="io_uring: times better than the best other (dot); bounds (bars)")
+    ticks = [0.5, 0.7, 1, 1.5, 2, 3, 4, 6]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_ylim(-1, len(shown))
+    axis.set_title("dot: io_uring to the best other; ring: epoll to uvloop", fontsize=9)
+    figure.text(0.01, 0.005, caption, fontsize=6, color="#555555")
+    figure.tight_layout(rect=(0, 0.02, 1, 1))
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return ""

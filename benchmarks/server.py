@@ -1,24 +1,25 @@
-"""The echo server of the benchmarks: one event loop, one way of using it.
+"""The server of the benchmarks: one event loop, one way of using it; an echo unless told otherwise.
 
     python benchmarks/server.py --loop uring --addr 127.0.0.1:25000 --proto
 
 Without a mode it uses raw sockets (`loop.sock_*`); `--streams` echoes lines through StreamReader
-and StreamWriter, `--proto` through a Protocol, `--buffered` through a BufferedProtocol. All modes
-get the same listening socket and set TCP_NODELAY. The server is meant to be measured, so nothing
-is done per message beyond the echo unless `--print` is given. It ends on SIGTERM or SIGINT, or by
-itself after `--exit-after` seconds.
+and StreamWriter, `--proto` through a Protocol, `--buffered` through a BufferedProtocol. `--udp`
+echoes datagrams, `--tls` encrypts, `--sink` and `--source` move bytes one way. All modes get the
+same listening socket and set TCP_NODELAY. The server is meant to be measured, so nothing is done
+per message beyond the echo unless `--print` is given. It ends on SIGTERM or SIGINT, or by itself
+after `--exit-after` seconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import ctypes
 import os
 import resource
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -27,153 +28,73 @@ from addresses import (
     TcpAddress,
     UnixAddress,
     check_local,
+    datagram_socket,
     listening_socket,
     parse_address,
     remove_socket_file,
 )
+from echoes import (
+    BufferedEchoProtocol,
+    EchoProtocol,
+    PrintingBufferedEchoProtocol,
+    PrintingEchoProtocol,
+    close_connections,
+    serve_datagrams,
+    serve_protocol,
+    serve_raw,
+    serve_streams,
+)
 from loops import NAMES, LoopUnavailableError, describe, factory_for
+from oneway import serve_sink, serve_source
 
-RAW_RECEIVE_BYTES = 102400
-STREAM_LIMIT_BYTES = 1024 * 1024
-BUFFER_BYTES = 256 * 1024
 # Past --exit-after, how long the loop may take to end before the process is killed, in seconds.
 GRACE_SECONDS = 5.0
 
-# Transports of the live connections, to close them when the server stops.
-open_transports: set[asyncio.BaseTransport] = set()
+
+MODE_NAMES = {
+    "raw": "raw sockets",
+    "streams": "streams",
+    "proto": "protocol",
+    "buffered": "buffered protocol",
+}
 
 
-def set_nodelay(connection: Any) -> None:
-    if connection is not None and connection.family != socket.AF_UNIX:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def mode_of(options: argparse.Namespace) -> str:
+    for mode in ("streams", "proto", "buffered"):
+        if getattr(options, mode):
+            return mode
+    return "raw"
 
 
-class TrackedProtocol(asyncio.BaseProtocol):
-    """Knows when its connection begins and ends; the echoing is the subclasses'."""
-
-    transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
-        set_nodelay(transport.get_extra_info("socket"))
-        open_transports.add(transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        open_transports.discard(self.transport)
-
-
-class EchoProtocol(TrackedProtocol, asyncio.Protocol):
-    def data_received(self, data: bytes) -> None:
-        self.transport.write(data)
-
-
-class PrintingEchoProtocol(TrackedProtocol, asyncio.Protocol):
-    def data_received(self, data: bytes) -> None:
-        print_size(len(data))
-        self.transport.write(data)
-
-
-class BufferedEchoProtocol(TrackedProtocol, asyncio.BufferedProtocol):
-    def __init__(self) -> None:
-        self.view = memoryview(bytearray(BUFFER_BYTES))
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self.view
-
-    def buffer_updated(self, nbytes: int) -> None:
-        # A copy: the loop may keep what it cannot send at once, and the buffer is used again.
-        self.transport.write(bytes(self.view[:nbytes]))
+def choose_service(options: argparse.Namespace) -> Callable[[socket.socket], Any]:
+    """Return the coroutine function that serves a listening (or bound) socket."""
+    mode = mode_of(options)
+    if options.udp:
+        return lambda bound: serve_datagrams(bound, mode)
+    if options.sink:
+        return lambda listener: serve_sink(listener, mode)
+    if options.source:
+        return lambda listener: serve_source(listener, mode, options.source)
+    if mode == "raw":
+        return lambda listener: serve_raw(listener, options.print)
+    tls = tls_context(options.tls) if options.tls else None
+    if mode == "streams":
+        return lambda listener: serve_streams(listener, options.print, tls)
+    protocols: dict[tuple[str, bool], Callable[[], asyncio.BaseProtocol]] = {
+        ("proto", False): EchoProtocol,
+        ("proto", True): PrintingEchoProtocol,
+        ("buffered", False): BufferedEchoProtocol,
+        ("buffered", True): PrintingBufferedEchoProtocol,
+    }
+    protocol = protocols[mode, options.print]
+    return lambda listener: serve_protocol(listener, protocol, tls)
 
 
-class PrintingBufferedEchoProtocol(BufferedEchoProtocol):
-    def buffer_updated(self, nbytes: int) -> None:
-        print_size(nbytes)
-        super().buffer_updated(nbytes)
-
-
-def print_size(size: int) -> None:
-    print(f"received {size} bytes", flush=True)
-
-
-async def serve_raw(listener: socket.socket, printing: bool) -> None:
-    loop = asyncio.get_running_loop()
-    connections = set[asyncio.Task[None]]()
-    while True:
-        connection, _ = await loop.sock_accept(listener)
-        task = loop.create_task(echo_raw(connection, printing))
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-
-
-async def echo_raw(connection: socket.socket, printing: bool) -> None:
-    loop = asyncio.get_running_loop()
-    with connection, contextlib.suppress(ConnectionError):
-        connection.setblocking(False)
-        set_nodelay(connection)
-        while data := await loop.sock_recv(connection, RAW_RECEIVE_BYTES):
-            if printing:
-                print_size(len(data))
-            await loop.sock_sendall(connection, data)
-
-
-async def serve_streams(listener: socket.socket, printing: bool) -> None:
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await echo_lines(reader, writer, printing)
-
-    start = asyncio.start_unix_server if is_unix(listener) else asyncio.start_server
-    server = await start(echo, sock=listener, limit=STREAM_LIMIT_BYTES)
-    await wait_for_ever(server)
-
-
-async def echo_lines(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, printing: bool
-) -> None:
-    transport = writer.transport
-    set_nodelay(transport.get_extra_info("socket"))
-    open_transports.add(transport)
-    try:
-        with contextlib.suppress(ConnectionError):
-            while line := await reader.readline():
-                if printing:
-                    print_size(len(line))
-                writer.write(line)
-    finally:
-        open_transports.discard(transport)
-        writer.close()
-
-
-async def serve_protocol(
-    listener: socket.socket, factory: Callable[[], asyncio.BaseProtocol]
-) -> None:
-    loop = asyncio.get_running_loop()
-    start: Any = loop.create_unix_server if is_unix(listener) else loop.create_server
-    await wait_for_ever(await start(factory, sock=listener))
-
-
-async def wait_for_ever(server: Any) -> None:
-    """Wait until cancelled, then stop listening (`serve_forever` differs between the loops)."""
-    try:
-        await asyncio.get_running_loop().create_future()
-    finally:
-        server.close()
-
-
-def is_unix(listener: socket.socket) -> bool:
-    return listener.family == socket.AF_UNIX
-
-
-def choose_mode(options: argparse.Namespace) -> tuple[str, Callable[[socket.socket], Any]]:
-    """Return the mode as printed, and the coroutine function that serves a listening socket."""
-    printing: bool = options.print
-    if options.streams:
-        return "streams", lambda listener: serve_streams(listener, printing)
-    if options.proto:
-        protocol = PrintingEchoProtocol if printing else EchoProtocol
-        return "protocol", lambda listener: serve_protocol(listener, protocol)
-    if options.buffered:
-        buffered = PrintingBufferedEchoProtocol if printing else BufferedEchoProtocol
-        return "buffered protocol", lambda listener: serve_protocol(listener, buffered)
-    return "raw sockets", lambda listener: serve_raw(listener, printing)
+def tls_context(certificate: str) -> ssl.SSLContext:
+    """Return a server context from a PEM file that holds the key and the certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -186,13 +107,13 @@ async def run(options: argparse.Namespace) -> None:
     if options.exit_after:
         loop.call_later(options.exit_after, stop.set)
 
-    mode, serve = choose_mode(options)
-    listener = listening_socket(options.addr)
+    serve = choose_service(options)
+    listener = (datagram_socket if options.udp else listening_socket)(options.addr)
     name = listener.getsockname()
     serving = loop.create_task(serve(listener))
     stopping = loop.create_task(stop.wait())
     print(f"using {describe(loop, options.loop)}")
-    print(f"mode: {mode}")
+    print(f"mode: {MODE_NAMES[mode_of(options)]}")
     print(f"serving on: {name}")
     print(f"PID: {os.getpid()}", flush=True)
     await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -203,20 +124,29 @@ async def run(options: argparse.Namespace) -> None:
     listener.close()
 
 
-async def close_connections() -> None:
-    for transport in list(open_transports):
-        transport.abort()  # type: ignore[attr-defined]
-    for _ in range(100):
-        await asyncio.sleep(0.005)
-        if not open_transports:
-            break
-
-
 def address_option(text: str) -> Address:
     try:
         return parse_address(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def add_kinds(parser: argparse.ArgumentParser) -> None:
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--udp", action="store_true", help="echo datagrams (raw or --proto)")
+    kind.add_argument("--sink", action="store_true", help="receive and discard")
+    kind.add_argument("--source", type=int, metavar="BYTES", help="send blocks of this size")
+    kind.add_argument("--tls", metavar="PEM", help="TLS with this key and certificate")
+
+
+def refuse_combinations(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    mode = mode_of(options)
+    if options.tls and mode == "raw":
+        parser.error("--tls needs --streams, --proto or --buffered")
+    if options.udp and mode not in ("raw", "proto"):
+        parser.error("--udp goes with --proto or no mode")
+    if options.udp and isinstance(options.addr, UnixAddress):
+        parser.error("--udp needs host:port")
 
 
 def read_options() -> argparse.Namespace:
@@ -237,6 +167,7 @@ def read_options() -> argparse.Namespace:
     mode.add_argument("--streams", action="store_true", help="StreamReader and StreamWriter")
     mode.add_argument("--proto", action="store_true", help="asyncio.Protocol")
     mode.add_argument("--buffered", action="store_true", help="asyncio.BufferedProtocol")
+    add_kinds(parser)
     parser.add_argument("--print", action="store_true", help="print the size of each message")
     parser.add_argument("--exit-after", type=float, metavar="SECONDS", help="end by itself")
     parser.add_argument(
@@ -246,6 +177,7 @@ def read_options() -> argparse.Namespace:
         "--allow-tracer", action="store_true", help="let any process of this user trace the server"
     )
     options = parser.parse_args()
+    refuse_combinations(parser, options)
     try:
         options.factory = factory_for(options.loop)
         if not options.allow_remote:

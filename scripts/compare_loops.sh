@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Compares event loops on this machine: asyncio, uvloop, the older rloop, and both of our engines.
 #
-#   scripts/compare_loops.sh [--quick | --full | ...]     options: see --help
+#   scripts/compare_loops.sh [--quick | --full | --matrix | ...]     options: see --help
 #   PYTHON=python3.13 scripts/compare_loops.sh            another interpreter
 #
 # Does the whole set-up on a fresh machine: scripts/bootstrap.sh builds the loop, the load generator
 # and their environment under build/; the older rloop, imported under the same name as ours, gets an
-# environment of its own. What cannot be had (a peer's package, strace) is named and left out.
+# environment of its own. --full also installs requirements-benchmarks.txt into both environments.
+# What cannot be had (a peer's package, strace, a web server) is named and left out.
 # Results are printed and written to build/benchmarks/. A second run starts measuring at once.
 
 set -euo pipefail
@@ -34,6 +35,9 @@ main() {
   else
     say "the older rloop could not be installed: it is left out"
   fi
+  case " $* " in
+    *" --full "*) prepare_web "$python" "${peer:-}" ;;
+  esac
   exec "$python" benchmarks/compare_loops.py "${arguments[@]}" "$@"
 }
 
@@ -59,15 +63,25 @@ prepare_peer() {
   printf '%s\n' "$peer"
 }
 
-# The build makes the load generator; should it not have, a compiler makes it in three seconds.
+# The web servers that --full measures, the same versions everywhere; what is installed is kept.
+prepare_web() {
+  local python
+  for python in "$@"; do
+    [[ -n "$python" ]] || continue
+    "$python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+      -r "$root/requirements-benchmarks.txt" >&2 ||
+      say "web servers could not be installed for $python: they are left out"
+  done
+}
+
+# The build makes the load generator; should it not have, a compiler makes it in a few seconds.
 prepare_loadgen() {
   local built=$root/build/$1/benchmarks/loadgen/loadgen
   if [[ ! -x "$built" ]]; then
     say "compiling the load generator"
     built=$root/build/benchmarks/loadgen
     mkdir -p "$root/build/benchmarks"
-    "${CXX:-c++}" -O2 -std=c++20 -o "$built" \
-      "$root/benchmarks/loadgen/main.cpp" "$root/benchmarks/loadgen/load.cpp"
+    "${CXX:-c++}" -O2 -std=c++20 -o "$built" "$root"/benchmarks/loadgen/*.cpp
   fi
   printf '%s\n' "$built"
 }

@@ -1,26 +1,19 @@
-// Implements load.hpp; read that one first. In the order in which things happen: connecting, one
-// turn of epoll, starting a request, sending its rest, receiving and checking, finishing.
+// Implements load.hpp; read that one first. In the order in which things happen: connecting,
+// starting a request, sending its rest, receiving and checking, finishing.
 // Single-threaded; every socket is non-blocking once connected. An error that the peer causes
 // (closed, reset, silent) becomes an exception whose text names the connection and its progress.
 #include "load.hpp"
 
-#include <arpa/inet.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <fcntl.h>
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <memory>
 #include <stdexcept>
 
 namespace loadgen {
@@ -29,171 +22,74 @@ namespace {
 
 constexpr std::size_t kReceiveBytes = 256 * 1024;
 constexpr std::size_t kMaxPieces = 64;
-constexpr int kMaxEvents = 256;
-
-[[noreturn]] void fail(const std::string& what) {
-  throw std::runtime_error(what + ": " + std::strerror(errno));
-}
-
-bool is_loopback(const sockaddr* address) {
-  if (address->sa_family == AF_INET) {
-    const auto* v4 = reinterpret_cast<const sockaddr_in*>(address);
-    return (ntohl(v4->sin_addr.s_addr) >> 24U) == 127;
-  }
-  const auto* v6 = reinterpret_cast<const sockaddr_in6*>(address);
-  return IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
-}
-
-int connected(int family, const sockaddr* address, socklen_t size, const std::string& name) {
-  const int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) {
-    fail("socket");
-  }
-  if (connect(fd, address, size) != 0) {
-    fail("connect to " + name);
-  }
-  if (family != AF_UNIX) {
-    const int on = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  }
-  if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0) {
-    fail("fcntl");
-  }
-  return fd;
-}
-
-int connect_unix(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) {
-    throw std::runtime_error("the socket path is longer than 107 bytes: " + path);
-  }
-  std::memcpy(address.sun_path, path.data(), path.size());
-  return connected(AF_UNIX, reinterpret_cast<const sockaddr*>(&address), sizeof address, path);
-}
-
-int connect_tcp(const std::string& name) {
-  const std::size_t colon = name.rfind(':');
-  if (colon == std::string::npos) {
-    throw std::runtime_error("the address must be host:port or unix:path, not " + name);
-  }
-  std::string host = name.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-  }
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  const int error = getaddrinfo(host.c_str(), name.c_str() + colon + 1, &hints, &found);
-  if (error != 0) {
-    throw std::runtime_error("cannot resolve " + name + ": " + gai_strerror(error));
-  }
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owned(found, &freeaddrinfo);
-  if (!is_loopback(found->ai_addr)) {
-    throw std::runtime_error(name + " is not a loopback address");
-  }
-  return connected(found->ai_family, found->ai_addr, found->ai_addrlen, name);
-}
-
-int connect_to(const std::string& address) {
-  const std::string prefix = "unix:";
-  if (address.starts_with(prefix)) {
-    return connect_unix(address.substr(prefix.size()));
-  }
-  return connect_tcp(address);
-}
+constexpr std::uint64_t kLostNs = 1'000'000'000;
 
 }  // namespace
 
-std::uint64_t now_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1000000000U +
-         static_cast<std::uint64_t>(now.tv_nsec);
-}
-
-Load::Load(std::size_t message_bytes, std::size_t messages_per_request)
-    : message_bytes_(message_bytes),
+Load::Load(const Endpoint& endpoint, std::size_t message_bytes, std::size_t messages_per_request,
+           int connections, bool churn)
+    : endpoint_(endpoint),
+      churn_(churn),
+      // Another place in each process: the ports of the last one may still be taken.
+      source_(static_cast<std::uint32_t>(getpid()) * 257U),
+      message_bytes_(message_bytes),
       messages_per_request_(messages_per_request),
       request_bytes_(message_bytes * messages_per_request),
       pattern_(message_bytes),
-      epoll_fd_(epoll_create1(EPOLL_CLOEXEC)),
       receive_buffer_(kReceiveBytes) {
-  if (epoll_fd_ < 0) {
-    fail("epoll_create1");
+  // Reserved first: epoll keeps pointers to the elements.
+  connections_.reserve(static_cast<std::size_t>(connections));
+  for (int i = 0; i < connections; ++i) {
+    Connection& connection = connections_.emplace_back();
+    connection.id = static_cast<std::uint32_t>(i);
+    if (!churn_) {
+      open(connection);
+    }
   }
 }
 
 Load::~Load() {
   for (const Connection& connection : connections_) {
-    close(connection.fd);
-  }
-  close(epoll_fd_);
-}
-
-void Load::connect_all(const std::string& address, int count) {
-  // Reserved first: epoll keeps pointers to the elements.
-  connections_.reserve(static_cast<std::size_t>(count));
-  for (int i = 0; i < count; ++i) {
-    Connection& connection = connections_.emplace_back();
-    connection.id = static_cast<std::uint32_t>(i);
-    connection.fd = connect_to(address);
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.ptr = &connection;
-    if (epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, connection.fd, &event) != 0) {
-      fail("epoll_ctl");
+    if (connection.fd >= 0) {
+      close(connection.fd);
     }
   }
 }
 
-void Load::run(double seconds) {
-  const std::uint64_t deadline_ns = now_ns() + static_cast<std::uint64_t>(seconds * 1e9);
-  sending_ = true;
+void Load::open(Connection& connection) {
+  connection.fd = churn_ ? endpoint_.connect_from(source_++) : endpoint_.connect();
+  connection.waits_for_output = false;
+  watch(connection.fd, &connection, EPOLLIN);
+}
+
+void Load::start_idle() {
   for (Connection& connection : connections_) {
     if (!connection.busy) {
       start_request(connection);
     }
   }
-  while (now_ns() < deadline_ns) {
-    turn(deadline_ns);
+}
+
+void Load::on_ready(void* pointer, std::uint32_t events) {
+  auto& connection = *static_cast<Connection*>(pointer);
+  if ((events & EPOLLOUT) != 0) {
+    send_rest(connection);
+  }
+  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
+    receive(connection);
   }
 }
 
-void Load::drain(double limit_seconds) {
-  const std::uint64_t deadline_ns = now_ns() + static_cast<std::uint64_t>(limit_seconds * 1e9);
-  sending_ = false;
-  while (busy_count_ > 0) {
-    if (now_ns() >= deadline_ns) {
-      throw std::runtime_error(std::to_string(busy_count_) + " of " +
-                               std::to_string(connections_.size()) +
-                               " connections got no complete echo in time");
-    }
-    turn(deadline_ns);
+void Load::on_silence() {
+  if (!endpoint_.is_datagram()) {
+    return;
   }
-}
-
-void Load::reset_figures() {
-  latencies_.clear();
-}
-
-void Load::turn(std::uint64_t deadline_ns) {
-  std::array<epoll_event, kMaxEvents> events;
   const std::uint64_t now = now_ns();
-  const std::uint64_t left_ns = deadline_ns > now ? deadline_ns - now : 0;
-  const int timeout_ms = static_cast<int>((left_ns + 999999) / 1000000);
-  const int count = epoll_wait(epoll_fd_, events.data(), kMaxEvents, timeout_ms);
-  if (count < 0 && errno != EINTR) {
-    fail("epoll_wait");
-  }
-  for (int i = 0; i < count; ++i) {
-    const epoll_event& event = events[static_cast<std::size_t>(i)];
-    auto& connection = *static_cast<Connection*>(event.data.ptr);
-    if ((event.events & EPOLLOUT) != 0) {
+  for (Connection& connection : connections_) {
+    if (connection.busy && now - connection.started_ns > kLostNs) {
+      connection.sent = 0;
+      connection.received = 0;
       send_rest(connection);
-    }
-    if ((event.events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
-      receive(connection);
     }
   }
 }
@@ -205,6 +101,9 @@ void Load::start_request(Connection& connection) {
   connection.busy = true;
   busy_count_ += 1;
   connection.started_ns = now_ns();
+  if (churn_) {
+    open(connection);
+  }
   send_rest(connection);
 }
 
@@ -258,6 +157,9 @@ void Load::receive(Connection& connection) {
 }
 
 void Load::check(Connection& connection, const char* data, std::size_t size) {
+  if (endpoint_.is_datagram() && !connection.busy) {
+    return;  // the answer to a datagram that was taken for lost
+  }
   // In a closed loop nothing may come back that was not sent.
   if (!connection.busy || size > connection.sent - connection.received) {
     throw std::runtime_error("connection " + std::to_string(connection.id) +
@@ -293,7 +195,11 @@ void Load::finish_request(Connection& connection) {
   connection.first_message += messages_per_request_;
   connection.busy = false;
   busy_count_ -= 1;
-  if (sending_) {
+  if (churn_) {
+    close(connection.fd);
+    connection.fd = -1;
+  }
+  if (sending()) {
     start_request(connection);
   }
 }
@@ -303,12 +209,7 @@ void Load::want_output(Connection& connection, bool wanted) {
     return;
   }
   connection.waits_for_output = wanted;
-  epoll_event event{};
-  event.events = wanted ? EPOLLIN | EPOLLOUT : EPOLLIN;
-  event.data.ptr = &connection;
-  if (epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, connection.fd, &event) != 0) {
-    fail("epoll_ctl");
-  }
+  change(connection.fd, &connection, wanted ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
 }  // namespace loadgen

@@ -1,47 +1,36 @@
-// The closed loop of loadgen: connections, epoll, sending, receiving, checking.
+// The echo load of loadgen: a closed loop that sends, receives and checks.
 //
 // Each connection has one request in flight: it sends `messages_per_request` messages, reads the
-// echo to its last byte, compares every byte, records the latency and sends the next. One thread,
-// level-triggered epoll; EPOLLOUT is asked for only while a write is partial. The server under test
-// is the subject, so this side is kept cheap: no allocation, no copy of what is sent.
-// Knows neither the command line nor the output; failures are thrown as std::runtime_error.
+// echo to its last byte, compares every byte, records the latency and sends the next. EPOLLOUT is
+// asked for only while a write is partial. Datagrams work alike, a message in each; one that has
+// had no answer for a second is sent again and counted as lost. With `churn` a connection lives for
+// one request: connect, echo, close, and the next, from another source address.
 #pragma once
-
-#include <sys/types.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "histogram.hpp"
+#include "endpoint.hpp"
 #include "pattern.hpp"
+#include "workload.hpp"
 
 namespace loadgen {
 
-std::uint64_t now_ns();
-
-class Load {
+class Load : public Workload {
  public:
-  Load(std::size_t message_bytes, std::size_t messages_per_request);
-  ~Load();
-  Load(const Load&) = delete;
-  Load& operator=(const Load&) = delete;
+  Load(const Endpoint& endpoint, std::size_t message_bytes, std::size_t messages_per_request,
+       int connections, bool churn);
+  ~Load() override;
 
-  // Opens `count` connections to "host:port" (loopback only) or "unix:path".
-  void connect_all(const std::string& address, int count);
+  std::uint64_t messages() const override { return latencies_.count() * messages_per_request_; }
+  std::uint64_t mismatches() const override { return mismatches_; }
 
-  // Starts every idle connection and keeps all of them busy for `seconds`.
-  void run(double seconds);
-
-  // Sends nothing new and reads what is under way; throws after `limit_seconds`.
-  void drain(double limit_seconds);
-
-  // Forgets what was recorded so far; requests under way count when they finish.
-  void reset_figures();
-
-  const Histogram& latencies() const { return latencies_; }
-  std::uint64_t mismatches() const { return mismatches_; }
+ protected:
+  void start_idle() override;
+  void on_ready(void* connection, std::uint32_t events) override;
+  void on_silence() override;
 
  private:
   struct Connection {
@@ -56,7 +45,7 @@ class Load {
     bool waits_for_output = false;
   };
 
-  void turn(std::uint64_t deadline_ns);
+  void open(Connection& connection);
   void start_request(Connection& connection);
   void send_rest(Connection& connection);
   void receive(Connection& connection);
@@ -65,17 +54,16 @@ class Load {
   void finish_request(Connection& connection);
   void want_output(Connection& connection, bool wanted);
 
+  const Endpoint endpoint_;
+  const bool churn_;
+  std::uint32_t source_;  // of the next connection, when connections are many
   std::size_t message_bytes_;
   std::size_t messages_per_request_;
   std::size_t request_bytes_;
   Pattern pattern_;
-  Histogram latencies_;
   std::uint64_t mismatches_ = 0;
   std::uint64_t reported_count_ = 0;
   std::vector<Connection> connections_;
-  std::size_t busy_count_ = 0;
-  bool sending_ = false;
-  int epoll_fd_ = -1;
   std::vector<char> receive_buffer_;
 };
 

@@ -1,12 +1,14 @@
-// loadgen: a closed-loop echo load generator for event-loop servers on this machine.
+// loadgen: the load of the benchmarks, for event-loop servers on this machine.
 //
 //   loadgen --addr 127.0.0.1:25000 --connections 100 --size 1024 --seconds 1
 //
-// Warms up, measures one window, prints one JSON object on stdout. With --server-pid the server's
-// CPU time is read at both ends of the same window. With --handshake it prints "ready" after the
-// warm-up and waits for a line on stdin, and for the end of stdin before it disconnects: a tracer
-// attached in between sees exactly the messages counted. Exit status: 0 good, 1 wrong bytes came
-// back, 2 usage, 3 the server failed (closed, refused, silent), 4 the hard time limit was reached.
+// What it does is --work: a closed loop of echoes (the default), the same with a connection for
+// each request, bytes in one direction, or HTTP requests. Warms up, measures one window, prints one
+// JSON object on stdout. With --server-pid the server's CPU time is read at both ends of the same
+// window. With --handshake it prints "ready" after the warm-up and waits for a line on stdin, and
+// for the end of stdin before it disconnects: a tracer attached in between sees exactly the
+// messages counted. Exit status: 0 good, 1 wrong bytes came back, 2 usage, 3 the server failed
+// (closed, refused, silent), 4 the hard time limit was reached.
 #include <getopt.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -18,9 +20,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <stdexcept>
 #include <string>
 
+#include "bulk.hpp"
+#include "endpoint.hpp"
+#include "http.hpp"
 #include "load.hpp"
 
 namespace {
@@ -28,7 +34,9 @@ namespace {
 constexpr double kDrainSeconds = 10.0;
 
 constexpr const char* kUsage =
-    "usage: loadgen --addr HOST:PORT|unix:PATH [options]\n"
+    "usage: loadgen --addr HOST:PORT|udp:HOST:PORT|unix:PATH [options]\n"
+    "  --work KIND       echo (default), churn (connect, echo, close), send or receive (one way;\n"
+    "                    a message is --size bytes), http (GET with keep-alive)\n"
     "  --connections N   open connections, one request in flight on each (default 1)\n"
     "  --size BYTES      message size, newline included (default 1024)\n"
     "  --mpr N           messages per request (default 1)\n"
@@ -40,6 +48,7 @@ constexpr const char* kUsage =
 
 struct Options {
   std::string address;
+  std::string work = "echo";
   int connections = 1;
   std::size_t message_bytes = 1024;
   std::size_t messages_per_request = 1;
@@ -79,6 +88,7 @@ Integer count(const char* text, const char* name, double most) {
 Options parse(int argc, char** argv) {
   static const option kOptions[] = {
       {"addr", required_argument, nullptr, 'a'},
+      {"work", required_argument, nullptr, 'o'},
       {"connections", required_argument, nullptr, 'c'},
       {"size", required_argument, nullptr, 's'},
       {"mpr", required_argument, nullptr, 'm'},
@@ -97,6 +107,9 @@ Options parse(int argc, char** argv) {
     switch (c) {
       case 'a':
         options.address = optarg;
+        break;
+      case 'o':
+        options.work = optarg;
         break;
       case 'c':
         options.connections = count<int>(optarg, name, 1e5);
@@ -137,6 +150,26 @@ Options parse(int argc, char** argv) {
     options.limit_s = options.warm_up_s + options.seconds + 15.0;
   }
   return options;
+}
+
+std::unique_ptr<loadgen::Workload> make_workload(const Options& options) {
+  const loadgen::Endpoint endpoint(options.address);
+  if (options.work == "send" || options.work == "receive") {
+    return std::make_unique<loadgen::Bulk>(endpoint, options.message_bytes, options.connections,
+                                           options.work == "send");
+  }
+  if (options.work == "http") {
+    return std::make_unique<loadgen::Http>(endpoint, options.connections);
+  }
+  if (options.work != "echo" && options.work != "churn") {
+    usage_error("there is no --work " + options.work);
+  }
+  if (endpoint.is_datagram() && options.messages_per_request != 1) {
+    usage_error("a datagram is one message: --mpr must be 1");
+  }
+  return std::make_unique<loadgen::Load>(endpoint, options.message_bytes,
+                                         options.messages_per_request, options.connections,
+                                         options.work == "churn");
 }
 
 void on_limit(int /*signal*/) {
@@ -208,11 +241,20 @@ void await_end_of_stdin() {
   }
 }
 
-void print_json(const Options& options, const Window& window, const loadgen::Histogram& latencies,
+// What the window contains, taken at its end.
+struct Counted {
+  std::uint64_t messages = 0;
+  loadgen::Histogram latencies;
+
+  explicit Counted(const loadgen::Workload& load)
+      : messages(load.messages()), latencies(load.latencies()) {}
+};
+
+void print_json(const Options& options, const Window& window, const Counted& counted,
                 std::uint64_t mismatches) {
+  const loadgen::Histogram& latencies = counted.latencies;
   const std::uint64_t requests = latencies.count();
-  const double messages =
-      static_cast<double>(requests) * static_cast<double>(options.messages_per_request);
+  const auto messages = static_cast<double>(counted.messages);
   const double bytes = messages * static_cast<double>(options.message_bytes);
   std::printf("{\"connections\": %d, \"message_bytes\": %zu, \"messages_per_request\": %zu, ",
               options.connections, options.message_bytes, options.messages_per_request);
@@ -233,28 +275,28 @@ void print_json(const Options& options, const Window& window, const loadgen::His
 
 // One request on every connection before all else: a server that accepts slowly would otherwise
 // serve the first connections in the window while the last still wait in its backlog.
-void warm_up(const Options& options, loadgen::Load& load) {
+void warm_up(const Options& options, loadgen::Workload& load) {
   load.run(0.0);
   load.drain(kDrainSeconds);
   load.run(options.warm_up_s);
 }
 
 // The usual case: the load never pauses between warm-up, window and end.
-int measure(const Options& options, loadgen::Load& load) {
+int measure(const Options& options, loadgen::Workload& load) {
   warm_up(options, load);
   load.reset_figures();
   const Window start = read_clocks(options.server_pid);
   load.run(options.seconds);
   const Window window = between(start, read_clocks(options.server_pid));
-  const loadgen::Histogram latencies = load.latencies();
+  const Counted counted(load);
   // What is still under way is checked too, outside the window.
   load.drain(kDrainSeconds);
-  print_json(options, window, latencies, load.mismatches());
+  print_json(options, window, counted, load.mismatches());
   return load.mismatches() == 0 ? 0 : 1;
 }
 
 // For a tracer: silence before the window and after it.
-int measure_with_handshake(const Options& options, loadgen::Load& load) {
+int measure_with_handshake(const Options& options, loadgen::Workload& load) {
   warm_up(options, load);
   load.drain(kDrainSeconds);
   load.reset_figures();
@@ -263,7 +305,7 @@ int measure_with_handshake(const Options& options, loadgen::Load& load) {
   load.run(options.seconds);
   load.drain(kDrainSeconds);
   const Window window = between(start, read_clocks(options.server_pid));
-  print_json(options, window, load.latencies(), load.mismatches());
+  print_json(options, window, Counted(load), load.mismatches());
   await_end_of_stdin();
   return load.mismatches() == 0 ? 0 : 1;
 }
@@ -275,9 +317,8 @@ int main(int argc, char** argv) {
   arm_limit(options.limit_s);
   raise_descriptor_limit();
   try {
-    loadgen::Load load(options.message_bytes, options.messages_per_request);
-    load.connect_all(options.address, options.connections);
-    return options.handshake ? measure_with_handshake(options, load) : measure(options, load);
+    const std::unique_ptr<loadgen::Workload> load = make_workload(options);
+    return options.handshake ? measure_with_handshake(options, *load) : measure(options, *load);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "loadgen: %s\n", error.what());
     return 3;

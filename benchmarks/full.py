@@ -1,0 +1,148 @@
+"""`compare_loops.sh --full`: every benchmark in interleaved rounds, then the table of claims.
+
+A round measures everything once on every loop; rounds follow until their number or the time is
+used up. The first is always completed. After it a benchmark is left out of a round that it would
+not finish in time, and the report says how many rounds each had. Benchmarks that take long or vary
+little have fewer rounds of their own (`Benchmark.most_rounds`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import bulk
+import call_soon
+import churn
+import claims
+import echo
+import idle
+import resolve
+import scaling
+import spawn
+import tasks
+import threadsafe
+import timers
+import tls
+import udp
+import web
+from alone import caption_of, case_table, print_remarks, start
+from measure import Rig
+from plots import write_claims
+from report import Spread, print_table, progress, write_json
+from suite import Benchmark, Collected, Settings, as_json, run_round, steps_of
+
+MODULES = (
+    call_soon,
+    threadsafe,
+    timers,
+    tasks,
+    resolve,
+    echo,
+    bulk,
+    udp,
+    tls,
+    churn,
+    web,
+    spawn,
+    idle,
+    scaling,
+)
+BENCHMARKS: list[Benchmark] = [module.BENCHMARK for module in MODULES]
+SETTINGS = Settings(rounds=5, seconds=0.5, warm_up=0.1)
+BUDGET_MINUTES = 24.0
+
+
+def run_all(rig: Rig, collected: Collected, settings: Settings, budget_seconds: float) -> None:
+    """Run the rounds; what the budget did not allow becomes a note."""
+    deadline = time.monotonic() + budget_seconds
+    took: dict[str, float] = {}
+    done: dict[str, int] = {}
+    total = sum(
+        steps_of(benchmark, collected.peers) * rounds_of(benchmark, settings)
+        for benchmark in BENCHMARKS
+    )
+    with progress(total) as step:
+        for index in range(settings.rounds):
+            for benchmark in BENCHMARKS:
+                began = time.monotonic()
+                if index >= rounds_of(benchmark, settings):
+                    continue
+                if index > 0 and began + took[benchmark.name] > deadline:
+                    continue
+                run_round(rig, benchmark, settings, collected, index, step)
+                took[benchmark.name] = time.monotonic() - began
+                done[benchmark.name] = index + 1
+    short = [
+        f"{benchmark.name} {done.get(benchmark.name, 0)} of {rounds_of(benchmark, settings)}"
+        for benchmark in BENCHMARKS
+        if done.get(benchmark.name, 0) < rounds_of(benchmark, settings)
+    ]
+    if short:
+        collected.notes.append("rounds that the time allowed: " + ", ".join(short))
+
+
+def rounds_of(benchmark: Benchmark, settings: Settings) -> int:
+    return min(settings.rounds, benchmark.most_rounds or settings.rounds)
+
+
+def noise_note(collected: Collected) -> str:
+    """Say how far the rounds of one loop lie apart: what is smaller than that is not a result."""
+    widths = []
+    for key, case in collected.cases.items():
+        for rounds in collected.samples[key].values():
+            spread = Spread.of(rounds, case.figure)
+            if spread is not None and len(rounds) > 1 and spread.median > 0:
+                widths.append((spread.most - spread.least) / spread.median)
+    if not widths:
+        return ""
+    middle = sorted(widths)[len(widths) // 2]
+    return f"the same loop in the same case varies by {middle:.0%} between rounds (median of all)"
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run with the options of compare_loops.py; return the exit status."""
+    settings = Settings(
+        options.rounds or SETTINGS.rounds, options.seconds or SETTINGS.seconds, SETTINGS.warm_up
+    )
+    rig, collected, environment = start(options)
+    if not collected.peers:
+        print("no loop to measure")
+        return 1
+    began = time.monotonic()
+    try:
+        run_all(rig, collected, settings, options.minutes * 60)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    environment["measuring took"] = f"{time.monotonic() - began:.0f} s"
+    report(collected, environment, settings, options.output)
+    print(f"measuring took {environment['measuring took']}")
+    return 1 if collected.failures else 0
+
+
+def report(
+    collected: Collected, environment: dict[str, str], settings: Settings, folder: Path
+) -> None:
+    """Print the tables; write JSON and pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder / "compare_loops-full"
+    caption = caption_of(environment, collected)
+    verdicts = claims.verdicts_of(collected)
+    remarks = (
+        noise_note(collected),
+        write_claims(stem.with_suffix(".png"), verdicts, caption),
+        scaling.draw(collected, caption, folder),
+    )
+    collected.notes += [remark for remark in remarks if remark]
+    content = as_json(collected, environment, settings)
+    content["claims"] = claims.as_json(verdicts)
+    write_json(stem.with_suffix(".json"), content)
+    for benchmark in BENCHMARKS:
+        print_table(case_table(benchmark, collected))
+    print_table(claims.claim_table(verdicts))
+    print(claims.summary(verdicts))
+    print_remarks(collected)
+    print(f"written: {stem}.json, {stem}.png, {folder}/scaling.png")

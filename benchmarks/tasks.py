@@ -1,0 +1,80 @@
+"""Claim: a step of a task costs less: sleep(0) in one task and in 100, waking from a future.
+
+    python benchmarks/tasks.py                             compares the loops
+    python benchmarks/tasks.py --loop uring --case sleep_100
+
+`sleep_1` and `sleep_100`: every task awaits sleep(0) over and over; an operation is one step of one
+task. `future`: a task awaits a future whose result a callback sets; an operation is one such
+wake-up, three callbacks in all. The task itself is CPython's in every loop, so the ratios are
+smaller than those of call_soon. Operations per second of CPU time of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+from measure import Sample
+from micro import Worker, main_of_micro, micro_benchmark, micro_case, per_cpu_second, repeat_task
+
+# Steps between two looks at the clock.
+BATCH = 200
+
+
+def sleepers(task_count: int) -> Callable[[float], Awaitable[Sample]]:
+    async def work(seconds: float) -> Sample:
+        deadline = time.monotonic() + seconds
+        steps = 0
+
+        async def sleeper() -> None:
+            nonlocal steps
+            sleep = asyncio.sleep
+            while time.monotonic() < deadline:
+                for _ in range(BATCH):
+                    await sleep(0)
+                steps += BATCH
+
+        began = time.process_time_ns()
+        await asyncio.gather(*(sleeper() for _ in range(task_count)))
+        return per_cpu_second(steps, began)
+
+    return work
+
+
+async def wake_ups(seconds: float) -> Sample:
+    loop = asyncio.get_running_loop()
+    deadline = time.monotonic() + seconds
+    count = 0
+    began = time.process_time_ns()
+    while time.monotonic() < deadline:
+        for _ in range(BATCH):
+            future = loop.create_future()
+            loop.call_soon(future.set_result, None)
+            await future
+        count += BATCH
+    return per_cpu_second(count, began)
+
+
+def worker(work: Callable[[float], Awaitable[Sample]]) -> Worker:
+    return lambda loop, seconds: repeat_task(loop, seconds, work)
+
+
+WORKERS = {
+    "sleep_1": worker(sleepers(1)),
+    "sleep_100": worker(sleepers(100)),
+    "future": worker(wake_ups),
+}
+BENCHMARK = micro_benchmark(
+    __file__,
+    "Task steps",
+    [
+        micro_case(__file__, "sleep_1", "sleep(0), 1 task"),
+        micro_case(__file__, "sleep_100", "sleep(0), 100 tasks"),
+        micro_case(__file__, "future", "future wake-up"),
+    ],
+)
+
+if __name__ == "__main__":
+    sys.exit(main_of_micro(BENCHMARK, WORKERS, __doc__))

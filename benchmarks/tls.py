@@ -1,0 +1,94 @@
+"""Claim: TLS costs no more CPU per message than on the best of the others.
+
+    python benchmarks/tls.py
+    python benchmarks/tls.py --only 100.KiB --rounds 1 --seconds 0.2
+
+Echo of 1 KiB and 100 KiB messages, protocol and streams. Every loop uses the same OpenSSL, that of
+its Python, with a certificate made for the run; handshakes lie before the measured window. The load
+is `tls_load.py`, whose speed limits the throughput: CPU per message is the figure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from alone import main_of
+from measure import SLACK_SECONDS, MeasurementError, Point, Rig, Sample, Server, run_load
+from peers import BENCHMARKS, Peer
+from suite import Benchmark, Case, Group, Service, Settings, load_group, point_case
+
+KIB = 1024
+POINTS = {
+    "proto": [(KIB, 100), (100 * KIB, 10)],
+    "streams": [(KIB, 100), (100 * KIB, 10)],
+}
+
+
+class Certificates:
+    """A certificate authority and a server certificate in a folder that ends with the process."""
+
+    def __init__(self) -> None:
+        try:
+            import trustme
+        except ImportError as error:
+            raise MeasurementError(f"no certificate: {error}") from error
+        self.folder = tempfile.TemporaryDirectory(prefix="rloop-benchmark-tls-")
+        self.authority = str(Path(self.folder.name) / "ca.pem")
+        self.server = str(Path(self.folder.name) / "server.pem")
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self.authority)
+        issued = authority.issue_cert("localhost", "127.0.0.1")
+        issued.private_key_and_cert_chain_pem.write_to_path(self.server)
+
+
+@functools.cache
+def certificates() -> Certificates:
+    return Certificates()
+
+
+def measure(rig: Rig, server: Server, case: Case, settings: Settings) -> Sample:
+    point: Point = case.detail
+    server.wait_until_ready()
+    options = {
+        "--addr": server.address,
+        "--cafile": certificates().authority,
+        "--connections": point.connections,
+        "--size": point.size,
+        "--warm-up": settings.warm_up,
+        "--seconds": settings.seconds,
+        "--limit": settings.warm_up + settings.seconds + SLACK_SECONDS,
+        "--server-pid": server.process.pid,
+    }
+    command = [sys.executable, str(BENCHMARKS / "tls_load.py")]
+    command += [str(word) for pair in options.items() for word in pair]
+    try:
+        return run_load(rig, command, server.name, settings.warm_up + settings.seconds)
+    except MeasurementError:
+        server.raise_if_unsupported()
+        raise
+
+
+def group_of(mode: str) -> Group:
+    cases = [
+        point_case("tls", Point(mode, size, connections, "tls"))
+        for size, connections in POINTS[mode]
+    ]
+
+    @contextlib.contextmanager
+    def open_server(rig: Rig, peer: Peer, settings: Settings) -> Iterator[Server]:
+        service = Service(mode, "tls", ("--tls", certificates().server))
+        with load_group(service, cases).open(rig, peer, settings) as server:
+            yield server
+
+    return Group(cases, open_server, measure)
+
+
+BENCHMARK = Benchmark("tls", "TLS echo", [group_of(mode) for mode in POINTS])
+
+if __name__ == "__main__":
+    sys.exit(main_of(BENCHMARK, __doc__))
