@@ -168,7 +168,7 @@ print(" ".join(["system" if base == "/usr" else "own"] + ["python%s-%s" % (versi
 # its scripts hold absolute paths.
 prepare_venv() {
   local stamp="$venv/.rloop-stamp" made_from requirements
-  made_from="$venv $("$python" -c 'import sys; print(sys.executable, sys.version)' | tr -d '\n')"
+  made_from="$venv $("$python" -c 'import os, sys; print(os.path.realpath(sys.executable), sys.version)' | tr -d '\n')"
   requirements=$(sha256sum <"$root/requirements-dev.txt")
   if venv_works && [[ "$(cat "$stamp" 2>/dev/null)" == "$made_from"$'\n'"$requirements" ]]; then
     return 0

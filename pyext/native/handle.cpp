@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <string_view>
+#include <utility>
 
 #include "native/loop.hpp"
 #include "native/names.hpp"
+#include "native/shared_context.hpp"
 #include "native/upcall.hpp"
 
 namespace rloop::native {
@@ -43,14 +45,44 @@ Ref Handle::call() {
   }));
 }
 
+Ref Handle::call_in_context() {
+  if (PyContext_Enter(context_.get()) < 0) return nullptr;
+  Ref result = call();
+  if (PyContext_Exit(context_.get()) < 0) return nullptr;
+  return result;
+}
+
+Ref Handle::call_in_shared_context() {
+  SharedContext& owner = LoopType::value(loop_.get()).shared_context();
+  // _run() inside the callback of another handle.
+  if (Ref own = owner.copy_beside_callback(context_.get())) [[unlikely]] {
+    shares_context_ = false;
+    context_ = std::move(own);
+    return call_in_context();
+  }
+  Ref left;  // outlives the scope, which puts the table of a context back that we leave
+  SharedContextScope scope(owner, context_.get());
+  Ref result = call_in_context();
+  if (!result) {
+    // The loop's exception handler runs in what the callback has left behind.
+    Ref error = binding::take_exception();
+    left = leave_shared_context();
+    binding::restore_exception(std::move(error));
+  }
+  return result;
+}
+
+// From now on the context is a copy of our own; returns the shared one.
+Ref Handle::leave_shared_context() {
+  Ref own = Ref::checked(PyContext_Copy(context_.get()));
+  shares_context_ = false;
+  return std::exchange(context_, std::move(own));
+}
+
 void Handle::run() {
   if (cancelled_) return;
   running_ = true;
-  Ref result;
-  if (PyContext_Enter(context_.get()) == 0) {
-    result = call();
-    if (PyContext_Exit(context_.get()) < 0) result = nullptr;
-  }
+  Ref result = shares_context_ ? call_in_shared_context() : call_in_context();
   running_ = false;
   Ref error = result ? Ref() : binding::take_exception();
   if (cancelled_) drop_arguments();  // cancelled by its own callback
@@ -89,6 +121,8 @@ Ref Handle::get_args() {
 }
 
 Ref Handle::get_context() {
+  if (shares_context_ && running_) return Ref::checked(PyContext_Copy(context_.get()));
+  if (shares_context_) leave_shared_context();
   return Ref::borrow(context_ ? context_.get() : Py_None);
 }
 Ref Handle::get_loop() {

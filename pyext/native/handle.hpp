@@ -35,6 +35,9 @@ class Handle {
   // `context`: the context to run in; null copies the current one.
   Handle(PyObject* loop, PyObject* callback, std::span<PyObject* const> arguments, Ref context);
 
+  // Other handles have the same context object; see SharedContext.
+  void set_shares_context(bool shares) { shares_context_ = shares; }
+
   // Runs the callback in its context. A failure is given to the loop's exception handler, except
   // SystemExit and KeyboardInterrupt, which are thrown.
   void run();
@@ -67,6 +70,9 @@ class Handle {
  private:
   void drop_arguments();
   Ref call();
+  Ref call_in_context();
+  Ref call_in_shared_context();
+  Ref leave_shared_context();
 
   Ref loop_;
   Ref callback_;
@@ -79,6 +85,7 @@ class Handle {
   uint8_t inline_count_ = 0;
   bool cancelled_ = false;
   bool running_ = false;
+  bool shares_context_ = false;
 };
 
 class TimerHandle : public Handle {

@@ -35,9 +35,17 @@ Loop* Loop::from(PyObject* object) {
 // --- scheduling ------------------------------------------------------------------------------
 
 Ref Loop::make_handle(PyObject* callback, std::span<PyObject* const> arguments, PyObject* context) {
-  Ref entered =
-      context && context != Py_None ? Ref::borrow(context) : Ref::checked(PyContext_CopyCurrent());
-  return HandleType::create(object(), callback, arguments, std::move(entered));
+  bool is_shared = false;
+  Ref entered = context_of_handle(context, is_shared);
+  Ref handle = HandleType::create(object(), callback, arguments, std::move(entered));
+  handle_of(handle.get()).set_shares_context(is_shared);
+  return handle;
+}
+
+// `context` as the caller gave it; null and None stand for a copy of the current one.
+Ref Loop::context_of_handle(PyObject* context, bool& is_shared) {
+  if (context && context != Py_None) return Ref::borrow(context);
+  return shared_context_.for_handle(is_shared);
 }
 
 Ref Loop::call_soon(Arguments arguments) {
@@ -80,10 +88,11 @@ Ref Loop::schedule_at(double when, PyObject* callback, std::span<PyObject* const
                       PyObject* context) {
   check_closed();
   if (debug_) check_debug_call(callback, "call_at", true);
-  Ref entered =
-      context && context != Py_None ? Ref::borrow(context) : Ref::checked(PyContext_CopyCurrent());
+  bool is_shared = false;
+  Ref entered = context_of_handle(context, is_shared);
   Ref handle = TimerHandleType::create(object(), callback, arguments, std::move(entered), when);
   TimerHandle& timer = TimerHandleType::value(handle.get());
+  timer.set_shares_context(is_shared);
   if (debug_) keep_source_traceback(timer);
   PyObject_GC_Track(handle.get());  // timers live long and are held by their users
   timers_.push(base::deadline_from_seconds(when), handle.copy());
@@ -185,6 +194,7 @@ int64_t Loop::wait_timeout_ns() {
 void Loop::wait(int64_t timeout_ns) {
   base::Result result(0);
   if (timeout_ns != 0) {
+    shared_context_.forget();
     reactor_->announce_sleep();
     GilRelease unlocked;
     result = reactor_->wait(timeout_ns);

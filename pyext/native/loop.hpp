@@ -15,6 +15,7 @@
 #include "binding/heap_type.hpp"
 #include "native/handle.hpp"
 #include "native/ready_queue.hpp"
+#include "native/shared_context.hpp"
 #include "net/context.hpp"
 #include "reactor/reactor.hpp"
 
@@ -114,6 +115,7 @@ class Loop {
 
   // For the transports.
   net::Context& context() { return context_; }
+  SharedContext& shared_context() { return shared_context_; }
   reactor::Reactor& reactor() { return *reactor_; }
   void transport_opened(Transport& transport);
   void transport_closed(Transport& transport);
@@ -139,6 +141,7 @@ class Loop {
  private:
   Ref make_ready(Arguments arguments, const char* method, bool check_thread);
   Ref make_handle(PyObject* callback, std::span<PyObject* const> arguments, PyObject* context);
+  Ref context_of_handle(PyObject* context, bool& is_shared);
   Ref schedule_at(double when, PyObject* callback, std::span<PyObject* const> arguments,
                   PyObject* context);
   void check_debug_call(PyObject* callback, const char* method, bool check_thread);
@@ -174,6 +177,7 @@ class Loop {
   ReadyQueue ready_;
   ReadyQueue watched_;  // handles of add_reader and add_writer, within a turn
   base::TimerHeap<Ref, NotePlace> timers_;
+  SharedContext shared_context_;
   Ref interruption_;  // an exception that must leave run_forever
   Ref current_handle_;
   bool stopping_ = false;

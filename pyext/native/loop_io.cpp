@@ -66,7 +66,9 @@ Ref Loop::watch(Arguments arguments, op::Direction direction, const char* method
   if (!may_be_transports) ensure_fd_no_transport(fd);
   check_closed();
   int number = descriptor_number(fd);
-  Ref handle = make_handle(given[1], arguments.rest(2), nullptr);
+  // Of its own: what the callback sets in its context, it finds there the next time.
+  Ref context = Ref::checked(PyContext_CopyCurrent());
+  Ref handle = make_handle(given[1], arguments.rest(2), context.get());
   PyObject_GC_Track(handle.get());  // it stays
   if (debug_) keep_source_traceback(handle_of(handle.get()));
   std::unique_ptr<FdWatch>& watch = watches_[number];

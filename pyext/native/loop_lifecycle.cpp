@@ -154,6 +154,7 @@ void Loop::close_io() {
     }
   }
   timers_.take_all();
+  shared_context_.forget();
   context_.reactor = nullptr;
   reactor_.reset();
 }

@@ -16,6 +16,7 @@ void Loop::references(Each each) {
   watched_.for_each(each);
   timers_.for_each(each);
   each(interruption_);
+  shared_context_.references(each);
   each(current_handle_);
   for (auto& [fd, watch] : watches_) {
     each(watch->file_object);

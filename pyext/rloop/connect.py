@@ -5,6 +5,7 @@ form); they come here for the resolver and for _start_serving. Literal addresses
 thread: only names do.
 """
 
+import functools
 import socket
 from asyncio import constants
 from collections.abc import Callable
@@ -14,9 +15,12 @@ Host = str | bytes | None
 Port = str | bytes | int | None
 
 
-def _is_literal(host: Host) -> bool:
-    if not isinstance(host, str):
-        return False
+# The answer to such flags depends on nothing but the arguments.
+_PURE_FLAGS = socket.AI_PASSIVE | socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_address(host: str) -> bool:
     for family, text in ((socket.AF_INET, host), (socket.AF_INET6, host.partition("%")[0])):
         try:
             socket.inet_pton(family, text)
@@ -24,6 +28,17 @@ def _is_literal(host: Host) -> bool:
             continue
         return True
     return False
+
+
+def _is_literal(host: Host) -> bool:
+    return isinstance(host, str) and _is_address(host)
+
+
+@functools.lru_cache(maxsize=1024)
+def _answer_for_literal(resolve: Callable[..., list[Any]], *arguments: Any) -> tuple[Any, ...]:
+    """What resolve(*arguments) returns, remembered; `resolve` is part of the key for whoever
+    replaces socket.getaddrinfo."""
+    return tuple(resolve(*arguments))
 
 
 def _is_number(port: Port) -> bool:
@@ -47,13 +62,15 @@ class ConnectMixin:
     ) -> list[Any]:
         """socket.getaddrinfo; in the default executor unless host and port are literals."""
         resolve = self._getaddrinfo_debug if self._debug else socket.getaddrinfo
-        if _is_literal(host) and _is_number(port):
-            answer: list[Any] = resolve(host, port, family, type, proto, flags)
-        else:
-            answer = await self.run_in_executor(
+        if not (_is_literal(host) and _is_number(port)):
+            answer: list[Any] = await self.run_in_executor(
                 None, resolve, host, port, family, type, proto, flags
             )
-        return answer
+            return answer
+        has_zone = isinstance(host, str) and "%" in host  # interfaces come and go
+        if self._debug or has_zone or flags & ~_PURE_FLAGS:
+            return list(resolve(host, port, family, type, proto, flags))
+        return list(_answer_for_literal(resolve, host, port, family, type, proto, flags))
 
     async def getnameinfo(self: Any, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """socket.getnameinfo; in the default executor unless only numbers are asked for."""

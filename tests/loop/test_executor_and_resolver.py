@@ -186,6 +186,23 @@ async def test_getaddrinfo_of_a_literal_starts_no_thread(loop: asyncio.AbstractE
     assert threading.active_count() == before
 
 
+async def test_the_answer_for_a_literal_is_the_callers(loop: asyncio.AbstractEventLoop) -> None:
+    first = await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
+    expected = list(first)
+    first.clear()
+    assert await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM) == expected
+
+
+@loops_only("asyncio", *RLOOP_IDS)
+async def test_a_replaced_getaddrinfo_is_asked_for_literals_too(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await loop.getaddrinfo("127.0.0.1", 80)
+    answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.2", 81))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments: answer)
+    assert await loop.getaddrinfo("127.0.0.1", 80) == answer
+
+
 async def test_a_cancelled_lookup_is_cancelled(loop: asyncio.AbstractEventLoop) -> None:
     task = loop.create_task(loop.getaddrinfo("localhost", 80))
     await asyncio.sleep(0)

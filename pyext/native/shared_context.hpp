@@ -1,0 +1,59 @@
+// One Context object for the many handles that were made in the same context.
+//
+// asyncio gives each handle a copy of the context in which it was made: a copy and its end are half
+// the cost of call_soon. Contexts that hold the same variables share their (immutable) table of
+// them, so handles can share one Context object, as long as each finds in it what it would find in
+// its own copy: after a callback that has set a variable the table is put back. Whoever asks a
+// handle for its context gets a copy.
+//
+// The place of the table is read by the layout of CPython's contextobject, checked when the module
+// is imported; where the check fails every handle gets its copy. Needs the GIL.
+#pragma once
+
+#include "binding/ref.hpp"
+
+namespace rloop::native {
+
+class SharedContextScope;
+
+// Owned by a loop.
+class SharedContext {
+ public:
+  // A context for a new handle; `is_shared` tells whether others have it too.
+  binding::Ref for_handle(bool& is_shared);
+  // Lets go of the values that the variables had, which a handle would have let go of.
+  void forget() {
+    context_ = binding::Ref();
+    table_ = nullptr;
+  }
+  // A copy of `context` as it was before the callback that runs in it; null: none does.
+  binding::Ref copy_beside_callback(PyObject* context) const;
+  template <class Each>
+  void references(Each each) {
+    each(context_);
+  }
+
+ private:
+  friend class SharedContextScope;
+  binding::Ref context_;
+  PyObject* table_ = nullptr;  // of context_ while no callback runs in it; borrowed from there
+  SharedContextScope* innermost_ = nullptr;
+};
+
+// Stands around a callback that runs in a shared context: puts its variables back at the end.
+class SharedContextScope {
+ public:
+  SharedContextScope(SharedContext& owner, PyObject* context);
+  ~SharedContextScope();
+  SharedContextScope(const SharedContextScope&) = delete;
+  SharedContextScope& operator=(const SharedContextScope&) = delete;
+
+ private:
+  friend class SharedContext;
+  SharedContext& owner_;
+  SharedContextScope* outer_;
+  PyObject* context_;
+  binding::Ref table_;
+};
+
+}  // namespace rloop::native
