@@ -50,13 +50,6 @@ struct Arguments {
     return value;
   }
 
-  void require_at_least(Py_ssize_t least, const char* function) const {
-    if (count < least) {
-      raise(PyExc_TypeError, "%s() takes at least %zd positional arguments (%zd given)", function,
-            least, count);
-    }
-  }
-
   // Exactly `expected` positional arguments and no keywords.
   void require_exactly(Py_ssize_t expected, const char* function) const {
     if (keyword_names && PyTuple_GET_SIZE(keyword_names) > 0) {

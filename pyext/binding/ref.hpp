@@ -9,6 +9,8 @@
 #include <cxxabi.h>
 #include <unistd.h>
 
+#include <cerrno>
+
 #include <utility>
 
 namespace rloop::binding {
@@ -110,6 +112,12 @@ inline Ref take_exception() {
   Py_XDECREF(traceback);
   return Ref::steal(value);
 #endif
+}
+
+// Sets the OSError of an errno, of the subclass that belongs to it.
+inline void set_os_error(int error_number) {
+  errno = error_number;
+  PyErr_SetFromErrno(PyExc_OSError);
 }
 
 // Puts an exception object back as the current one.

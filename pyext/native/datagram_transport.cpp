@@ -162,8 +162,7 @@ void DatagramTransport::on_datagram(std::span<const std::byte> data, const base:
 }
 
 void DatagramTransport::on_error(net::IoStep /*step*/, int error_number) {
-  errno = error_number;
-  PyErr_SetFromErrno(PyExc_OSError);
+  binding::set_os_error(error_number);
   error_received(binding::take_exception());
 }
 

@@ -162,17 +162,22 @@ void Loop::leave() {
 
 void Loop::run_once() {
   ++statistics_.turns;
+  ++context_.turn;
   context_.flush_dirty();
   wait(wait_timeout_ns());
   // asyncio's order: what was ready before the wait, then I/O, then timers; what these schedule
-  // belongs to the next turn.
-  reactor_->dispatch_ends();
-  raise_interruption();
+  // belongs to the next turn. Connections that were closed end where the first close put them.
   size_t ready_count = ready_.size();
+  size_t ends_position = std::exchange(ends_position_, kNoEnds);
+  size_t before_ends_count =
+      ends_position == kNoEnds ? 0 : std::min(ready_.count_before(ends_position), ready_count);
   make_due_timers_ready();
   size_t due_count = ready_.size() - ready_count;
-  run_handles(ready_, ready_count);
-  if (!forked_) reactor_->dispatch();
+  run_handles(ready_, before_ends_count);
+  if (!forked_) reactor_->dispatch_ends();
+  raise_interruption();
+  run_handles(ready_, ready_count - before_ends_count);
+  if (!forked_) reactor_->dispatch_others();
   raise_interruption();
   check_fork();  // a callback forked, and this is the child
   run_handles(watched_, watched_.size());
@@ -203,8 +208,7 @@ void Loop::wait(int64_t timeout_ns) {
   }
   binding::check(PyErr_CheckSignals());
   if (!result.ok()) {
-    errno = result.error_number();
-    PyErr_SetFromErrno(PyExc_OSError);
+    binding::set_os_error(result.error_number());
     throw binding::PythonError{};
   }
 }

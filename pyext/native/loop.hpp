@@ -7,8 +7,10 @@
 // threads.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "base/timer_heap.hpp"
@@ -119,6 +121,8 @@ class Loop {
   reactor::Reactor& reactor() { return *reactor_; }
   void transport_opened(Transport& transport);
   void transport_closed(Transport& transport);
+  // A connection begins to end: its connection_lost comes after the handles that are ready now.
+  void note_end() { ends_position_ = std::min(ends_position_, ready_.end_position()); }
   void listener_stopped(ServerListener& listener);
   base::IntrusiveList<SockRequest, RequestTag>& requests() { return requests_; }
 
@@ -139,6 +143,8 @@ class Loop {
   void kept_references(Each each);
 
  private:
+  static constexpr size_t kNoEnds = static_cast<size_t>(-1);
+
   Ref make_ready(Arguments arguments, const char* method, bool check_thread);
   Ref make_handle(PyObject* callback, std::span<PyObject* const> arguments, PyObject* context);
   Ref context_of_handle(PyObject* context, bool& is_shared);
@@ -175,7 +181,8 @@ class Loop {
   reactor::Config config_;
 
   ReadyQueue ready_;
-  ReadyQueue watched_;  // handles of add_reader and add_writer, within a turn
+  size_t ends_position_ = kNoEnds;  // in ready_, of the first note_end of this turn
+  ReadyQueue watched_;              // handles of add_reader and add_writer, within a turn
   base::TimerHeap<Ref, NotePlace> timers_;
   SharedContext shared_context_;
   Ref interruption_;  // an exception that must leave run_forever

@@ -17,8 +17,7 @@ namespace rloop::native {
 namespace {
 
 [[noreturn]] void raise_os_error(base::Result result) {
-  errno = result.error_number();
-  PyErr_SetFromErrno(PyExc_OSError);
+  binding::set_os_error(result.error_number());
   throw binding::PythonError{};
 }
 
@@ -166,7 +165,7 @@ Ref Loop::make_socket_transport(Arguments arguments) {
 Ref Loop::make_datagram_transport(Arguments arguments) {
   PyObject* given[5];
   arguments.parse({"sock", "protocol", "address", "waiter", "extra"}, 2, given,
-                  "_make_datagram_transport");
+                  "_make_native_datagram_transport");
   for (PyObject*& value : given)
     if (value == Py_None) value = nullptr;
   check_closed();

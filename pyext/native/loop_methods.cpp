@@ -77,7 +77,7 @@ std::vector<PyMethodDef> Loop::methods() {
       method<&Loop::quiet_remove_writer>("_remove_writer", nullptr),
       method<&Loop::ensure_fd_no_transport>("_ensure_fd_no_transport", nullptr),
       method<&Loop::make_socket_transport>("_make_socket_transport", nullptr),
-      method<&Loop::make_datagram_transport>("_make_datagram_transport", nullptr),
+      method<&Loop::make_datagram_transport>("_make_native_datagram_transport", nullptr),
       method<&Loop::start_serving>("_listen", nullptr),
       method<&Loop::stop_listening>("_stop_listening", nullptr),
       method<&Loop::sock_recv>("_sock_recv", nullptr),

@@ -11,10 +11,8 @@ namespace rloop::native::names {
 
 using binding::Name;
 
-inline Name add_done_callback{"add_done_callback"};
 inline Name attach{"_attach"};
 inline Name buffer_updated{"buffer_updated"};
-inline Name call_exception_handler{"call_exception_handler"};
 inline Name close{"close"};
 inline Name connection_lost{"connection_lost"};
 inline Name connection_made{"connection_made"};

@@ -14,6 +14,11 @@ class ReadyQueue {
  public:
   ReadyQueue() : places_(std::make_unique<binding::Ref[]>(kInitialCapacity)) {}
 
+  // Where the next handle will stand, counted from the queue's beginning; it never decreases.
+  size_t end_position() const { return tail_; }
+  // How many handles stand in front of a position.
+  size_t count_before(size_t position) const { return position > head_ ? position - head_ : 0; }
+
   bool empty() const { return head_ == tail_; }
   size_t size() const { return tail_ - head_; }
 

@@ -17,7 +17,7 @@ namespace {
 bool finished(ssize_t returned) {
   if (returned >= 0) return true;
   if (errno == EAGAIN || errno == EINTR) return false;
-  PyErr_SetFromErrno(PyExc_OSError);
+  binding::set_os_error(errno);
   throw binding::PythonError{};
 }
 

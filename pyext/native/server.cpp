@@ -17,8 +17,7 @@ using base::LogLevel;
 namespace {
 
 Ref os_error(int error_number) {
-  errno = error_number;
-  PyErr_SetFromErrno(PyExc_OSError);
+  binding::set_os_error(error_number);
   return binding::take_exception();
 }
 

@@ -186,8 +186,7 @@ void StreamTransport::close() {
 }
 
 void StreamTransport::on_error(net::IoStep step, int error_number) {
-  errno = error_number;
-  PyErr_SetFromErrno(PyExc_OSError);
+  binding::set_os_error(error_number);
   fail(step == net::IoStep::read ? "Fatal read error on socket transport"
                                  : "Fatal write error on socket transport");
 }

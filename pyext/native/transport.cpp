@@ -60,12 +60,12 @@ bool Transport::reject_write() {
 
 size_t Transport::get_write_buffer_size() {
   // asyncio tries to send inside write(); whoever asks sees what the kernel refused.
-  flush_backlog();
-  return backlog();
+  if (lost_count_ == 0) flush_backlog();
+  return lost_count_ == 0 ? backlog() : 0;  // what is lost is nobody's backlog
 }
 
 void Transport::pause_protocol_if_needed() {
-  if (backlog() <= high_water_ || protocol_paused_) return;
+  if (backlog() <= high_water_ || protocol_paused_ || lost_count_ > 0) return;
   flush_backlog();
   if (backlog() <= high_water_ || protocol_paused_) return;
   protocol_paused_ = true;
@@ -130,13 +130,13 @@ Ref address_object(const base::Address& address) {
                                         ntohl(in6.sin6_flowinfo), in6.sin6_scope_id));
     }
     case AF_UNIX: {
-      auto size = static_cast<Py_ssize_t>(address.length() - offsetof(sockaddr_un, sun_path));
-      auto un = address.as<sockaddr_un>();
-      const char* path = un.sun_path;
-      // As the socket module: abstract names are bytes, others str without the final NUL.
-      if (size > 0 && path[0] == '\0') return Ref::checked(PyBytes_FromStringAndSize(path, size));
-      size = static_cast<Py_ssize_t>(::strnlen(path, static_cast<size_t>(size)));
-      return Ref::checked(PyUnicode_DecodeFSDefaultAndSize(path, size));
+      std::string name = address.unix_name();
+      auto size = static_cast<Py_ssize_t>(name.size());
+      // As the socket module: abstract names are bytes, others str.
+      if (size > 0 && name[0] == '\0') {
+        return Ref::checked(PyBytes_FromStringAndSize(name.data(), size));
+      }
+      return Ref::checked(PyUnicode_DecodeFSDefaultAndSize(name.data(), size));
     }
     default:
       return Ref::borrow(Py_None);

@@ -186,7 +186,7 @@ class Loop:
         extra: Mapping[str, Any] | None = None,
         server: asyncio.Server | None = None,
     ) -> StreamTransport: ...
-    def _make_datagram_transport(
+    def _make_native_datagram_transport(
         self,
         sock: socket,
         protocol: asyncio.DatagramProtocol,

@@ -6,7 +6,7 @@ create_connection, create_server, run_until_complete, run_in_executor, the excep
 the shutdown of executor and asynchronous generators, each in the running version's own form.
 """
 
-from asyncio import base_events, coroutines, events, futures, sslproto, unix_events
+from asyncio import base_events, coroutines, events, futures, selector_events, sslproto, unix_events
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +18,8 @@ UnixEventLoop = unix_events._UnixSelectorEventLoop
 ReadPipeTransport = unix_events._UnixReadPipeTransport  # type: ignore[attr-defined]
 WritePipeTransport = unix_events._UnixWritePipeTransport  # type: ignore[attr-defined]
 SubprocessTransport = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
+# For datagrams of families that the native transport does not know.
+DatagramTransport = selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
 set_running_loop = events._set_running_loop
 set_result_unless_cancelled = futures._set_result_unless_cancelled  # type: ignore[attr-defined]
 format_handle = base_events._format_handle  # type: ignore[attr-defined]

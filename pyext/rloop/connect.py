@@ -11,6 +11,8 @@ from asyncio import constants
 from collections.abc import Callable
 from typing import Any
 
+from . import _stdlib
+
 Host = str | bytes | None
 Port = str | bytes | int | None
 
@@ -81,6 +83,23 @@ class ConnectMixin:
             None, socket.getnameinfo, sockaddr, flags
         )
         return answer
+
+    def _make_datagram_transport(
+        self: Any,
+        sock: socket.socket,
+        protocol: Any,
+        address: Any = None,
+        waiter: Any = None,
+        extra: Any = None,
+    ) -> Any:
+        """Called by create_datagram_endpoint; netlink, packets and the like are asyncio's."""
+        native = sock.family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+        make = self._make_native_datagram_transport if native else self._make_selector_datagrams
+        return make(sock, protocol, address, waiter, extra)
+
+    def _make_selector_datagrams(self: Any, *arguments: Any) -> Any:
+        self._ensure_fd_no_transport(arguments[0])
+        return _stdlib.DatagramTransport(self, *arguments)
 
     def _start_serving(
         self: Any,

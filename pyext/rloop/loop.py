@@ -49,6 +49,7 @@ class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no
         "_pidfds",
         "_signal_wakeup",
         "_tls_buffers",
+        "_transports",
         "_unix_server_sockets",
     )
 
@@ -69,6 +70,8 @@ class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no
         self._executor_shutdown_called = False
         self._signal_wakeup = None
         self._tls_buffers = None
+        # Where asyncio's own datagram transports enter themselves.
+        self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._unix_server_sockets = {}
         self._pidfds = set()
         self.set_debug(asyncio.coroutines._is_debug_mode())  # type: ignore[attr-defined]

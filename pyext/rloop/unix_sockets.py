@@ -26,8 +26,10 @@ class UnixSocketMixin:
     def _stop_serving(self: Any, sock: socket.socket) -> None:
         """Called by asyncio's Server for each of its sockets."""
         inode = self._unix_server_sockets.pop(sock, None)
-        path = Path(sock.getsockname()) if inode is not None else None
-        self._stop_listening(sock)
+        try:
+            path = Path(sock.getsockname()) if inode is not None else None
+        finally:  # the user may have closed it
+            self._stop_listening(sock)
         if path is None:
             return
         try:

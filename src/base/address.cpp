@@ -53,7 +53,7 @@ Address Address::from_bytes(std::span<const std::byte> bytes) {
 
 std::optional<Address> Address::unix_path(std::string_view path) {
   sockaddr_un un{};
-  // As the socket module: a path may fill the field without a final NUL.
+  // A path may fill the field without a final NUL. (The socket module allows that to names alone.)
   if (path.size() > sizeof(un.sun_path)) return std::nullopt;
   un.sun_family = AF_UNIX;
   std::memcpy(un.sun_path, path.data(), path.size());
@@ -102,6 +102,15 @@ uint16_t Address::port() const {
   return 0;
 }
 
+std::string Address::unix_name() const {
+  if (family() != AF_UNIX) return {};
+  auto un = as<sockaddr_un>();
+  // The kernel counts a NUL behind a path that fills the field.
+  size_t size = std::min(length() - offsetof(sockaddr_un, sun_path), sizeof(un.sun_path));
+  bool is_abstract = size > 0 && un.sun_path[0] == '\0';
+  return {un.sun_path, is_abstract ? size : ::strnlen(un.sun_path, size)};
+}
+
 std::string Address::to_string() const {
   switch (family()) {
     case AF_INET:
@@ -109,12 +118,9 @@ std::string Address::to_string() const {
     case AF_INET6:
       return absl::StrCat("[", host(), "]:", port());
     case AF_UNIX: {
-      size_t size = length() - offsetof(sockaddr_un, sun_path);
-      if (size == 0) return "unix:(unnamed)";
-      auto un = as<sockaddr_un>();
-      const char* path = un.sun_path;
-      if (path[0] == '\0') return absl::StrCat("unix:@", std::string(path + 1, size - 1));
-      return absl::StrCat("unix:", std::string(path, ::strnlen(path, size)));
+      std::string name = unix_name();
+      if (name.empty()) return "unix:(unnamed)";
+      return name[0] == '\0' ? absl::StrCat("unix:@", name.substr(1)) : absl::StrCat("unix:", name);
     }
     default:
       return absl::StrCat("family ", family());

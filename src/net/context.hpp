@@ -1,9 +1,10 @@
 // What the sockets of a loop share: its reactor, and the lists of those that wrote.
 //
 // The reactor behind a context may be replaced (ring to epoll) while no operation is in flight, so
-// everybody reaches it through here. The loop owns the context; it outlives every stream.
+// everybody reaches it through here. The loop owns the context; it outlives every socket.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 
@@ -17,6 +18,9 @@ class Stream;
 class Datagram;
 struct DirtyListTag;
 
+// Which system call an error comes from.
+enum class IoStep { read, write };
+
 struct Context {
   explicit Context(reactor::Reactor* engine = nullptr);
   ~Context();
@@ -26,8 +30,10 @@ struct Context {
   base::IntrusiveList<Stream, DirtyListTag> dirty;
   base::IntrusiveList<Datagram, DirtyListTag> dirty_datagrams;
 
-  // Between two runs of the loop nobody flushes: then streams send at once.
+  // Between two runs of the loop nobody flushes: then sockets send at once.
   bool loop_running = true;
+  // The loop counts its turns here.
+  uint32_t turn = 0;
 
   bool has_dirty() const { return !dirty.empty() || !dirty_datagrams.empty(); }
   // One send per dirty stream: directly, or through the ring with the wait that follows.

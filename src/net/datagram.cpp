@@ -34,7 +34,7 @@ bool Datagram::lends_buffers() const {
 }
 
 void Datagram::arm_reading() {
-  if (state_ != State::open || !recv_.idle() || !poll_.idle()) return;
+  if (state_ != State::open || !recv_.idle() || !poll_.idle() || !kept_.empty()) return;
   if (!lends_buffers()) return context_.reactor->submit(poll_);
   recv_.set_multishot(true);
   context_.reactor->submit(recv_);
@@ -94,9 +94,30 @@ size_t Datagram::receive_batch(size_t slot) {
     if (state_ != State::open) return 0;
     auto* name = reinterpret_cast<const std::byte*>(&names[i]);
     base::Address from = base::Address::from_bytes({name, headers[i].msg_hdr.msg_namelen});
-    deliver(memory.subspan(i * slot, headers[i].msg_len), from);
+    std::span<const std::byte> data = memory.subspan(i * slot, headers[i].msg_len);
+    if (context_.reactor->interrupted()) {
+      kept_.push_back({{data.begin(), data.end()}, from});
+    } else {
+      deliver(data, from);
+    }
+  }
+  if (!kept_.empty()) {
+    context_.reactor->post(later_, base::Result(0));
+    return 0;
   }
   return state_ == State::open ? static_cast<size_t>(received) : 0;
+}
+
+// An exit left the loop in the middle of a batch: the rest of it, or the end.
+void Datagram::on_later(const op::Completion& /*completion*/) {
+  while (state_ == State::open && !kept_.empty()) {
+    if (context_.reactor->interrupted()) return context_.reactor->post(later_, base::Result(0));
+    Incoming next = std::move(kept_.front());
+    kept_.pop_front();
+    deliver(next.data, next.from);
+  }
+  if (state_ != State::open) return end_of_operation();
+  arm_reading();
 }
 
 void Datagram::deliver(std::span<const std::byte> data, const base::Address& from) {
@@ -235,11 +256,12 @@ void Datagram::begin_join() {
   if (linked()) unlink();
   for (op::Operation* operation : operations())
     context_.reactor->hasten(*operation);
+  events_->on_joining();
   context_.reactor->cancel(recv_);
   context_.reactor->cancel(poll_);
   context_.reactor->cancel(writable_);
   // Posted, not called: the end comes after the caller has returned.
-  if (all_idle()) context_.reactor->post(joined_, base::Result(0));
+  if (all_idle()) context_.reactor->post(later_, base::Result(0));
 }
 
 bool Datagram::all_idle() {
@@ -250,12 +272,10 @@ bool Datagram::all_idle() {
 // The last thing that a completion handler does once the socket is not open any more: the last
 // operation that comes home ends it.
 void Datagram::end_of_operation() {
-  if (state_ == State::joining && all_idle()) on_joined({.result = base::Result(0)});
-}
-
-void Datagram::on_joined(const op::Completion& /*completion*/) {
+  if (state_ != State::joining || !all_idle()) return;
   state_ = State::closed;
   queue_.clear();
+  kept_.clear();
   backlog_bytes_ = 0;
   context_.reactor->forget(descriptor_);
   events_->on_closed();

@@ -12,11 +12,11 @@
 
 #include <array>
 #include <deque>
+#include <vector>
 
 #include "base/address.hpp"
 #include "net/context.hpp"
 #include "net/segment.hpp"
-#include "net/stream.hpp"
 #include "op/notice.hpp"
 #include "op/poll.hpp"
 #include "op/recv_datagram.hpp"
@@ -31,6 +31,8 @@ class DatagramEvents {
   virtual void on_error(IoStep step, int error_number) = 0;
   // The backlog became smaller.
   virtual void on_sent() = 0;
+  // The end has begun; on_closed comes in a later dispatch.
+  virtual void on_joining() {}
   // Nothing is in flight any more; the last event. The descriptor may be closed now.
   virtual void on_closed() = 0;
 
@@ -66,6 +68,10 @@ class Datagram : public base::ListNode<DirtyListTag> {
 
  private:
   enum class State : uint8_t { open, flushing, joining, closed };
+  struct Incoming {
+    std::vector<std::byte> data;
+    base::Address from;
+  };
   struct Outgoing {
     Segment segment;
     base::Address to;
@@ -85,17 +91,18 @@ class Datagram : public base::ListNode<DirtyListTag> {
   void begin_join();
   bool all_idle();
   void end_of_operation();
-  void on_joined(const op::Completion& completion);
+  void on_later(const op::Completion& completion);
 
-  std::array<op::Operation*, 4> operations() { return {&recv_, &poll_, &writable_, &joined_}; }
+  std::array<op::Operation*, 4> operations() { return {&recv_, &poll_, &writable_, &later_}; }
 
   Context& context_;
   DatagramEvents* events_;
   op::Descriptor descriptor_;
   int family_;
   State state_ = State::open;
-  bool flushing_now_ = false;  // an event of flush() called flush() again
+  bool flushing_now_ = false;  // flush() runs: an event may call it again
 
+  std::deque<Incoming> kept_;  // received, but an exit left the loop before they were delivered
   std::deque<Outgoing> queue_;
   size_t backlog_bytes_ = 0;
 
@@ -103,7 +110,7 @@ class Datagram : public base::ListNode<DirtyListTag> {
   op::Completes<op::Poll, &Datagram::on_readable> poll_{*this, descriptor_, op::Direction::read};
   op::Completes<op::Poll, &Datagram::on_writable> writable_{*this, descriptor_,
                                                             op::Direction::write};
-  op::Completes<op::Notice, &Datagram::on_joined> joined_{*this, descriptor_};
+  op::Completes<op::Notice, &Datagram::on_later> later_{*this, descriptor_};
 };
 
 }  // namespace rloop::net

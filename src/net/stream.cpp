@@ -39,7 +39,7 @@ void Stream::resume_reading() {
   reading_paused_ = false;
   if (!kept_) return arm_reading();
   // As with asyncio, data comes in a later turn and not inside resume_reading().
-  if (later_.idle()) context_.reactor->post(later_, base::Result(0));
+  post_later();
 }
 
 void Stream::arm_reading() {
@@ -124,6 +124,13 @@ void Stream::receive(base::Result result, std::span<const std::byte> data) {
   }
   if (reading_paused_ || kept_) return keep(result, data);
   if (!data.empty()) return deliver(data);
+  if (delivery_turn_ != context_.turn) return deliver_end(result);
+  // What data_received has scheduled runs before the end is told, as where a turn reads once.
+  keep(result, {});
+  post_later();
+}
+
+void Stream::deliver_end(base::Result result) {
   read_ended_ = true;
   if (result.ok()) {
     events_->on_eof();
@@ -133,6 +140,7 @@ void Stream::receive(base::Result result, std::span<const std::byte> data) {
 }
 
 void Stream::deliver(std::span<const std::byte> data) {
+  delivery_turn_ = context_.turn;
   if (reads_into_buffers_) return fill_buffers(data);
   events_->on_data(data);
 }
@@ -163,6 +171,10 @@ void Stream::fill_buffers(std::span<const std::byte> data) {
 // The reader failed without closing (KeyboardInterrupt): it is asked again on the next turn.
 void Stream::keep_for_later(std::span<const std::byte> data) {
   keep(base::Result(0), data);
+  post_later();
+}
+
+void Stream::post_later() {
   if (later_.idle()) context_.reactor->post(later_, base::Result(0));
 }
 
@@ -183,13 +195,16 @@ void Stream::on_later(const op::Completion& /*completion*/) {
   if (!kept_) return arm_reading();
   std::vector<std::byte> data = std::exchange(kept_->data, {});
   if (!kept_->has_end) kept_.reset();  // else it stands: nothing is received behind the end
-  if (!data.empty()) deliver(data);
-  if (state_ != State::open) return end_of_operation();
-  if (reading_paused_ || (kept_ && !kept_->data.empty())) return;
+  if (!data.empty()) {
+    deliver(data);
+    if (state_ != State::open) return end_of_operation();
+    if (kept_ && !reading_paused_) return post_later();  // the end has a turn of its own
+  }
+  if (reading_paused_) return;
   if (!kept_) return arm_reading();
   base::Result end = kept_->end;
   kept_.reset();
-  receive(end, {});
+  deliver_end(end);
   if (state_ != State::open) end_of_operation();
 }
 
@@ -331,6 +346,7 @@ void Stream::begin_join() {
   if (linked()) unlink();
   for (op::Operation* operation : operations())
     context_.reactor->hasten(*operation);
+  events_->on_joining();
   stop_reading();
   // Posted, not called: the end comes after the caller has returned.
   if (all_idle()) context_.reactor->post(later_, base::Result(0));

@@ -27,8 +27,6 @@
 
 namespace rloop::net {
 
-enum class IoStep { read, write };
-
 class StreamEvents {
  public:
   // Bytes came; lent until the call returns.
@@ -45,6 +43,8 @@ class StreamEvents {
   virtual void on_sent() = 0;
   // A system call failed; the owner is expected to abort() the stream.
   virtual void on_error(IoStep step, int error_number) = 0;
+  // The end has begun; on_closed comes in a later dispatch.
+  virtual void on_joining() {}
   // Nothing is in flight any more; the last event. The descriptor may be closed now.
   virtual void on_closed() = 0;
 
@@ -98,6 +98,8 @@ class Stream : public base::ListNode<DirtyListTag> {
   void deliver(std::span<const std::byte> data);
   void fill_buffers(std::span<const std::byte> data);
   void keep_for_later(std::span<const std::byte> data);
+  void post_later();
+  void deliver_end(base::Result result);
   bool all_idle();
   void judge_bulk(size_t size, size_t capacity);
   void keep(base::Result result, std::span<const std::byte> data);
@@ -128,6 +130,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   bool bulk_ = false;
   bool eof_wanted_ = false;
   bool shut_down_ = false;
+  uint32_t delivery_turn_ = static_cast<uint32_t>(-1);  // when data was delivered last
   uint8_t streak_ = 0;  // consecutive receives that speak for changing `bulk_`
 
   // Data that arrived while reading was paused, and the end that may have followed it.

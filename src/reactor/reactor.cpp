@@ -31,6 +31,13 @@ void Reactor::arrive(op::Operation& operation, base::Result result, uint32_t fla
   arrivals_.push_back({&operation, result, flags});
 }
 
+template <class First>
+size_t Reactor::gather(size_t batch_end, First first) {
+  auto batch = std::span(arrivals_).subspan(arrivals_head_, batch_end - arrivals_head_);
+  auto others = std::stable_partition(batch.begin(), batch.end(), first);
+  return arrivals_head_ + static_cast<size_t>(others - batch.begin());
+}
+
 size_t Reactor::begin_batch() {
   interrupted_ = dead_;
   // A queue that never runs empty must not keep what it handed out for ever.
@@ -38,7 +45,9 @@ size_t Reactor::begin_batch() {
     arrivals_.erase(arrivals_.begin(), arrivals_.begin() + static_cast<ptrdiff_t>(arrivals_head_));
     arrivals_head_ = 0;
   }
-  return std::min(arrivals_.size(), arrivals_head_ + kMaxBatch);
+  size_t end = std::min(arrivals_.size(), arrivals_head_ + kMaxBatch);
+  if (!ends_wait_ || hastened_count_ == 0) return end;
+  return gather(end, [](const Arrival& one) { return !one.operation->hastened(); });
 }
 
 bool Reactor::next_arrival(size_t batch_end, Arrival& out) {
@@ -55,12 +64,13 @@ bool Reactor::next_arrival(size_t batch_end, Arrival& out) {
 
 void Reactor::dispatch_ends() {
   if (hastened_count_ == 0) return;
-  size_t end = begin_batch();
-  auto batch = std::span(arrivals_).subspan(arrivals_head_, end - arrivals_head_);
-  auto others = std::stable_partition(batch.begin(), batch.end(), [](const Arrival& arrival) {
-    return arrival.operation->hastened();
-  });
-  run_batch(arrivals_head_ + static_cast<size_t>(others - batch.begin()));
+  run_batch(gather(begin_batch(), [](const Arrival& one) { return one.operation->hastened(); }));
+}
+
+void Reactor::dispatch_others() {
+  ends_wait_ = true;
+  dispatch();
+  ends_wait_ = false;
 }
 
 void Reactor::die() {

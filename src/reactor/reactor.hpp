@@ -81,10 +81,13 @@ class Reactor {
   // Of these only the ones of hastened operations. A connection that is closed ends before what
   // was scheduled after the close runs, as in asyncio; data comes after it.
   void dispatch_ends();
+  // All but these: what ends during a turn waits for the next one.
+  void dispatch_others();
   // True when dispatch has something to do without another wait.
   virtual bool has_undispatched() const { return arrivals_head_ < arrivals_.size(); }
   // Called by a completion that leaves an exception behind: dispatch returns after it.
   void interrupt_dispatch() { interrupted_ = true; }
+  bool interrupted() const { return interrupted_; }
 
   // Before the GIL is given up for a wait that may block. From then on wake() ends the wait.
   void announce_sleep() { sleeping_.store(true, std::memory_order_seq_cst); }
@@ -138,7 +141,13 @@ class Reactor {
   Statistics& statistics_;
   std::vector<Arrival> arrivals_;
   size_t arrivals_head_ = 0;
-  int hastened_count_ = 0;  // operations that are not idle
+  // Brings the arrivals of a batch that `first` chooses to its front; returns the end
+  // of these.
+  template <class First>
+  size_t gather(size_t batch_end, First first);
+
+  bool ends_wait_ = false;  // dispatch_others runs
+  int hastened_count_ = 0;  // hastened operations that are not idle
   bool interrupted_ = false;
   bool dead_ = false;  // abandoned
   std::atomic<bool> sleeping_{false};

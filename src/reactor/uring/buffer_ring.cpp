@@ -68,7 +68,7 @@ void BufferRing::add(uint16_t id) {
 }
 
 void BufferRing::publish() {
-  if (unpublished_ == 0) return;
+  if (unpublished_ == 0 || !entries_) return;
   io_uring_buf_ring_advance(entries_, unpublished_);
   unpublished_ = 0;
 }

@@ -161,14 +161,16 @@ void RingReactor::prepare_queued() {
 }
 
 void RingReactor::prepare_cancels() {
-  while (!cancels_.empty()) {
+  size_t prepared =
+      0;  // in the order of the requests: connections end in the order of their closes
+  for (; prepared < cancels_.size(); ++prepared) {
     io_uring_sqe* sqe = ring_.next_submission();
-    if (!sqe) return;
-    io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(cancels_.back()), 0);
+    if (!sqe) break;
+    io_uring_prep_cancel64(sqe, reinterpret_cast<uint64_t>(cancels_[prepared]), 0);
     sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
     io_uring_sqe_set_data64(sqe, kNobody);
-    cancels_.pop_back();
   }
+  cancels_.erase(cancels_.begin(), cancels_.begin() + static_cast<ptrdiff_t>(prepared));
 }
 
 void RingReactor::collect() {
@@ -216,6 +218,7 @@ void RingReactor::run_batch(size_t batch_end) {
     if (dead_) return;  // forked inside the completion: the buffers are the parent's
     buffers.give_back(id);
   }
+  if (dead_) return;
   for (std::optional<BufferRing>& buffers : buffers_)
     if (buffers) buffers->publish();
 }

@@ -38,6 +38,19 @@ TEST(AddressTest, UnixPathsAndAbstractNames) {
   EXPECT_FALSE(Address::unix_path(std::string(109, 'x')));
 }
 
+TEST(AddressTest, APathThatFillsTheFieldIsReadToItsEnd) {
+  // The kernel reports one byte more, for a NUL that the field has no room for.
+  sockaddr_un un{};
+  un.sun_family = AF_UNIX;
+  std::memset(un.sun_path, 'p', sizeof(un.sun_path));
+  std::byte bytes[sizeof(un) + 1] = {};
+  std::memcpy(bytes, &un, sizeof(un));
+  bytes[sizeof(un)] = std::byte{'x'};
+  EXPECT_EQ(Address::from_bytes(bytes).unix_name(), std::string(108, 'p'));
+  EXPECT_EQ(Address::unix_path("")->unix_name(), "");
+  EXPECT_EQ(Address::parse("127.0.0.1", 1)->unix_name(), "");
+}
+
 TEST(AddressTest, WhatTheKernelWroteIsTheSameAddress) {
   Address address = *Address::parse("127.0.0.1", 80);
   auto* bytes = reinterpret_cast<const std::byte*>(address.data());

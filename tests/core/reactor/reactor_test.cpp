@@ -98,6 +98,21 @@ TEST_F(ReactorTest, TheEndsOfHastenedOperationsComeFirst) {
   EXPECT_FALSE(reactor_.has_undispatched());
 }
 
+TEST_F(ReactorTest, WhatEndsDuringATurnWaitsForTheNext) {
+  test::Note data(nothing_), more(nothing_), closing(nothing_);
+  reactor_.hasten(closing.operation);
+  reactor_.post(data.operation, base::Result(0));
+  reactor_.post(closing.operation, base::Result(0));
+  reactor_.post(more.operation, base::Result(0));
+  reactor_.dispatch_others();
+  EXPECT_TRUE(data.ended());
+  EXPECT_TRUE(more.ended());
+  EXPECT_FALSE(closing.ended());
+  EXPECT_TRUE(reactor_.has_undispatched());
+  reactor_.dispatch_ends();
+  EXPECT_TRUE(closing.ended());
+}
+
 TEST_F(ReactorTest, AnInterruptedBatchOfEndsGoesOnLater) {
   test::Note first(nothing_), second(nothing_), data(nothing_);
   first.upcall = [&](const op::Completion&) { reactor_.interrupt_dispatch(); };
