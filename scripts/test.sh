@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs every test and every check of the project.
 #
-#   scripts/test.sh                     checks, GoogleTest, and pytest on every CPython >= 3.11 found
+#   scripts/test.sh                     checks and GoogleTest; on every CPython >= 3.11 found: the
+#                                       loop's tests, CPython's own tests of asyncio, real packages
 #   scripts/test.sh --quick             the same on one interpreter
 #   scripts/test.sh --sanitize          GoogleTest and pytest under ASan and UBSan, one interpreter
 #   scripts/test.sh --quick -- -k tcp   what follows -- goes to pytest
@@ -100,6 +101,11 @@ mypy() {
   "$tools/mypy" --cache-dir=build/mypy
 }
 
+# The package as it is installed against its stub, and the stub against the package.
+stubtest() {
+  "$tools/stubtest" rloop --allowlist tests/stubtest_allowlist.txt --ignore-unused-allowlist
+}
+
 core_tests() {
   rm -f "$build/meson-logs/testlog.junit.xml"
   "${step_limit[@]}" "$tools/meson" test -C "$build" --suite core --print-errorlogs
@@ -110,6 +116,20 @@ loop_tests() {
   shift
   "${step_limit[@]}" "$@" "$venv_python" -X faulthandler -m pytest -q -p no:cacheprovider \
     "--junitxml=$report" "${selection[@]}" "${pytest_arguments[@]}"
+}
+
+# CPython's own tests, on both engines.
+conformance() {
+  "${step_limit[@]}" "$venv_python" tests/loop/conformance.py "--junitxml=$1"
+}
+
+# Real programs on real packages and servers; what cannot be installed is skipped, with the reason.
+ecosystem() {
+  scripts/services.sh || true
+  "$venv_python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+    -r requirements-ecosystem.txt || true
+  "${step_limit[@]}" "$venv_python" -X faulthandler -m pytest -q -p no:cacheprovider \
+    "--junitxml=$1" tests/ecosystem "${pytest_arguments[@]}"
 }
 
 # --- which interpreters ---------------------------------------------------------------------------
@@ -143,6 +163,7 @@ can_get_headers() {
 plain_run() {
   local python version first=1
   for python in "${pythons[@]}"; do
+    leak_cycles=2000
     step "build for $(basename "${python:-python3}")" - bootstrap "$python"
     [[ -n "$venv_python" ]] || continue
     tools=$(dirname "$venv_python")
@@ -153,9 +174,17 @@ plain_run() {
       step 'ruff check' - ruff_check
       step mypy - mypy
       step 'GoogleTest' "$build/meson-logs/testlog.junit.xml" core_tests
+      leak_cycles=10000
       first=0
     fi
-    step "pytest on $version" "$reports/$version.xml" loop_tests "$reports/$version.xml"
+    step "stubtest on $version" - stubtest
+    step "pytest on $version" "$reports/$version.xml" loop_tests "$reports/$version.xml" \
+      env RLOOP_LEAK_CYCLES="$leak_cycles"
+    ((${#pytest_arguments[@]})) || # they choose among pytest's tests
+      step "CPython's tests on $version" "$reports/conformance-$version.xml" \
+        conformance "$reports/conformance-$version.xml"
+    step "packages on $version" "$reports/ecosystem-$version.xml" \
+      ecosystem "$reports/ecosystem-$version.xml"
   done
 }
 
@@ -181,11 +210,11 @@ tools=
 build=
 venv_python=
 if ((sanitize)); then
-  # Ours alone: the peers' code is not sanitized.
-  selection=(tests --ignore=tests/scripts --timeout=180 -k rloop)
+  # Ours alone: the peers' code and the packages' is not sanitized.
+  selection=(tests/loop tests/tcp --timeout=180 -k rloop)
   sanitized_run
 else
-  selection=(tests)
+  selection=(tests/loop tests/tcp tests/scripts)
   plain_run
 fi
 

@@ -5,9 +5,12 @@ sends nothing for an empty datagram (3.11, 3.12) or stops at an error, ours goes
 """
 
 import asyncio
+import ctypes
 import errno
 import socket
+import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import (
@@ -339,3 +342,69 @@ async def test_close_waits_for_a_slow_receiver_and_abort_does_not(
             assert not client.lost.done()
             client.transport.abort()
             assert await client.lost is None
+
+
+@loops_only("asyncio", *RLOOP_IDS)
+def test_an_exit_between_two_datagrams_loses_none(loop: asyncio.AbstractEventLoop) -> None:
+    class Exiting(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            raise KeyboardInterrupt(data.decode())
+
+    async def open_endpoint() -> Any:
+        return await loop.create_datagram_endpoint(Exiting, local_addr=("127.0.0.1", 0))
+
+    transport, _ = loop.run_until_complete(open_endpoint())
+    run_briefly(loop)
+    exits: list[str] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for number in range(5):
+            sender.sendto(str(number).encode(), transport.get_extra_info("sockname"))
+        while len(exits) < 5:
+            try:
+                loop.run_until_complete(asyncio.sleep(1))
+                pytest.fail(f"{exits} came out, and no more")
+            except KeyboardInterrupt as exc:
+                exits.append(str(exc))
+                for task in asyncio.all_tasks(loop):
+                    task.cancel()
+    assert exits == ["0", "1", "2", "3", "4"]
+    transport.abort()
+    run_briefly(loop)
+
+
+@differs("uvloop", "it knows no Unix paths here (uvloop issue 196)")
+async def test_a_sender_whose_path_fills_the_address(
+    loop: asyncio.AbstractEventLoop, tmp_path: Path
+) -> None:
+    # 108 bytes without a NUL: more than the socket module binds, so the system call is made here.
+    folder = str(tmp_path)
+    name = (folder + "/" + "p" * 108)[:108].encode()
+    if len(folder) > 100:
+        pytest.skip("the folder's own path is too long for a socket in it")
+    path = str(tmp_path / "endpoint")
+    transport, protocol = await loop.create_datagram_endpoint(
+        Datagrams, local_addr=path, family=socket.AF_UNIX
+    )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        address = struct.pack("H", socket.AF_UNIX) + name
+        assert ctypes.CDLL(None).bind(sender.fileno(), address, len(address)) == 0
+        sender.sendto(b"x", path)
+        await protocol.wait_for(1)
+    assert protocol.received == [(b"x", name.decode())]
+    transport.abort()
+    await wait_until(protocol.lost.done)
+
+
+@loops_only("asyncio", *RLOOP_IDS)
+async def test_other_families_are_datagrams_too(loop: asyncio.AbstractEventLoop) -> None:
+    near = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    near.bind((0, 0))
+    near.setblocking(False)
+    transport, protocol = await loop.create_datagram_endpoint(Datagrams, sock=near)
+    # RTM_GETLINK, asking for all: the kernel answers.
+    transport.sendto(struct.pack("IHHIIB15x", 32, 18, 0x301, 1, 0, 0), (0, 0))
+    await protocol.wait_for(1)
+    assert protocol.received[0][1] == (0, 0)
+    assert transport.get_extra_info("sockname")[0] != 0
+    transport.abort()
+    await wait_until(protocol.lost.done)

@@ -308,3 +308,37 @@ def test_a_child_forked_among_the_completions_of_a_turn_stops_there(
     go_on(*connections[0])
     """
     assert "parent goes on" in check_script(busy(source), loop_id, may_log=True)
+
+
+@loops_only(*RLOOP_IDS)
+def test_a_child_forked_by_the_end_of_one_connection_among_the_data_of_others(
+    loop_id: str,
+) -> None:
+    source = """
+    class Forking(Recorder):
+        def eof_received(self):
+            pid = fork()
+            if not child:
+                check_child(pid)
+            return super().eof_received()
+    async def main():
+        connections = [await open_one(Forking) for _ in range(3)]
+        connections[0][2].send(b"x")
+        connections[1][2].close()
+        connections[2][2].send(b"x")
+        await within_deadline(connections[1][1].lost)
+        await connections[2][1].wait_for_bytes(1)
+        return connections
+    try:
+        connections = loop.run_until_complete(within_deadline(main()))
+    except RuntimeError as error:
+        assert child and "fork" in str(error), error
+    if child:
+        loop.close()
+        sys.exit(0)
+    for transport, _, far in connections[2:]:
+        loop.run_until_complete(until_closed(transport))
+        far.close()
+    go_on(*connections[0])
+    """
+    assert "parent goes on" in check_script(busy(source), loop_id, may_log=True)

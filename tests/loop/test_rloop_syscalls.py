@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from programs import script_environment
+from programs import check_script, script_environment
 from support import RLOOP_IDS, Echo, Recorder, loops_only, serving, turns, wait_until, wired
 
 WAITS = ("io_uring_enter", "epoll_wait", "epoll_pwait", "epoll_pwait2", "read", "write", "futex")
@@ -22,8 +22,10 @@ needs_strace = pytest.mark.skipif(
 )
 
 
-def traced_calls(tmp_path: Path, loop_id: str, source: str, argument: str) -> int:
-    """How many system calls of the loop's kind a program makes, as strace counts them."""
+def traced_calls(
+    tmp_path: Path, loop_id: str, source: str, argument: str, names: tuple[str, ...] = WAITS
+) -> int:
+    """How many system calls of these names a program makes, as strace counts them."""
     report = tmp_path / f"calls-{argument}"
     command = ["strace", "-f", "-c", "-o", str(report), sys.executable, "-c"]
     done = subprocess.run(
@@ -40,7 +42,7 @@ def traced_calls(tmp_path: Path, loop_id: str, source: str, argument: str) -> in
     calls = 0
     for line in report.read_text().splitlines():
         columns = line.split()
-        if columns and columns[-1] in WAITS:
+        if columns and columns[-1] in names:
             calls += int(columns[3])
     return calls
 
@@ -160,3 +162,73 @@ async def test_a_turn_serves_many_connections_with_one_call(
         for transport, _ in opened:
             transport.close()
         await asyncio.gather(*(protocol.lost for _, protocol in opened))
+
+
+# A server of 100 connections, and its clients: each echo starts the next.
+ECHOES = """
+import asyncio, sys
+from support import new_loop, Echo, within_deadline
+
+class Client(asyncio.Protocol):
+    def __init__(self, count, done):
+        self.count, self.done, self.got = count, done, 0
+    def connection_made(self, transport):
+        self.transport = transport
+        transport.write(b"m" * 1024)
+    def data_received(self, data):
+        self.got += len(data)
+        if self.got < 1024:
+            return
+        self.got -= 1024
+        self.count -= 1
+        if self.count:
+            self.transport.write(b"m" * 1024)
+        else:
+            self.done.set_result(None)
+
+async def main():
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=100)
+    address = server.sockets[0].getsockname()
+    done = [loop.create_future() for _ in range(100)]
+    before = loop.statistics()
+    for future in done:
+        await loop.create_connection(lambda: Client(int(sys.argv[2]), future), *address)
+    await within_deadline(asyncio.gather(*done))
+    after = loop.statistics()
+    print(after["syscalls"] - before["syscalls"], after["messages_in"] - before["messages_in"])
+    server.close()
+
+loop = new_loop(sys.argv[1])
+loop.run_until_complete(main())
+"""
+IO_CALLS = (*WAITS, "epoll_ctl", "send", "sendto", "sendmsg", "recv", "recvfrom", "recvmsg")
+
+
+def counted_calls(loop_id: str, rounds: int) -> tuple[int, int]:
+    """What the loop's statistics say of ECHOES: (system calls, messages)."""
+    syscalls, messages = check_script(ECHOES, loop_id, str(rounds)).split()
+    return int(syscalls), int(messages)
+
+
+@loops_only("rloop-uring")
+def test_a_message_costs_a_tenth_of_a_system_call(loop_id: str) -> None:
+    few, many = counted_calls(loop_id, 20), counted_calls(loop_id, 120)
+    syscalls, messages = many[0] - few[0], many[1] - few[1]
+    assert messages >= 2 * 100 * 100
+    assert syscalls / messages < 0.1, f"{syscalls} calls for {messages} messages"
+
+
+@needs_strace
+@loops_only(*RLOOP_IDS)
+def test_strace_counts_what_the_statistics_count(tmp_path: Path, loop_id: str) -> None:
+    # Under strace turns are longer and their number differs from run to run: the busy engine is
+    # the one whose calls are per message.
+    syscalls = counted_calls(loop_id, 60)[0] - counted_calls(loop_id, 10)[0]
+    traced = traced_calls(tmp_path, loop_id, ECHOES, "60", IO_CALLS) - traced_calls(
+        tmp_path, loop_id, ECHOES, "10", IO_CALLS
+    )
+    if loop_id == "rloop-epoll":
+        assert traced == pytest.approx(syscalls, rel=0.1)
+    else:
+        assert traced <= 0.1 * 2 * 100 * 50
