@@ -64,6 +64,7 @@ require_build_packages() {
   local -a wanted=()
   command -v strace >/dev/null || wanted+=(strace)
   command -v nc >/dev/null || wanted+=(netcat-openbsd)
+  command -v valgrind >/dev/null || wanted+=(valgrind)
   install_optional_packages "${wanted[@]}"
 }
 

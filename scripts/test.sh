@@ -214,7 +214,7 @@ if ((sanitize)); then
   selection=(tests/loop tests/tcp --timeout=180 -k rloop)
   sanitized_run
 else
-  selection=(tests/loop tests/tcp tests/scripts)
+  selection=(tests/loop tests/tcp tests/scripts tests/benchmarks)
   plain_run
 fi
 
