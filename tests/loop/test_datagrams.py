@@ -397,7 +397,7 @@ async def test_a_sender_whose_path_fills_the_address(
 
 @loops_only("asyncio", *RLOOP_IDS)
 async def test_other_families_are_datagrams_too(loop: asyncio.AbstractEventLoop) -> None:
-    near = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    near = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)
     near.bind((0, 0))
     near.setblocking(False)
     transport, protocol = await loop.create_datagram_endpoint(Datagrams, sock=near)
