@@ -50,6 +50,10 @@ int descriptor_number(PyObject* file_object) {
 }
 
 int socket_number(PyObject* socket) {
+  // A number is no socket: to take it would read from or write to whatever has it.
+  if (PyLong_Check(socket)) {
+    binding::raise(PyExc_AttributeError, "'%s' object is no socket", Py_TYPE(socket)->tp_name);
+  }
   int number = descriptor_number_or_closed(socket);
   if (number < 0) raise_os_error(base::Result::error(EBADF));
   return number;

@@ -30,6 +30,8 @@ class SendfileMixin:
         self: Any, transp: Any, file: Any, offset: int, count: int | None
     ) -> int:
         """sendfile after the transport's backlog; writing to it meanwhile raises RuntimeError."""
+        # asyncio's own way here leads through sock_sendfile, which checks them.
+        self._check_sendfile_params(transp.get_extra_info("socket"), file, offset, count)
         if transp._empty_waiter is not None:
             raise RuntimeError("Empty waiter is already set")
         try:

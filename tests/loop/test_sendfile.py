@@ -174,3 +174,25 @@ async def test_arguments_are_checked(loop: asyncio.AbstractEventLoop, path: Path
         secured = context.wrap_socket(far, do_handshake_on_connect=False, server_hostname="x")
         with secured, pytest.raises(TypeError, match="cannot be of type SSLSocket"):
             await loop.sock_sendfile(secured, file)
+
+
+@pytest.mark.parametrize(
+    ("offset", "count", "error"),
+    [
+        (0, 0, ValueError),
+        (0, -5, ValueError),
+        (0, "x", TypeError),
+        (-1, None, ValueError),
+        (1.5, None, TypeError),
+    ],
+)
+async def test_arguments_over_a_transport_are_checked(
+    loop: Any, path: Path, offset: Any, count: Any, error: type[Exception]
+) -> None:
+    async with wired() as (transport, _protocol, far):
+        with path.open("rb") as file, pytest.raises(error, match="must be a"):
+            await loop.sendfile(transport, file, offset, count)
+        transport.write(b"goes on")
+        assert await loop.sock_recv(far, 100) == b"goes on"
+        with path.open(encoding="latin-1") as text, pytest.raises(ValueError, match="binary mode"):
+            await loop.sendfile(transport, text)

@@ -8,12 +8,15 @@ import asyncio
 import hashlib
 import os
 import socket
+from typing import Any
 
 import pytest
 from support import (
+    RLOOP_IDS,
     differs,
     fill_send_buffer,
     listening_socket,
+    loops_only,
     needs_ipv6,
     recv_exactly,
     reset,
@@ -314,3 +317,18 @@ async def test_an_echo_over_sock_methods(loop: asyncio.AbstractEventLoop) -> Non
             assert await recv_exactly(near, size) == b"e" * size
         near.shutdown(socket.SHUT_WR)
         await echoing
+
+
+@loops_only("asyncio", *RLOOP_IDS)
+async def test_a_number_is_no_socket(loop: Any) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        for call in (
+            loop.sock_recv(near.fileno(), 1),
+            loop.sock_recv_into(near.fileno(), bytearray(1)),
+            loop.sock_sendall(near.fileno(), b"leak"),
+        ):
+            with pytest.raises(AttributeError):
+                await call
+        with pytest.raises(BlockingIOError):
+            far.recv(10)
