@@ -34,15 +34,11 @@ class TlsProtocol(_stdlib.SSLProtocol):  # type: ignore[misc] # a private class,
         super().__init__(loop, *args, **kwargs)
         self.max_size = _BUFFER_SIZE
         self._buffers: TlsBuffers = loop._shared_tls_buffers()
+        self._ssl_buffer_view = self._buffers.ciphertext  # where buffer_updated reads
 
     def get_buffer(self, n: int) -> memoryview:
         """Where the transport puts ciphertext, until it calls buffer_updated."""
         return self._buffers.ciphertext
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Called with the number of bytes of ciphertext in get_buffer's memory."""
-        self._ssl_buffer_view = self._buffers.ciphertext
-        super().buffer_updated(nbytes)
 
     def _do_read__copied(self) -> None:
         """Deliver all plain text that there is by one data_received."""

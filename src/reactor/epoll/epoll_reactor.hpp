@@ -46,9 +46,9 @@ class EpollReactor final : public Reactor {
   const char* name() const override { return "epoll"; }
 
  private:
-  void run_batch(size_t batch_end) override;
   using DescriptorList = base::IntrusiveList<op::Descriptor, op::DescriptorListTag>;
 
+  void run_batch(size_t batch_end) override;
   base::Result register_descriptor(op::Descriptor& descriptor);
   void note_ready(op::Descriptor& descriptor, uint32_t events);
   void attempt_ready();

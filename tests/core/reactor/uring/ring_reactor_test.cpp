@@ -1,14 +1,10 @@
-// What only the ring reactor does: living without a ring, and handing everything to epoll.
+// What only the ring reactor does in a turn: one system call for many, requests in their order.
 //
-// A ring can fail to open in the first thread or in a later one; whatever was submitted, watched
-// or on its way to dispatch then goes on in another reactor. What both engines do is in
-// conformance/.
+// Needs io_uring, and is skipped with the reason where it is refused. What both engines do is in
+// conformance/, the life of the ring in ring_lifecycle_test.cpp.
 #include "reactor/uring/ring_reactor.hpp"
 
 #include <gtest/gtest.h>
-#include <sys/resource.h>
-
-#include <thread>
 
 #include "conformance/connection.hpp"
 #include "conformance/owners.hpp"
@@ -23,105 +19,13 @@ class RingReactorTest : public testing::Test {
       GTEST_SKIP() << reactor::probe_io_uring().reason;
     }
     ring_ = std::make_unique<reactor::RingReactor>(reactor::Config{}, statistics_);
-    epoll_ = reactor::make_epoll_reactor({}, statistics_);
     context_.reactor = ring_.get();
-  }
-  void TearDown() override {
-    if (!epoll_) return;
-    EXPECT_EQ(epoll_->drain(0), 0U);
-  }
-
-  // What a loop does when attach_to_thread failed.
-  void move_to_epoll() {
-    ring_->move_to(*epoll_);
-    ring_.reset();
-    context_.reactor = epoll_.get();
-    ASSERT_TRUE(epoll_->attach_to_thread().ok());
   }
 
   reactor::Statistics statistics_;
   std::unique_ptr<reactor::RingReactor> ring_;
-  std::unique_ptr<reactor::Reactor> epoll_;
   net::Context context_;
-  SocketPair first_ = unix_pair(), second_ = unix_pair(), third_ = unix_pair();
 };
-
-TEST_F(RingReactorTest, TakesOperationsBeforeItHasARing) {
-  op::Descriptor descriptor(first_.near.get());
-  Poller poller(descriptor, op::Direction::read);
-  Watching reader;
-  ring_->submit(poller.operation);
-  ASSERT_TRUE(ring_->watch(second_.near.get(), op::Direction::read, reader).ok());
-  write_all(first_.far.get(), "x");
-  write_all(second_.far.get(), "x");
-  ASSERT_TRUE(ring_->attach_to_thread().ok());
-  ASSERT_TRUE(run_until(context_, [&] { return poller.ended() && reader.count > 0; }));
-  EXPECT_EQ(ring_->drain(kSecond_ns), 0U);
-}
-
-TEST_F(RingReactorTest, HandsQueuedOperationsAndWatchersToAnotherReactor) {
-  op::Descriptor owned(first_.near.get()), foreign(second_.near.get(), false);
-  Poller one(owned, op::Direction::read), two(foreign, op::Direction::read);
-  Watching reader, writer;
-  op::Descriptor nothing(-1);
-  Note note(nothing);
-  ring_->submit(one.operation);
-  ring_->submit(two.operation);
-  ring_->post(note.operation, base::Result(0));
-  ASSERT_TRUE(ring_->watch(third_.near.get(), op::Direction::read, reader).ok());
-  ASSERT_TRUE(ring_->watch(third_.near.get(), op::Direction::write, writer).ok());
-  move_to_epoll();
-  EXPECT_TRUE(note.ended());
-  for (SocketPair* pair : {&first_, &second_, &third_})
-    write_all(pair->far.get(), "x");
-  ASSERT_TRUE(run_until(context_, [&] {
-    return one.ended() && two.ended() && reader.count > 1 && writer.count > 1;
-  }));
-  EXPECT_TRUE(one.results.back().ok() && two.results.back().ok());
-  EXPECT_TRUE(epoll_->unwatch(third_.near.get(), op::Direction::read));
-  EXPECT_TRUE(epoll_->unwatch(third_.near.get(), op::Direction::write));
-}
-
-TEST_F(RingReactorTest, HandsEverythingOverWhenASecondThreadGetsNoRing) {
-  ASSERT_TRUE(ring_->attach_to_thread().ok());
-  Connection connection(context_, std::move(first_.near));
-  connection.stream.start_reading();
-  Watching reader;
-  ASSERT_TRUE(ring_->watch(second_.near.get(), op::Direction::read, reader).ok());
-  for (int i = 0; i < 3; ++i)
-    turn(context_, 0);
-  // All of these are on their way to dispatch when the loop stops.
-  write_all(first_.far.get(), "before ");
-  write_all(second_.far.get(), "x");
-  ring_->announce_sleep();
-  ring_->wake();
-  ASSERT_TRUE(ring_->wait(kPatience_ns).ok());
-  ASSERT_TRUE(ring_->wait(0).ok());
-  ring_->quiesce();
-  std::thread([&] {
-    rlimit before{};
-    ::getrlimit(RLIMIT_NOFILE, &before);
-    rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
-    ::setrlimit(RLIMIT_NOFILE, &none);
-    base::Result attached = ring_->attach_to_thread();
-    ::setrlimit(RLIMIT_NOFILE, &before);
-    EXPECT_TRUE(attached.is(EMFILE)) << attached.value();
-    move_to_epoll();
-    write_all(first_.far.get(), "after");
-    EXPECT_TRUE(run_until(
-        context_, [&] { return connection.received == "before after" && reader.count > 1; }));
-    EXPECT_TRUE(epoll_->unwatch(second_.near.get(), op::Direction::read));
-    connection.stream.close();
-    EXPECT_TRUE(run_until(context_, [&] { return connection.closed(); }));
-  }).join();
-}
-
-TEST_F(RingReactorTest, DestroysItselfWithoutEverHavingARing) {
-  Watching reader;
-  ASSERT_TRUE(ring_->watch(second_.near.get(), op::Direction::read, reader).ok());
-  EXPECT_EQ(ring_->drain(0), 0U);
-  ring_.reset();
-}
 
 TEST_F(RingReactorTest, ManySendsLeaveWithOneSystemCall) {
   ASSERT_TRUE(ring_->attach_to_thread().ok());
@@ -147,6 +51,27 @@ TEST_F(RingReactorTest, ManySendsLeaveWithOneSystemCall) {
   for (auto& writer : writers) {
     ASSERT_TRUE(run_until(context_, [&] { return writer->closed(); }));
   }
+  EXPECT_EQ(ring_->drain(kSecond_ns), 0U);
+}
+
+TEST_F(RingReactorTest, CancelledOperationsEndInTheOrderOfTheRequests) {
+  ASSERT_TRUE(ring_->attach_to_thread().ok());
+  SocketPair pairs[] = {unix_pair(), unix_pair(), unix_pair()};
+  op::Descriptor descriptors[] = {op::Descriptor(pairs[0].near.get()),
+                                  op::Descriptor(pairs[1].near.get()),
+                                  op::Descriptor(pairs[2].near.get())};
+  Receiver receivers[] = {Receiver(descriptors[0]), Receiver(descriptors[1]),
+                          Receiver(descriptors[2])};
+  std::string order;
+  for (size_t i = 0; i < 3; ++i) {
+    receivers[i].upcall = [&order, i](const op::Completion&) { order += std::to_string(i); };
+    ring_->submit(receivers[i].operation);
+  }
+  ASSERT_TRUE(ring_->wait(0).ok());
+  for (size_t i : {2, 0, 1})
+    ring_->cancel(receivers[i].operation);
+  ASSERT_TRUE(run_until(context_, [&] { return order.size() == 3; }));
+  EXPECT_EQ(order, "201");
   EXPECT_EQ(ring_->drain(kSecond_ns), 0U);
 }
 

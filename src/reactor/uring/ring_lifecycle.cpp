@@ -1,0 +1,195 @@
+// The life of the ring behind a RingReactor: made, followed to another thread, ended, left behind.
+//
+// A ring belongs to the thread that attached (KERNEL.md 1): attach_to_thread makes a new one where
+// the loop has moved, and what was in flight waits for it. quiesce ends what could not follow;
+// drain ends everything; abandon lets go in the child of a fork. The turn itself is in
+// ring_reactor.cpp.
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+
+#include "base/log.hpp"
+#include "op/recv_datagram.hpp"
+#include "reactor/uring/ring_reactor.hpp"
+
+namespace rloop::reactor {
+
+base::Result RingReactor::attach_to_thread() {
+  pid_t thread = ::gettid();
+  if (ring_.is_open() && thread != owner_thread_) {
+    // Completions that are in the ring's memory count; the rest has not happened.
+    while (ring_.has_completions())
+      collect();
+    ring_.close();
+    take_back_in_flight();
+    ++statistics_.ring_rebuilds;
+    base::log(base::LogLevel::debug, "reactor", "ring rebuilt: the loop moved from thread ",
+              owner_thread_, " to thread ", thread);
+  }
+  if (!ring_.is_open()) {
+    base::Result result = open_ring();
+    if (!result.ok()) return result;
+    owner_thread_ = thread;
+  }
+  if (buffers_[op::kDatagramBufferGroup]) provide_datagram_buffers();
+  ring_.register_descriptor();
+  waker_.arm();
+  return base::Result(0);
+}
+
+base::Result RingReactor::open_ring() {
+  datagram_buffers_registered_ = false;
+  base::Result result = ring_.open(config_.sq_entries, config_.cq_entries, capabilities_);
+  if (!result.ok()) return result;
+  if (capabilities_.buffer_ring) {
+    result = register_stream_buffers();
+    if (result.is(ENOMEM)) {
+      base::log(
+          base::LogLevel::warning, "reactor",
+          "io_uring works without its buffer ring, which is slower: ", explain_memory_limit());
+      capabilities_.buffer_ring = false;
+      return base::Result(0);
+    }
+    if (!result.ok()) ring_.close();
+  }
+  return result;
+}
+
+base::Result RingReactor::register_stream_buffers() {
+  std::optional<BufferRing>& buffers = buffers_[op::kReceiveBufferGroup];
+  if (!buffers) {
+    buffers.emplace(config_.buffer_count, config_.buffer_size, op::kReceiveBufferGroup);
+  }
+  return buffers->register_with(ring_);
+}
+
+// When the first datagrams are wanted, and for each ring after that. Where the memory for them is
+// refused datagrams come one by one: receives that find no group end with ENOBUFS, and whoever
+// reads the capability then polls.
+void RingReactor::provide_datagram_buffers() {
+  std::optional<BufferRing>& buffers = buffers_[op::kDatagramBufferGroup];
+  base::Result result(0);
+  if (!buffers) {
+    try {
+      buffers.emplace(config_.datagram_count, op::RecvDatagram::kBufferSize,
+                      op::kDatagramBufferGroup);
+    } catch (const std::system_error& error) {
+      result = base::Result::error(error.code().value());
+    }
+  }
+  if (!ring_.is_open() || owner_thread_ != ::gettid() || datagram_buffers_registered_) return;
+  if (buffers) result = buffers->register_with(ring_);
+  datagram_buffers_registered_ = result.ok();
+  if (result.ok()) return;
+  base::log(
+      base::LogLevel::warning, "reactor",
+      "datagrams are received without lent buffers, which is slower: ", explain_memory_limit());
+  capabilities_.multishot_recvmsg = false;
+}
+
+// After the ring is gone: what was in flight waits for the next ring, what was to be cancelled is.
+void RingReactor::take_back_in_flight() {
+  cancels_.clear();
+  OperationList again;
+  in_flight_.for_each([&](op::Operation& operation) {
+    operation.unlink();
+    if (operation.cancel_requested() || operation.replay() == op::Replay::no) {
+      arrive(operation, base::Result::error(ECANCELED), 0, true);
+    } else {
+      operation.set_state(op::State::queued);
+      again.push_back(operation);
+    }
+  });
+  again.splice_back(queued_);
+  queued_.splice_back(again);
+}
+
+bool RingReactor::unreplayable_in_flight() {
+  bool found = false;
+  in_flight_.for_each(
+      [&](op::Operation& operation) { found = found || operation.replay() == op::Replay::no; });
+  return found;
+}
+
+// A send whose progress is unknown cannot be taken to another ring, nor an accept that waits
+// exclusively, nor completions that overflowed into kernel memory. All end at once when asked to.
+void RingReactor::quiesce() {
+  if (!ring_.is_open()) return;
+  constexpr int kMaxRounds = 1000;
+  for (int round = 0; round < kMaxRounds; ++round) {
+    if (!unreplayable_in_flight() && !ring_.kernel_has_work()) break;
+    in_flight_.for_each([this](op::Operation& operation) {
+      if (operation.replay() == op::Replay::no) cancel(operation);
+    });
+    prepare_cancels();
+    ++statistics_.syscalls;
+    if (!ring_.enter(0).ok()) break;
+    collect();
+  }
+  ring_.unregister_descriptor();
+}
+
+void RingReactor::move_to(Reactor& other) {
+  RLOOP_ASSERT(in_flight_.empty() && !ring_.is_open(), "a reactor with a ring cannot be replaced");
+  end_own_operations();
+  watches_.move_to(other);
+  while (!queued_.empty()) {
+    op::Operation& operation = queued_.pop_front();
+    operation.set_state(op::State::idle);
+    other.submit(operation);
+  }
+}
+
+size_t RingReactor::drain(int64_t limit_ns) {
+  watches_.take_waiting([this](op::Operation& operation) {
+    arrive(operation, base::Result::error(ECANCELED), 0, true);
+  });
+  while (!queued_.empty())
+    cancel(queued_.front());
+  if (ring_.is_open() && owner_thread_ != ::gettid()) {
+    // Another thread's ring cannot be entered. Nothing happens in it without its thread, so
+    // closing it ends every operation.
+    while (ring_.has_completions())
+      collect();
+    ring_.close();
+    in_flight_.for_each([](op::Operation& operation) { operation.set_cancel_requested(true); });
+    take_back_in_flight();
+  }
+  int64_t deadline_ns = base::now_ns() + limit_ns;
+  while (!in_flight_.empty() && base::now_ns() < deadline_ns) {
+    in_flight_.for_each([this](op::Operation& operation) { cancel(operation); });
+    prepare_cancels();
+    ++statistics_.syscalls;
+    if (!ring_.enter(10'000'000).ok()) break;
+    collect();
+    while (has_undispatched())
+      dispatch();
+    while (!queued_.empty())
+      cancel(queued_.front());
+  }
+  while (has_undispatched())
+    dispatch();
+  size_t left = 0;
+  in_flight_.for_each([&](op::Operation&) { ++left; });
+  return left;
+}
+
+void RingReactor::abandon() {
+  auto forget = [](op::Operation& operation) {
+    operation.unlink();
+    operation.set_state(op::State::idle);
+  };
+  queued_.for_each(forget);
+  in_flight_.for_each(forget);
+  watches_.take_waiting([](op::Operation& operation) { operation.set_state(op::State::idle); });
+  cancels_.clear();
+  die();
+  ring_.abandon();
+  for (std::optional<BufferRing>& buffers : buffers_)
+    if (buffers) buffers->abandon();
+  watch_fd_.reset();
+  waker_.close();
+}
+
+}  // namespace rloop::reactor

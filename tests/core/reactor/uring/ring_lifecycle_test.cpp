@@ -1,0 +1,127 @@
+// The ring reactor without a ring: living before it has one, and handing everything to epoll.
+//
+// A ring can fail to open in the first thread or in a later one; whatever was submitted, watched
+// or on its way to dispatch then goes on in another reactor. Moving between threads, which both
+// engines do, is in conformance/.
+#include "reactor/uring/ring_reactor.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <thread>
+
+#include "conformance/connection.hpp"
+#include "conformance/owners.hpp"
+
+namespace rloop::test {
+namespace {
+
+class RingLifecycleTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!reactor::probe_io_uring().capabilities.ring) {
+      GTEST_SKIP() << reactor::probe_io_uring().reason;
+    }
+    ring_ = std::make_unique<reactor::RingReactor>(reactor::Config{}, statistics_);
+    epoll_ = reactor::make_epoll_reactor({}, statistics_);
+    context_.reactor = ring_.get();
+  }
+  void TearDown() override {
+    if (!epoll_) return;
+    EXPECT_EQ(epoll_->drain(0), 0U);
+  }
+
+  // What a loop does when attach_to_thread failed.
+  void move_to_epoll() {
+    ring_->move_to(*epoll_);
+    ring_.reset();
+    context_.reactor = epoll_.get();
+    ASSERT_TRUE(epoll_->attach_to_thread().ok());
+  }
+
+  reactor::Statistics statistics_;
+  std::unique_ptr<reactor::RingReactor> ring_;
+  std::unique_ptr<reactor::Reactor> epoll_;
+  net::Context context_;
+  SocketPair first_ = unix_pair(), second_ = unix_pair(), third_ = unix_pair();
+};
+
+TEST_F(RingLifecycleTest, TakesOperationsBeforeItHasARing) {
+  op::Descriptor descriptor(first_.near.get());
+  Poller poller(descriptor, op::Direction::read);
+  Watching reader;
+  ring_->submit(poller.operation);
+  ASSERT_TRUE(ring_->watch(second_.near.get(), op::Direction::read, reader).ok());
+  write_all(first_.far.get(), "x");
+  write_all(second_.far.get(), "x");
+  ASSERT_TRUE(ring_->attach_to_thread().ok());
+  ASSERT_TRUE(run_until(context_, [&] { return poller.ended() && reader.count > 0; }));
+  EXPECT_EQ(ring_->drain(kSecond_ns), 0U);
+}
+
+TEST_F(RingLifecycleTest, HandsQueuedOperationsAndWatchersToAnotherReactor) {
+  op::Descriptor owned(first_.near.get()), foreign(second_.near.get(), false);
+  Poller one(owned, op::Direction::read), two(foreign, op::Direction::read);
+  Watching reader, writer;
+  op::Descriptor nothing(-1);
+  Note note(nothing);
+  ring_->submit(one.operation);
+  ring_->submit(two.operation);
+  ring_->post(note.operation, base::Result(0));
+  ASSERT_TRUE(ring_->watch(third_.near.get(), op::Direction::read, reader).ok());
+  ASSERT_TRUE(ring_->watch(third_.near.get(), op::Direction::write, writer).ok());
+  move_to_epoll();
+  EXPECT_TRUE(note.ended());
+  for (SocketPair* pair : {&first_, &second_, &third_})
+    write_all(pair->far.get(), "x");
+  ASSERT_TRUE(run_until(context_, [&] {
+    return one.ended() && two.ended() && reader.count > 1 && writer.count > 1;
+  }));
+  EXPECT_TRUE(one.results.back().ok() && two.results.back().ok());
+  EXPECT_TRUE(epoll_->unwatch(third_.near.get(), op::Direction::read));
+  EXPECT_TRUE(epoll_->unwatch(third_.near.get(), op::Direction::write));
+}
+
+TEST_F(RingLifecycleTest, HandsEverythingOverWhenASecondThreadGetsNoRing) {
+  ASSERT_TRUE(ring_->attach_to_thread().ok());
+  Connection connection(context_, std::move(first_.near));
+  connection.stream.start_reading();
+  Watching reader;
+  ASSERT_TRUE(ring_->watch(second_.near.get(), op::Direction::read, reader).ok());
+  for (int i = 0; i < 3; ++i)
+    turn(context_, 0);
+  // All of these are on their way to dispatch when the loop stops.
+  write_all(first_.far.get(), "before ");
+  write_all(second_.far.get(), "x");
+  ring_->announce_sleep();
+  ring_->wake();
+  ASSERT_TRUE(ring_->wait(kPatience_ns).ok());
+  ASSERT_TRUE(ring_->wait(0).ok());
+  ring_->quiesce();
+  std::thread([&] {
+    rlimit before{};
+    ::getrlimit(RLIMIT_NOFILE, &before);
+    rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &none);
+    base::Result attached = ring_->attach_to_thread();
+    ::setrlimit(RLIMIT_NOFILE, &before);
+    EXPECT_TRUE(attached.is(EMFILE)) << attached.value();
+    move_to_epoll();
+    write_all(first_.far.get(), "after");
+    EXPECT_TRUE(run_until(
+        context_, [&] { return connection.received == "before after" && reader.count > 1; }));
+    EXPECT_TRUE(epoll_->unwatch(second_.near.get(), op::Direction::read));
+    connection.stream.close();
+    EXPECT_TRUE(run_until(context_, [&] { return connection.closed(); }));
+  }).join();
+}
+
+TEST_F(RingLifecycleTest, DestroysItselfWithoutEverHavingARing) {
+  Watching reader;
+  ASSERT_TRUE(ring_->watch(second_.near.get(), op::Direction::read, reader).ok());
+  EXPECT_EQ(ring_->drain(0), 0U);
+  ring_.reset();
+}
+
+}  // namespace
+}  // namespace rloop::test
