@@ -44,11 +44,14 @@ void Stream::resume_reading() {
 
 void Stream::arm_reading() {
   if (state_ != State::open || !reading_started_ || reading_paused_ || read_ended_) return;
-  if (!recv_.idle() || !poll_.idle() || (kept_ && kept_->has_end)) return;
+  if (!recv_.idle() || (poll_ && !poll_->idle()) || (kept_ && kept_->has_end)) return;
   reactor::Reactor& reactor = *context_.reactor;
   const reactor::Capabilities& can = reactor.capabilities();
   bool lends_buffers = can.ring ? can.buffer_ring : !reads_into_buffers_;
-  if (bulk_ || !lends_buffers) return reactor.submit(poll_);
+  if (bulk_ || !lends_buffers) {
+    if (!poll_) poll_ = std::make_unique<PollToRead>(*this, descriptor_, op::Direction::read);
+    return reactor.submit(*poll_);
+  }
   recv_.set_multishot(can.multishot_recv);
   reactor.submit(recv_);
 }
@@ -210,7 +213,7 @@ void Stream::on_later(const op::Completion& /*completion*/) {
 
 void Stream::stop_reading() {
   context_.reactor->cancel(recv_);
-  context_.reactor->cancel(poll_);
+  if (poll_) context_.reactor->cancel(*poll_);
 }
 
 // --- writing ---------------------------------------------------------------------------------
@@ -344,8 +347,7 @@ void Stream::begin_join() {
   if (state_ == State::joining || state_ == State::closed) return;
   state_ = State::joining;
   if (linked()) unlink();
-  for (op::Operation* operation : operations())
-    context_.reactor->hasten(*operation);
+  for_each_operation([&](op::Operation& one) { context_.reactor->hasten(one); });
   events_->on_joining();
   stop_reading();
   // Posted, not called: the end comes after the caller has returned.
@@ -353,8 +355,9 @@ void Stream::begin_join() {
 }
 
 bool Stream::all_idle() {
-  auto all = operations();
-  return std::all_of(all.begin(), all.end(), [](op::Operation* one) { return one->idle(); });
+  bool idle = true;
+  for_each_operation([&](op::Operation& one) { idle = idle && one.idle(); });
+  return idle;
 }
 
 // The last thing that a completion handler does once the stream is not open any more: the last

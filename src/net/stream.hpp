@@ -117,7 +117,16 @@ class Stream : public base::ListNode<DirtyListTag> {
   void begin_join();
   void end_of_operation();
 
-  std::array<op::Operation*, 4> operations() { return {&recv_, &poll_, &send_, &later_}; }
+  // Calls visit(operation) for each that was made.
+  template <class Visit>
+  void for_each_operation(Visit visit) {
+    for (op::Operation* operation : {static_cast<op::Operation*>(&recv_),
+                                     static_cast<op::Operation*>(poll_.get()),
+                                     static_cast<op::Operation*>(&send_),
+                                     static_cast<op::Operation*>(&later_)}) {
+      if (operation) visit(*operation);
+    }
+  }
 
   Context& context_;
   StreamEvents* events_;
@@ -143,9 +152,10 @@ class Stream : public base::ListNode<DirtyListTag> {
 
   WriteQueue queue_;
   op::Completes<op::Recv, &Stream::on_recv> recv_{*this, descriptor_};
-  op::Completes<op::Poll, &Stream::on_readable> poll_{*this, descriptor_, op::Direction::read};
   op::Completes<op::Send, &Stream::on_send> send_{*this, descriptor_};
   op::Completes<op::Notice, &Stream::on_later> later_{*this, descriptor_};
+  using PollToRead = op::Completes<op::Poll, &Stream::on_readable>;
+  std::unique_ptr<PollToRead> poll_;  // made when first needed
 };
 
 }  // namespace rloop::net

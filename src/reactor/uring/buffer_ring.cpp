@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <system_error>
@@ -15,7 +16,8 @@ BufferRing::BufferRing(size_t count, size_t buffer_size, uint16_t group)
     : pool_(count, buffer_size),
       group_(group),
       entries_bytes_(count * sizeof(io_uring_buf)),
-      lent_(count, false) {
+      lent_(count, false),
+      offered_count_(std::min(count, kOfferedFirst)) {
   void* memory =
       ::mmap(nullptr, entries_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
@@ -39,7 +41,7 @@ base::Result BufferRing::register_with(Ring& ring) {
   // The kernel's head starts at zero, so the tail does.
   io_uring_buf_ring_init(entries_);
   unpublished_ = 0;
-  for (size_t id = 0; id < pool_.count(); ++id) {
+  for (size_t id = 0; id < offered_count_; ++id) {
     if (!lent_[id]) add(static_cast<uint16_t>(id));
   }
   publish();
@@ -49,7 +51,7 @@ base::Result BufferRing::register_with(Ring& ring) {
 void BufferRing::take(uint16_t id) {
   RLOOP_ASSERT(!lent_[id], "the kernel lent a buffer twice");
   lent_[id] = true;
-  ++lent_count_;
+  if (++lent_count_ == offered_count_) were_all_lent_ = true;
 }
 
 void BufferRing::give_back(uint16_t id) {
@@ -67,7 +69,15 @@ void BufferRing::add(uint16_t id) {
                         unpublished_++);
 }
 
+void BufferRing::offer_more() {
+  were_all_lent_ = false;
+  size_t wanted = std::min(pool_.count(), offered_count_ * 2);
+  while (offered_count_ < wanted)
+    add(static_cast<uint16_t>(offered_count_++));
+}
+
 void BufferRing::publish() {
+  if (were_all_lent_) offer_more();
   if (unpublished_ == 0 || !entries_) return;
   io_uring_buf_ring_advance(entries_, unpublished_);
   unpublished_ = 0;

@@ -4,7 +4,8 @@
 // of which buffers are out. Knows neither operations nor reactor. The memory outlives a ring: when
 // the loop moves to another thread the same buffers are registered with the new ring, except those
 // that still wait for dispatch. Returned buffers become visible to the kernel in one store per
-// batch. Loop's thread.
+// batch. The kernel fills buffers in turn, so that each one it was offered is touched sooner or
+// later: it is offered a few at first, twice as many whenever all were lent at once. Loop's thread.
 #pragma once
 
 #include <liburing.h>
@@ -32,17 +33,21 @@ class BufferRing {
   // The kernel filled buffer `id`: it is lent until give_back.
   void take(uint16_t id);
   void give_back(uint16_t id);
-  // Publishes what was given back since the last time.
+  // Publishes what was given back since the last time, and more buffers if all had been lent.
   void publish();
   // In the child of a fork: the ring's memory is not mapped here; the buffers' is, and what is
   // lent stays readable.
   void abandon() { entries_ = nullptr; }
 
   size_t lent_count() const { return lent_count_; }
+  size_t offered_count() const { return offered_count_; }
   const base::BufferPool& pool() const { return pool_; }
 
  private:
+  static constexpr size_t kOfferedFirst = 32;
+
   void add(uint16_t id);
+  void offer_more();
 
   base::BufferPool pool_;
   uint16_t group_;
@@ -50,6 +55,8 @@ class BufferRing {
   size_t entries_bytes_;
   std::vector<bool> lent_;
   size_t lent_count_ = 0;
+  size_t offered_count_;  // buffers 0 to here are the kernel's or lent
+  bool were_all_lent_ = false;
   int unpublished_ = 0;
 };
 
