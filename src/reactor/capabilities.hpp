@@ -37,7 +37,7 @@ struct Config {
   size_t buffer_count = 256;         // a power of two
   size_t buffer_size = 16 * 1024;    // bytes of one kernel-selected buffer
   size_t datagram_count = 64;        // buffers for datagrams, each for the largest one
-  size_t scratch_size = 256 * 1024;  // bytes of the loop's one receive buffer
+  size_t scratch_size = 128 * 1024;  // bytes of the loop's one receive buffer
   Capabilities allowed{};
 };
 
