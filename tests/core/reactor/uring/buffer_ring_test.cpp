@@ -83,6 +83,30 @@ TEST_F(BufferRingTest, ANewRingGetsOnlyTheBuffersThatAreNotLent) {
   buffers_.give_back(0);
 }
 
+// What is never lent is never touched: the kernel goes round in the buffers that it was offered.
+TEST_F(BufferRingTest, OffersTwiceAsManyWhenAllWereLent) {
+  BufferRing many(128, 4, op::kDatagramBufferGroup);
+  Ring ring;
+  ASSERT_TRUE(ring.open(8, 16, probe_io_uring().capabilities).ok());
+  ASSERT_TRUE(many.register_with(ring).ok());
+  size_t first = many.offered_count();
+  ASSERT_LT(first, 128U);
+  auto lend = [&](size_t count) {
+    for (size_t id = 0; id < count; ++id)
+      many.take(static_cast<uint16_t>(id));
+    for (size_t id = 0; id < count; ++id)
+      many.give_back(static_cast<uint16_t>(id));
+    many.publish();
+  };
+  lend(first - 1);
+  EXPECT_EQ(many.offered_count(), first);
+  lend(first);
+  EXPECT_EQ(many.offered_count(), 2 * first);
+  lend(2 * first);
+  lend(128);
+  EXPECT_EQ(many.offered_count(), 128U) << "and no more than there are";
+}
+
 using BufferRingDeathTest = BufferRingTest;
 
 TEST_F(BufferRingDeathTest, TheAccountIsAsserted) {
