@@ -27,11 +27,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from coverage_probe import DEADLINE, LOOPS, OURS, ROWS, Outcome, probe
+from readme import GeneratedPart
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
 PEER = ROOT / "build" / "venv-peer-rloop"
-BEGIN, END = "<!-- coverage:begin -->", "<!-- coverage:end -->"
+TABLE = GeneratedPart("coverage")
 CELLS = ("yes", "differs", "no")
 
 # Importing them fills ROWS, in this order.
@@ -154,11 +154,11 @@ def table(results: Results, versions: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
-def read_table(text: str) -> dict[str, dict[str, str]]:
-    """column -> row -> cell of the table in a README; the totals and the versions left out."""
+def read_table() -> dict[str, dict[str, str]]:
+    """column -> row -> cell of the README's table; the totals and the versions left out."""
     rows = [
         [cell.strip() for cell in line.strip("|").split(" | ")]
-        for line in split_at_markers(text)[1].splitlines()
+        for line in TABLE.read().splitlines()
         if line.startswith("| ")
     ]
     if not rows:
@@ -172,15 +172,6 @@ def read_table(text: str) -> dict[str, dict[str, str]]:
     return {
         loop: {row[0]: row[position] for row in rows[1:-1]} for loop, position in columns.items()
     }
-
-
-def split_at_markers(text: str) -> tuple[str, str, str]:
-    """What is before the markers, between them, and behind them."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        sys.exit(f"{README} has no single {BEGIN} ... {END}")
-    before, _, rest = text.partition(BEGIN)
-    between, _, after = rest.partition(END)
-    return before, between, after
 
 
 def explain(results: Results) -> None:
@@ -198,8 +189,7 @@ def write(results: Results, text: str) -> int:
     if left_out:
         print(f"not written: {', '.join(left_out)} would be missing", file=sys.stderr)
         return 1
-    before, _, after = split_at_markers(README.read_text())
-    README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    TABLE.replace(text)
     return 0
 
 
@@ -208,7 +198,7 @@ def check(results: Results) -> int:
 
     Theirs depends on the version of Python: not even asyncio had everything in 3.11.
     """
-    written = read_table(README.read_text())
+    written = read_table()
     status = 0
     for loop, outcomes in results.items():
         for label, outcome in outcomes.items():

@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""The README's table of claims and its pictures, from a run of `scripts/compare_loops.sh --full`.
+
+    scripts/claims_table.py             print the table
+    scripts/claims_table.py --write     put it into the README, the pictures into benchmarks/pictures/
+
+Reads build/benchmarks/compare_loops-full.json, where that command leaves every sample. Figures are
+what benchmarks/claims.py made of them; nothing is measured here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from readme import GeneratedPart
+
+ROOT = Path(__file__).resolve().parent.parent
+MEASURED = ROOT / "build" / "benchmarks"
+PICTURES = ROOT / "benchmarks" / "pictures"
+#: as compare_loops.sh names them -> as the README shows them
+PICTURE_NAMES = {"compare_loops-full.png": "claims.png", "scaling.png": "scaling.png"}
+LOOPS = {"asyncio": "asyncio", "uvloop": "uvloop", "peer": "Rust rloop"}
+HEADS = ("", "best other", "", "io_uring", "ratio", "at least", "goal", "reached", "epoll / uvloop")
+
+
+def figure(value: float | None) -> str:
+    """Return three significant digits; millions and thousands as M and k."""
+    if value is None:
+        return "-"
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def two_digits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def row(verdict: dict[str, Any]) -> list[str]:
+    claim = verdict["claim"]
+    epoll = two_digits(verdict["epoll_ratio"])
+    return [
+        claim["label"],
+        LOOPS.get(verdict["best"], "-"),
+        figure(verdict["best_median"]),
+        figure(verdict["ours_median"]),
+        "absolute" if claim["absolute"] else two_digits(verdict["ours_ratio"]),
+        f"{claim['at_least']:g}",
+        f"{claim['goal']:g}",
+        "**no**" if verdict["reached"] == "NO" else verdict["reached"],
+        f"**{epoll}**" if verdict["epoll_is_worse"] else epoll,
+    ]
+
+
+def table(run: dict[str, Any]) -> str:
+    """Return the whole text between the markers."""
+    about, loops, settings = run["environment"], run["loops"], run["settings"]
+    reached = [verdict["reached"] for verdict in run["claims"]]
+    lines = [
+        f"{about['date'][:10]}, {about['cpu']}, {about['kernel']}, {about['python']}, "
+        f"{loops['uvloop']['version']}, the Rust {loops['peer']['version']}; medians of "
+        f"{settings['rounds']} interleaved rounds (fewer for what takes long), "
+        f"{about['measuring took']} in all. {reached.count('goal')} of {len(reached)} reach the "
+        f"goal, {reached.count('yes')} more what is asked at least, {reached.count('NO')} do not.",
+        "",
+        "| " + " | ".join(HEADS) + " |",
+        "|---" * len(HEADS) + "|",
+    ]
+    lines += ["| " + " | ".join(row(verdict)) + " |" for verdict in run["claims"]]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--write", action="store_true", help="into the README")
+    options = parser.parse_args()
+    source = MEASURED / "compare_loops-full.json"
+    try:
+        run = json.loads(source.read_text())
+    except FileNotFoundError:
+        print(f"{source} is not there: run scripts/compare_loops.sh --full first", file=sys.stderr)
+        return 1
+    if missing := LOOPS.keys() - run["loops"].keys():
+        print(f"{source} has no figures of {', '.join(sorted(missing))}", file=sys.stderr)
+        return 1
+    text = table(run)
+    if not options.write:
+        print(text)
+        return 0
+    GeneratedPart("claims").replace(text)
+    PICTURES.mkdir(exist_ok=True)
+    for measured, shown in PICTURE_NAMES.items():
+        shutil.copyfile(MEASURED / measured, PICTURES / shown)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
