@@ -2,7 +2,7 @@
 """The README's table of claims and its pictures, from a run of `scripts/compare_loops.sh --full`.
 
     scripts/claims_table.py             print the table
-    scripts/claims_table.py --write     put it into the README, the pictures into benchmarks/pictures/
+    scripts/claims_table.py --write     put it into the README, pictures into benchmarks/pictures/
 
 Reads build/benchmarks/compare_loops-full.json, where that command leaves every sample. Figures are
 what benchmarks/claims.py made of them; nothing is measured here.

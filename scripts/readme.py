@@ -1,6 +1,7 @@
 """A part of the README that a script writes: the text between two markers.
 
-The markers are `<!-- NAME:begin -->` and `<!-- NAME:end -->`, each there once.
+The markers are `<!-- NAME:begin -->` and `<!-- NAME:end -->`, each there once. What lies between
+them belongs to the script that is named there; everything else in the README is written by hand.
 """
 
 from __future__ import annotations

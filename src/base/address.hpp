@@ -72,7 +72,8 @@ class Address {
       : bytes_(static_cast<const std::byte*>(sockaddr),
                static_cast<const std::byte*>(sockaddr) + length) {}
 
-  // The bytes of the sockaddr. (Each connection has two: room for those of IPv4, which costs nothing.)
+  // The bytes of the sockaddr. (Each connection has two: room for those of IPv4, which costs
+  // nothing.)
   absl::InlinedVector<std::byte, 16> bytes_;
 };
 

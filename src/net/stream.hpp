@@ -120,10 +120,9 @@ class Stream : public base::ListNode<DirtyListTag> {
   // Calls visit(operation) for each that was made.
   template <class Visit>
   void for_each_operation(Visit visit) {
-    for (op::Operation* operation : {static_cast<op::Operation*>(&recv_),
-                                     static_cast<op::Operation*>(poll_.get()),
-                                     static_cast<op::Operation*>(&send_),
-                                     static_cast<op::Operation*>(&later_)}) {
+    for (op::Operation* operation :
+         {static_cast<op::Operation*>(&recv_), static_cast<op::Operation*>(poll_.get()),
+          static_cast<op::Operation*>(&send_), static_cast<op::Operation*>(&later_)}) {
       if (operation) visit(*operation);
     }
   }
