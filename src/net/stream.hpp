@@ -94,6 +94,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   void arm_reading();
   void on_recv(const op::Completion& completion);
   void on_readable(const op::Completion& completion);
+  bool receive_directly();
   void receive(base::Result result, std::span<const std::byte> data);
   void deliver(std::span<const std::byte> data);
   void fill_buffers(std::span<const std::byte> data);

@@ -200,6 +200,49 @@ TEST_P(ReadingTest, AReaderWithMemoryOfItsOwnMayPauseInTheMiddleOfABuffer) {
   EXPECT_EQ(near_->received, bytes);
 }
 
+// Many receives in a row into the reader's memory: a pause, an end and the other connections count
+// after each of them.
+TEST_P(ReadingTest, AReaderWithMuchMemoryOfItsOwnMayPauseOrEndAfterAnyReceive) {
+  SocketPair pair = tcp_pair();
+  near_ = std::make_unique<Connection>(context_, std::move(pair.near));
+  near_->own_buffer.resize(64 * 1024);
+  near_->stream.set_reads_into_buffers(true);
+  near_->stream.start_reading();
+  const std::string bytes = pattern(1'000'000);
+  size_t written = 0;
+  auto refill = [&] {
+    ssize_t sent = ::send(pair.far.get(), bytes.data() + written, bytes.size() - written,
+                          MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent > 0) written += static_cast<size_t>(sent);
+  };
+  size_t received_at_pause = 0;
+  int events = 0;
+  near_->upcall = [&](Event event) {
+    if (event != Event::buffer) return;
+    EXPECT_FALSE(near_->stream.reading_paused());
+    if (++events % 3 != 0) return;
+    near_->stream.pause_reading();
+    received_at_pause = near_->received.size();
+  };
+  for (int round = 0; near_->received.size() < bytes.size(); ++round) {
+    ASSERT_LT(round, 100'000);
+    refill();
+    turn();
+    if (!near_->stream.reading_paused()) continue;
+    turn();
+    EXPECT_EQ(near_->received.size(), received_at_pause);
+    near_->stream.resume_reading();
+  }
+  EXPECT_EQ(near_->received, bytes);
+  written = 0;
+  near_->upcall = [&](Event event) {
+    if (event == Event::buffer) near_->stream.abort();
+  };
+  refill();
+  ASSERT_TRUE(run_until([&] { return near_->closed(); }));
+  EXPECT_LE(near_->received.size(), bytes.size() + near_->own_buffer.size());
+}
+
 TEST_P(ReadingTest, AResetIsAnErrorOfReading) {
   base::UniqueFd far = read_from(tcp_pair());
   turns(2);
