@@ -121,8 +121,8 @@ bool Stream::receive_directly() {
   } else {
     receive(result, memory.first(size));
   }
-  return own_memory && size >= kMuch_bytes && state_ == State::open && !reading_paused_ &&
-         !kept_ && !context_.reactor->interrupted();
+  return own_memory && size >= kMuch_bytes && state_ == State::open && !reading_paused_ && !kept_ &&
+         !context_.reactor->interrupted();
 }
 
 // Bulk streams fill whole buffers: they are better off without the copy out of cold pool memory.
