@@ -4,6 +4,8 @@
 // becomes an interned Python string on first use and lives as long as the process. Needs the GIL.
 #pragma once
 
+#include <cstring>
+
 #include "binding/ref.hpp"
 
 namespace rloop::binding {
@@ -24,9 +26,32 @@ class Name {
   PyObject* interned_ = nullptr;
 };
 
+// What PyObject_Vectorcall does, without its look-up of the thread and its check of the result; for
+// hot calls. `arguments[-1]` must be the callee's to overwrite. Null with an error set.
+inline Ref vectorcall(PyObject* callable, PyObject* const* arguments, size_t count) {
+  return Ref::steal(into_python([&]() -> PyObject* {
+    size_t flagged = count | PY_VECTORCALL_ARGUMENTS_OFFSET;
+    PyTypeObject* type = Py_TYPE(callable);
+    if (PyType_HasFeature(type, Py_TPFLAGS_HAVE_VECTORCALL)) [[likely]] {
+      vectorcallfunc function;
+      std::memcpy(&function, reinterpret_cast<char*>(callable) + type->tp_vectorcall_offset,
+                  sizeof(function));
+      if (function) [[likely]] {
+        PyObject* result = function(callable, arguments, flagged, nullptr);
+        if (!result && !PyErr_Occurred()) [[unlikely]]
+          PyErr_Format(PyExc_SystemError, "%R returned NULL without setting an exception",
+                       callable);
+        return result;
+      }
+    }
+    return PyObject_Vectorcall(callable, arguments, flagged, nullptr);
+  }));
+}
+
 // callable(argument); null with an error set, for callers that handle it themselves.
 inline Ref try_call(PyObject* callable, PyObject* argument) {
-  return Ref::steal(into_python([&] { return PyObject_CallOneArg(callable, argument); }));
+  PyObject* stack[2] = {nullptr, argument};
+  return vectorcall(callable, stack + 1, 1);
 }
 
 // callable(*arguments), each a PyObject* (borrowed).

@@ -23,7 +23,7 @@ struct PythonError {};
 // Python objects without the GIL. So the thread stays here for ever instead, which is what 3.14
 // does.
 template <class Call>
-auto into_python(Call call) {
+[[gnu::always_inline]] inline auto into_python(Call&& call) {
   try {
     return call();
   } catch (abi::__forced_unwind&) {
@@ -61,6 +61,8 @@ class Ref {
   PyObject* get() const { return object_; }
   explicit operator bool() const { return object_ != nullptr; }
   PyObject* release() { return std::exchange(object_, nullptr); }
+  // Assigns to a reference that is known to be empty.
+  void fill(Ref&& other) { object_ = other.release(); }
   Ref copy() const { return borrow(object_); }
   bool is(PyObject* other) const { return object_ == other; }
   bool is_none() const { return object_ == Py_None; }

@@ -12,64 +12,44 @@
 
 namespace rloop::native {
 
-Handle::Handle(PyObject* loop, PyObject* callback, std::span<PyObject* const> arguments,
-               Ref context)
-    : loop_(Ref::borrow(loop)), callback_(Ref::borrow(callback)), context_(std::move(context)) {
-  if (arguments.size() <= kInlineArguments) {
-    inline_count_ = static_cast<uint8_t>(arguments.size());
-    for (size_t i = 0; i < arguments.size(); ++i)
-      inline_[i] = Ref::borrow(arguments[i]);
-    return;
-  }
-  tuple_ = Ref::steal(PyTuple_New(static_cast<Py_ssize_t>(arguments.size())));
-  if (!tuple_) throw binding::PythonError{};
-  for (size_t i = 0; i < arguments.size(); ++i) {
-    PyTuple_SET_ITEM(tuple_.get(), static_cast<Py_ssize_t>(i), Py_NewRef(arguments[i]));
-  }
+Handle::Debugging& Handle::debugging() {
+  if (!debugging_) debugging_ = std::make_unique<Debugging>();
+  return *debugging_;
 }
 
-void Handle::drop_arguments() {
+void Handle::drop_call() {
   Ref callback = std::move(callback_);
-  Ref tuple = std::move(tuple_);
-  for (size_t i = 0; i < inline_count_; ++i)
-    Ref dropped = std::move(inline_[i]);
+  arguments_.drop();
 }
 
-Ref Handle::call() {
-  return Ref::steal(binding::into_python([this] {
-    if (tuple_) return PyObject_Call(callback_.get(), tuple_.get(), nullptr);
-    static_assert(sizeof(Ref) == sizeof(PyObject*), "inline arguments are a C array of pointers");
-    auto* arguments = reinterpret_cast<PyObject* const*>(inline_.data());
-    return PyObject_Vectorcall(callback_.get(), arguments,
-                               inline_count_ | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
-  }));
-}
-
-Ref Handle::call_in_context() {
-  if (PyContext_Enter(context_.get()) < 0) return nullptr;
-  Ref result = call();
-  if (PyContext_Exit(context_.get()) < 0) return nullptr;
+inline Ref Handle::call_in_context(PyThreadState* thread) {
+  if (!binding::enter_context(thread, context_.get())) return nullptr;
+  Ref result = arguments_.give_to(callback_.get());
+  if (!binding::exit_context(thread, context_.get())) return nullptr;
   return result;
 }
 
-Ref Handle::call_in_shared_context() {
+inline Ref Handle::call_in_shared_context(PyThreadState* thread) {
   SharedContext& owner = LoopType::value(loop_.get()).shared_context();
-  // _run() inside the callback of another handle.
-  if (Ref own = owner.copy_beside_callback(context_.get())) [[unlikely]] {
-    shares_context_ = false;
-    context_ = std::move(own);
-    return call_in_context();
-  }
+  if (SharedContext::is_entered(context_.get())) [[unlikely]]
+    return call_beside_callback(thread, owner);
   Ref left;  // outlives the scope, which puts the table of a context back that we leave
   SharedContextScope scope(owner, context_.get());
-  Ref result = call_in_context();
-  if (!result) {
+  Ref result = call_in_context(thread);
+  if (!result) [[unlikely]] {
     // The loop's exception handler runs in what the callback has left behind.
     Ref error = binding::take_exception();
     left = leave_shared_context();
     binding::restore_exception(std::move(error));
   }
   return result;
+}
+
+// _run() inside the callback of another handle with the same context.
+Ref Handle::call_beside_callback(PyThreadState* thread, SharedContext& owner) {
+  context_ = owner.copy_beside_callback(context_.get());
+  shares_context_ = false;
+  return call_in_context(thread);
 }
 
 // From now on the context is a copy of our own; returns the shared one.
@@ -82,10 +62,17 @@ Ref Handle::leave_shared_context() {
 void Handle::run() {
   if (cancelled_) return;
   running_ = true;
-  Ref result = shares_context_ ? call_in_shared_context() : call_in_context();
+  PyThreadState* thread = PyThreadState_Get();
+  bool failed = shares_context_ ? !call_in_shared_context(thread) : !call_in_context(thread);
   running_ = false;
-  Ref error = result ? Ref() : binding::take_exception();
-  if (cancelled_) drop_arguments();  // cancelled by its own callback
+  if (failed || cancelled_) [[unlikely]]
+    end_run(failed);
+}
+
+// It failed, or was cancelled by its own callback.
+void Handle::end_run(bool failed) {
+  Ref error = failed ? binding::take_exception() : Ref();
+  if (cancelled_) drop_call();
   if (!error) return;
   if (is_exit(error.get())) {
     binding::restore_exception(std::move(error));
@@ -100,10 +87,10 @@ void Handle::cancel() {
   cancelled_ = true;
   if (Loop* loop = Loop::from(loop_.get()); loop && loop->debug()) {
     // Keep the text: what it describes is dropped below.
-    repr_ = Ref::checked(PyObject_Repr(HandleType::object(this)));
+    debugging().repr = Ref::checked(PyObject_Repr(HandleType::object(this)));
   }
   // A running callback's arguments are on the stack of the call.
-  if (!running_) drop_arguments();
+  if (!running_) drop_call();
 }
 
 Ref Handle::get_callback() {
@@ -112,12 +99,7 @@ Ref Handle::get_callback() {
 
 Ref Handle::get_args() {
   if (cancelled_) return Ref::borrow(Py_None);
-  if (tuple_) return tuple_.copy();
-  Ref tuple = Ref::checked(PyTuple_New(inline_count_));
-  for (size_t i = 0; i < inline_count_; ++i) {
-    PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i), inline_[i].copy().release());
-  }
-  return tuple;
+  return arguments_.as_tuple();
 }
 
 Ref Handle::get_context() {
@@ -129,11 +111,12 @@ Ref Handle::get_loop() {
   return Ref::borrow(loop_ ? loop_.get() : Py_None);
 }
 Ref Handle::get_repr() {
-  return Ref::borrow(repr_ ? repr_.get() : Py_None);
+  return Ref::borrow(debugging_ && debugging_->repr ? debugging_->repr.get() : Py_None);
 }
 
 Ref Handle::get_source_traceback() {
-  return Ref::borrow(source_traceback_ ? source_traceback_.get() : Py_None);
+  bool is_known = debugging_ && debugging_->source_traceback;
+  return Ref::borrow(is_known ? debugging_->source_traceback.get() : Py_None);
 }
 
 std::vector<PyMethodDef> Handle::methods() {

@@ -1,17 +1,16 @@
 // asyncio.Handle and asyncio.TimerHandle: a callback, its arguments and its context.
 //
 // Real subclasses of asyncio's classes (users do isinstance checks), whose inherited slot names all
-// answer. Up to four arguments live inline behind a scratch word, so that a call needs no tuple.
-// Handles are made and freed on every callback: both types keep a free list. A Handle keeps its
-// loop, as asyncio's does. Needs the GIL.
+// answer. Handles are made and freed on every callback: both types keep a free list. A Handle keeps
+// its loop, as asyncio's does. Needs the GIL.
 #pragma once
 
-#include <array>
-#include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "binding/heap_type.hpp"
+#include "native/call_arguments.hpp"
 
 namespace rloop::native {
 
@@ -19,6 +18,7 @@ using binding::Arguments;
 using binding::Ref;
 
 class Loop;
+class SharedContext;
 
 class Handle {
  public:
@@ -26,17 +26,19 @@ class Handle {
   static constexpr const char* kDoc =
       "A scheduled callback; see asyncio.Handle. Made by the loop's call_soon.";
   static constexpr size_t kFreeList = 1024;
-  static constexpr size_t kInlineArguments = 4;
   // Most handles are gone a turn later, and nobody but the ready queue ever held them: the queue
   // shows their references to the collector, which spares it a third of its work in a program with
   // a thousand callbacks under way. A handle that somebody else holds is tracked once it has run.
   static constexpr bool kTrackedLater = true;
 
-  // `context`: the context to run in; null copies the current one.
-  Handle(PyObject* loop, PyObject* callback, std::span<PyObject* const> arguments, Ref context);
-
-  // Other handles have the same context object; see SharedContext.
-  void set_shares_context(bool shares) { shares_context_ = shares; }
+  // `shares_context`: other handles have the same context object; see SharedContext.
+  Handle(PyObject* loop, PyObject* callback, std::span<PyObject* const> arguments, Ref&& context,
+         bool shares_context)
+      : loop_(Ref::borrow(loop)),
+        callback_(Ref::borrow(callback)),
+        context_(std::move(context)),
+        shares_context_(shares_context),
+        arguments_(arguments) {}
 
   // Runs the callback in its context. A failure is given to the loop's exception handler, except
   // SystemExit and KeyboardInterrupt, which are thrown.
@@ -52,11 +54,10 @@ class Handle {
     each(loop_);
     each(callback_);
     each(context_);
-    each(tuple_);
-    each(repr_);
-    each(source_traceback_);
-    for (size_t i = 0; i < inline_count_; ++i)
-      each(inline_[i]);
+    arguments_.references(each);
+    if (!debugging_) return;
+    each(debugging_->repr);
+    each(debugging_->source_traceback);
   }
 
   Ref get_callback();
@@ -65,27 +66,30 @@ class Handle {
   Ref get_loop();
   Ref get_repr();
   Ref get_source_traceback();
-  void set_source_traceback(Ref traceback) { source_traceback_ = std::move(traceback); }
+  void set_source_traceback(Ref traceback) { debugging().source_traceback = std::move(traceback); }
 
  private:
-  void drop_arguments();
-  Ref call();
-  Ref call_in_context();
-  Ref call_in_shared_context();
+  struct Debugging {
+    Ref repr;              // what it was before it was cancelled
+    Ref source_traceback;  // where it was scheduled
+  };
+
+  Debugging& debugging();
+  void drop_call();
+  Ref call_in_context(PyThreadState* thread);
+  Ref call_in_shared_context(PyThreadState* thread);
+  Ref call_beside_callback(PyThreadState* thread, SharedContext& owner);
   Ref leave_shared_context();
+  void end_run(bool failed);
 
   Ref loop_;
   Ref callback_;
   Ref context_;
-  PyObject* scratch_ = nullptr;  // the callee of a vectorcall may write here
-  std::array<Ref, kInlineArguments> inline_;
-  Ref tuple_;             // all arguments, when there are more than kInlineArguments
-  Ref repr_;              // debug mode: what it was before it was cancelled
-  Ref source_traceback_;  // debug mode: where it was scheduled
-  uint8_t inline_count_ = 0;
+  std::unique_ptr<Debugging> debugging_;  // debug mode
   bool cancelled_ = false;
   bool running_ = false;
-  bool shares_context_ = false;
+  bool shares_context_;
+  CallArguments arguments_;
 };
 
 class TimerHandle : public Handle {
@@ -94,9 +98,9 @@ class TimerHandle : public Handle {
   static constexpr const char* kDoc =
       "A callback scheduled for a time; see asyncio.TimerHandle. Made by the loop's call_later.";
 
-  TimerHandle(PyObject* loop, PyObject* callback, std::span<PyObject* const> arguments, Ref context,
-              double when)
-      : Handle(loop, callback, arguments, std::move(context)), when_(when) {}
+  TimerHandle(PyObject* loop, PyObject* callback, std::span<PyObject* const> arguments,
+              Ref&& context, bool shares_context, double when)
+      : Handle(loop, callback, arguments, std::move(context), shares_context), when_(when) {}
 
   void cancel();
   double when() { return when_; }

@@ -1,4 +1,4 @@
-// Scheduling, and one turn of the loop; see loop.hpp.
+// One turn of the loop; see loop.hpp.
 #include "native/loop.hpp"
 
 #include "absl/cleanup/cleanup.h"
@@ -20,119 +20,11 @@ class GilRelease {
   PyThreadState* state_;
 };
 
-double number(PyObject* value) {
-  double result = PyFloat_AsDouble(value);
-  if (result == -1.0 && PyErr_Occurred()) throw binding::PythonError{};
-  return result;
-}
-
 }  // namespace
 
 Loop* Loop::from(PyObject* object) {
   return object && LoopType::check(object) ? &LoopType::value(object) : nullptr;
 }
-
-// --- scheduling ------------------------------------------------------------------------------
-
-Ref Loop::make_handle(PyObject* callback, std::span<PyObject* const> arguments, PyObject* context) {
-  bool is_shared = false;
-  Ref entered = context_of_handle(context, is_shared);
-  Ref handle = HandleType::create(object(), callback, arguments, std::move(entered));
-  handle_of(handle.get()).set_shares_context(is_shared);
-  return handle;
-}
-
-// `context` as the caller gave it; null and None stand for a copy of the current one.
-Ref Loop::context_of_handle(PyObject* context, bool& is_shared) {
-  if (context && context != Py_None) return Ref::borrow(context);
-  return shared_context_.for_handle(is_shared);
-}
-
-Ref Loop::call_soon(Arguments arguments) {
-  return make_ready(arguments, "call_soon", /*check_thread=*/true);
-}
-
-Ref Loop::call_soon_threadsafe(Arguments arguments) {
-  Ref handle = make_ready(arguments, "call_soon_threadsafe", /*check_thread=*/false);
-  reactor_->wake();
-  return handle;
-}
-
-inline Ref Loop::make_ready(Arguments arguments, const char* method, bool check_thread) {
-  PyObject* callback[1];
-  PyObject* context = arguments.leading({"callback"}, callback, &names::context, method);
-  check_closed();
-  if (debug_) check_debug_call(callback[0], method, check_thread);
-  Ref handle = make_handle(callback[0], arguments.rest(1), context);
-  if (debug_) keep_source_traceback(handle_of(handle.get()));
-  ready_.push(handle.copy());
-  return handle;
-}
-
-Ref Loop::call_later(Arguments arguments) {
-  PyObject* given[2];
-  PyObject* context =
-      arguments.leading({"delay", "callback"}, given, &names::context, "call_later");
-  if (given[0] == Py_None) binding::raise(PyExc_TypeError, "delay must not be None");
-  return schedule_at(time() + number(given[0]), given[1], arguments.rest(2), context);
-}
-
-Ref Loop::call_at(Arguments arguments) {
-  PyObject* given[2];
-  PyObject* context = arguments.leading({"when", "callback"}, given, &names::context, "call_at");
-  if (given[0] == Py_None) binding::raise(PyExc_TypeError, "when cannot be None");
-  return schedule_at(number(given[0]), given[1], arguments.rest(2), context);
-}
-
-Ref Loop::schedule_at(double when, PyObject* callback, std::span<PyObject* const> arguments,
-                      PyObject* context) {
-  check_closed();
-  if (debug_) check_debug_call(callback, "call_at", true);
-  bool is_shared = false;
-  Ref entered = context_of_handle(context, is_shared);
-  Ref handle = TimerHandleType::create(object(), callback, arguments, std::move(entered), when);
-  TimerHandle& timer = TimerHandleType::value(handle.get());
-  timer.set_shares_context(is_shared);
-  if (debug_) keep_source_traceback(timer);
-  PyObject_GC_Track(handle.get());  // timers live long and are held by their users
-  timers_.push(base::deadline_from_seconds(when), handle.copy());
-  return handle;
-}
-
-void Loop::schedule(PyObject* callback, std::initializer_list<PyObject*> arguments) {
-  ready_.push(make_handle(callback, {arguments.begin(), arguments.size()}, nullptr));
-}
-
-double Loop::time() {
-  return base::to_seconds(base::now_ns());
-}
-
-void Loop::forget_timer(TimerHandle& timer) {
-  // The collector may have emptied the heap in front of a handle that is garbage too.
-  const Ref* found = timers_.at(timer.place());
-  if (!found || !found->is(TimerHandleType::object(&timer))) return;
-  Ref dropped = timers_.remove(timer.place());
-}
-
-Ref Loop::create_future() {
-  // futures.Future at the time of the first call: asyncio's own accelerated class.
-  static PyObject* type = binding::import_from("asyncio", "Future").release();
-  static PyObject* keywords = PyTuple_Pack(1, names::loop.get());
-  PyObject* stack[2] = {nullptr, object()};
-  return Ref::checked(
-      PyObject_Vectorcall(type, stack + 1, PY_VECTORCALL_ARGUMENTS_OFFSET, keywords));
-}
-
-void Loop::check_debug_call(PyObject* callback, const char* method, bool check_thread) {
-  Ref name = Ref::checked(PyUnicode_FromString(method));
-  names::report("check_call", object(), callback, name.get(), check_thread ? Py_True : Py_False);
-}
-
-void Loop::keep_source_traceback(Handle& handle) {
-  handle.set_source_traceback(names::report("source_traceback"));
-}
-
-// --- the turn ----------------------------------------------------------------------------------
 
 void Loop::run() {
   check_closed();
@@ -261,11 +153,6 @@ void Loop::raise_interruption() {
   if (!interruption_) return;
   binding::restore_exception(std::move(interruption_));
   throw binding::PythonError{};
-}
-
-void Loop::check_closed() {
-  if (closed_) [[unlikely]]
-    binding::raise(PyExc_RuntimeError, "Event loop is closed");
 }
 
 }  // namespace rloop::native

@@ -56,7 +56,7 @@ class Loop {
   static Loop* from(PyObject* object);
   PyObject* object() const { return binding::HeapType<Loop>::object(this); }
 
-  // --- scheduling (loop.cpp) ---
+  // --- scheduling (loop_scheduling.cpp) ---
   Ref call_soon(Arguments arguments);
   Ref call_soon_threadsafe(Arguments arguments);
   Ref call_later(Arguments arguments);
@@ -104,7 +104,10 @@ class Loop {
   Ref backend_reason();
   Ref capabilities();
   bool is_closed() { return closed_; }
-  void check_closed();
+  void check_closed() {
+    if (closed_) [[unlikely]]
+      binding::raise(PyExc_RuntimeError, "Event loop is closed");
+  }
 
   bool debug() { return debug_; }
   void set_debug(PyObject* value) { debug_ = truth(value); }
@@ -127,6 +130,7 @@ class Loop {
   base::IntrusiveList<SockRequest, RequestTag>& requests() { return requests_; }
 
   static std::vector<PyMethodDef> methods();
+  static std::vector<PyMethodDef> scheduling_methods();
   static std::vector<PyGetSetDef> attributes();
   template <class Each>
   void references(Each each);
@@ -202,6 +206,19 @@ class Loop {
 };
 
 using LoopType = binding::HeapType<Loop>;
+
+inline Ref Loop::make_handle(PyObject* callback, std::span<PyObject* const> arguments,
+                             PyObject* context) {
+  bool is_shared = false;
+  Ref entered = context_of_handle(context, is_shared);
+  return HandleType::create(object(), callback, arguments, std::move(entered), is_shared);
+}
+
+// `context` as the caller gave it; null and None stand for a copy of the current one.
+inline Ref Loop::context_of_handle(PyObject* context, bool& is_shared) {
+  if (context && context != Py_None) return Ref::borrow(context);
+  return shared_context_.for_handle(is_shared);
+}
 
 void define_loop(PyObject* module);
 

@@ -41,61 +41,50 @@ void Loop::kept_references(Each each) {
 
 std::vector<PyMethodDef> Loop::methods() {
   using binding::method;
-  return {
-      method<&Loop::call_soon>("call_soon",
-                               "call_soon($self, callback, *args, context=None)\n--\n\n"
-                               "Run callback(*args) on the next turn; see asyncio."),
-      method<&Loop::call_soon_threadsafe>(
-          "call_soon_threadsafe",
-          "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
-          "As call_soon, from any thread."),
-      method<&Loop::call_later>("call_later",
-                                "call_later($self, delay, callback, *args, context=None)\n--\n\n"
-                                "Run callback(*args) after `delay` seconds; never early."),
-      method<&Loop::call_at>("call_at",
-                             "call_at($self, when, callback, *args, context=None)\n--\n\n"
-                             "Run callback(*args) at `when`, in seconds of time()."),
-      method<&Loop::time>("time", "time($self)\n--\n\nSeconds of the clock of time.monotonic()."),
-      method<&Loop::create_future>("create_future",
-                                   "create_future($self)\n--\n\nAn asyncio.Future of this loop."),
-      method<&Loop::stop>("stop", "stop($self)\n--\n\nEnd run_forever after this turn."),
-      method<&Loop::is_closed>("is_closed", "is_closed($self)\n--\n\nTrue after close()."),
-      method<&Loop::check_closed>("_check_closed", nullptr),
-      method<&Loop::add_reader>("add_reader",
-                                "add_reader($self, fd, callback, *args)\n--\n\n"
-                                "Call on every turn while fd is readable (level-triggered)."),
-      method<&Loop::add_writer>("add_writer",
-                                "add_writer($self, fd, callback, *args)\n--\n\n"
-                                "Call on every turn while fd is writable (level-triggered)."),
-      method<&Loop::remove_reader>("remove_reader",
-                                   "remove_reader($self, fd)\n--\n\nTrue if there was a reader."),
-      method<&Loop::remove_writer>("remove_writer",
-                                   "remove_writer($self, fd)\n--\n\nTrue if there was a writer."),
-      method<&Loop::quiet_add_reader>("_add_reader", nullptr),
-      method<&Loop::quiet_add_writer>("_add_writer", nullptr),
-      method<&Loop::quiet_remove_reader>("_remove_reader", nullptr),
-      method<&Loop::quiet_remove_writer>("_remove_writer", nullptr),
-      method<&Loop::ensure_fd_no_transport>("_ensure_fd_no_transport", nullptr),
-      method<&Loop::make_socket_transport>("_make_socket_transport", nullptr),
-      method<&Loop::make_datagram_transport>("_make_native_datagram_transport", nullptr),
-      method<&Loop::start_serving>("_listen", nullptr),
-      method<&Loop::stop_listening>("_stop_listening", nullptr),
-      method<&Loop::sock_recv>("_sock_recv", nullptr),
-      method<&Loop::sock_recv_into>("_sock_recv_into", nullptr),
-      method<&Loop::sock_send>("_sock_send", nullptr),
-      method<&Loop::wait_readable>("_wait_readable", nullptr),
-      method<&Loop::wait_writable>("_wait_writable", nullptr),
-      method<&Loop::configure>("_configure", nullptr),
-      method<&Loop::run>("_run", nullptr),
-      method<&Loop::close_io>("_close_io", nullptr),
-      method<&Loop::after_fork_in_child>("_after_fork_in_child", nullptr),
-      method<&Loop::statistics>(
-          "statistics",
-          "statistics($self)\n--\n\nCounters since the loop was made: turns, syscalls, submitted, "
-          "completions,\nmessages_in, messages_out, bytes_in, bytes_out, buffers_short, "
-          "ring_rebuilds."),
-      method<&Loop::capabilities>("_capabilities", nullptr),
-  };
+  std::vector<PyMethodDef> all = scheduling_methods();
+  all.insert(
+      all.end(),
+      {
+          method<&Loop::stop>("stop", "stop($self)\n--\n\nEnd run_forever after this turn."),
+          method<&Loop::is_closed>("is_closed", "is_closed($self)\n--\n\nTrue after close()."),
+          method<&Loop::check_closed>("_check_closed", nullptr),
+          method<&Loop::add_reader>("add_reader",
+                                    "add_reader($self, fd, callback, *args)\n--\n\n"
+                                    "Call on every turn while fd is readable (level-triggered)."),
+          method<&Loop::add_writer>("add_writer",
+                                    "add_writer($self, fd, callback, *args)\n--\n\n"
+                                    "Call on every turn while fd is writable (level-triggered)."),
+          method<&Loop::remove_reader>(
+              "remove_reader", "remove_reader($self, fd)\n--\n\nTrue if there was a reader."),
+          method<&Loop::remove_writer>(
+              "remove_writer", "remove_writer($self, fd)\n--\n\nTrue if there was a writer."),
+          method<&Loop::quiet_add_reader>("_add_reader", nullptr),
+          method<&Loop::quiet_add_writer>("_add_writer", nullptr),
+          method<&Loop::quiet_remove_reader>("_remove_reader", nullptr),
+          method<&Loop::quiet_remove_writer>("_remove_writer", nullptr),
+          method<&Loop::ensure_fd_no_transport>("_ensure_fd_no_transport", nullptr),
+          method<&Loop::make_socket_transport>("_make_socket_transport", nullptr),
+          method<&Loop::make_datagram_transport>("_make_native_datagram_transport", nullptr),
+          method<&Loop::start_serving>("_listen", nullptr),
+          method<&Loop::stop_listening>("_stop_listening", nullptr),
+          method<&Loop::sock_recv>("_sock_recv", nullptr),
+          method<&Loop::sock_recv_into>("_sock_recv_into", nullptr),
+          method<&Loop::sock_send>("_sock_send", nullptr),
+          method<&Loop::wait_readable>("_wait_readable", nullptr),
+          method<&Loop::wait_writable>("_wait_writable", nullptr),
+          method<&Loop::configure>("_configure", nullptr),
+          method<&Loop::run>("_run", nullptr),
+          method<&Loop::close_io>("_close_io", nullptr),
+          method<&Loop::after_fork_in_child>("_after_fork_in_child", nullptr),
+          method<&Loop::statistics>(
+              "statistics",
+              "statistics($self)\n--\n\nCounters since the loop was made: turns, syscalls, "
+              "submitted, "
+              "completions,\nmessages_in, messages_out, bytes_in, bytes_out, buffers_short, "
+              "ring_rebuilds."),
+          method<&Loop::capabilities>("_capabilities", nullptr),
+      });
+  return all;
 }
 
 std::vector<PyGetSetDef> Loop::attributes() {

@@ -8,6 +8,7 @@
 #include <pybind11/stl.h>
 
 #include "base/log.hpp"
+#include "binding/context.hpp"
 #include "native/datagram_transport.hpp"
 #include "native/handle.hpp"
 #include "native/loop.hpp"
@@ -65,6 +66,7 @@ PYBIND11_MODULE(_core, module) {
   py::module_::import("rloop.errors");
   base::set_log_sink(&native::log_to_python);
   try {
+    binding::check_context_layout();
     native::define_handles(module.ptr());
     native::define_stream_transport(module.ptr());
     native::define_datagram_transport(module.ptr());

@@ -22,9 +22,10 @@ class ReadyQueue {
   bool empty() const { return head_ == tail_; }
   size_t size() const { return tail_ - head_; }
 
-  void push(binding::Ref handle) {
-    if (size() == capacity_) grow();
-    places_[tail_++ & (capacity_ - 1)] = std::move(handle);
+  void push(binding::Ref&& handle) {
+    if (size() == capacity_) [[unlikely]]
+      grow();
+    places_[tail_++ & (capacity_ - 1)].fill(std::move(handle));
   }
   binding::Ref pop() { return std::move(places_[head_++ & (capacity_ - 1)]); }
 

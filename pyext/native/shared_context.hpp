@@ -6,10 +6,13 @@
 // its own copy: after a callback that has set a variable the table is put back. Whoever asks a
 // handle for its context gets a copy.
 //
-// The place of the table is read by the layout of CPython's contextobject, checked when the module
-// is imported; where the check fails every handle gets its copy. Needs the GIL.
+// The table is found by the layout of CPython's Context (binding/context.hpp); where that does not
+// fit every handle gets its copy. Needs the GIL.
 #pragma once
 
+#include <utility>
+
+#include "binding/context.hpp"
 #include "binding/ref.hpp"
 
 namespace rloop::native {
@@ -20,13 +23,20 @@ class SharedContextScope;
 class SharedContext {
  public:
   // A context for a new handle; `is_shared` tells whether others have it too.
-  binding::Ref for_handle(bool& is_shared);
+  binding::Ref for_handle(bool& is_shared) {
+    is_shared = binding::context_layout_fits;
+    PyObject* current = PyThreadState_Get()->context;
+    if (context_ && current && binding::layout_of(current).table == table_) [[likely]]
+      return context_.copy();
+    return renew();
+  }
   // Lets go of the values that the variables had, which a handle would have let go of.
   void forget() {
     context_ = binding::Ref();
     table_ = nullptr;
   }
-  // A copy of `context` as it was before the callback that runs in it; null: none does.
+  static bool is_entered(PyObject* context) { return binding::layout_of(context).entered != 0; }
+  // A copy of an entered `context` as it was before the callback that runs in it.
   binding::Ref copy_beside_callback(PyObject* context) const;
   template <class Each>
   void references(Each each) {
@@ -35,6 +45,8 @@ class SharedContext {
 
  private:
   friend class SharedContextScope;
+  binding::Ref renew();
+
   binding::Ref context_;
   PyObject* table_ = nullptr;  // of context_ while no callback runs in it; borrowed from there
   SharedContextScope* innermost_ = nullptr;
@@ -43,13 +55,23 @@ class SharedContext {
 // Stands around a callback that runs in a shared context: puts its variables back at the end.
 class SharedContextScope {
  public:
-  SharedContextScope(SharedContext& owner, PyObject* context);
-  ~SharedContextScope();
+  SharedContextScope(SharedContext& owner, PyObject* context)
+      : owner_(owner),
+        outer_(std::exchange(owner.innermost_, this)),
+        context_(context),
+        table_(binding::Ref::borrow(binding::layout_of(context).table)) {}
+  ~SharedContextScope() {
+    owner_.innermost_ = outer_;
+    if (!table_.is(binding::layout_of(context_).table)) [[unlikely]]
+      put_back();
+  }
   SharedContextScope(const SharedContextScope&) = delete;
   SharedContextScope& operator=(const SharedContextScope&) = delete;
 
  private:
   friend class SharedContext;
+  void put_back();
+
   SharedContext& owner_;
   SharedContextScope* outer_;
   PyObject* context_;

@@ -4,6 +4,7 @@
 // the loop goes on. Needs the GIL.
 #pragma once
 
+#include "binding/context.hpp"
 #include "native/loop.hpp"
 
 namespace rloop::native {
@@ -32,8 +33,8 @@ void contained(Loop& loop, Report report) {
 // loop's callback inside it) is left as it is.
 class ContextScope {
  public:
-  explicit ContextScope(PyObject* context) : context_(context) {
-    if (PyContext_Enter(context_) < 0) {
+  explicit ContextScope(PyObject* context) : thread_(PyThreadState_Get()), context_(context) {
+    if (!binding::enter_context(thread_, context_)) {
       PyErr_Clear();
       context_ = nullptr;
     }
@@ -42,10 +43,11 @@ class ContextScope {
   ContextScope& operator=(const ContextScope&) = delete;
   // An exception of the user's call stays set across the exit.
   ~ContextScope() {
-    if (context_ && PyContext_Exit(context_) < 0) PyErr_Clear();
+    if (context_ && !binding::exit_context(thread_, context_)) PyErr_Clear();
   }
 
  private:
+  PyThreadState* thread_;
   PyObject* context_;
 };
 

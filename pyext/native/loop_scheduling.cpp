@@ -1,0 +1,125 @@
+// Scheduling callbacks, now and later; see loop.hpp.
+//
+// The methods are listed beside their code, so that the compiler makes one function of a slot and
+// what it calls: call_soon is all that many programs do.
+#include "native/loop.hpp"
+#include "native/names.hpp"
+
+namespace rloop::native {
+namespace {
+
+double number(PyObject* value) {
+  double result = PyFloat_AsDouble(value);
+  if (result == -1.0 && PyErr_Occurred()) throw binding::PythonError{};
+  return result;
+}
+
+}  // namespace
+
+Ref Loop::call_soon(Arguments arguments) {
+  return make_ready(arguments, "call_soon", /*check_thread=*/true);
+}
+
+Ref Loop::call_soon_threadsafe(Arguments arguments) {
+  Ref handle = make_ready(arguments, "call_soon_threadsafe", /*check_thread=*/false);
+  reactor_->wake();
+  return handle;
+}
+
+inline Ref Loop::make_ready(Arguments arguments, const char* method, bool check_thread) {
+  PyObject* callback[1];
+  PyObject* context = arguments.leading({"callback"}, callback, &names::context, method);
+  check_closed();
+  if (debug_) check_debug_call(callback[0], method, check_thread);
+  Ref handle = make_handle(callback[0], arguments.rest(1), context);
+  if (debug_) keep_source_traceback(handle_of(handle.get()));
+  ready_.push(handle.copy());
+  return handle;
+}
+
+Ref Loop::call_later(Arguments arguments) {
+  PyObject* given[2];
+  PyObject* context =
+      arguments.leading({"delay", "callback"}, given, &names::context, "call_later");
+  if (given[0] == Py_None) binding::raise(PyExc_TypeError, "delay must not be None");
+  return schedule_at(time() + number(given[0]), given[1], arguments.rest(2), context);
+}
+
+Ref Loop::call_at(Arguments arguments) {
+  PyObject* given[2];
+  PyObject* context = arguments.leading({"when", "callback"}, given, &names::context, "call_at");
+  if (given[0] == Py_None) binding::raise(PyExc_TypeError, "when cannot be None");
+  return schedule_at(number(given[0]), given[1], arguments.rest(2), context);
+}
+
+Ref Loop::schedule_at(double when, PyObject* callback, std::span<PyObject* const> arguments,
+                      PyObject* context) {
+  check_closed();
+  if (debug_) check_debug_call(callback, "call_at", true);
+  bool is_shared = false;
+  Ref entered = context_of_handle(context, is_shared);
+  Ref handle =
+      TimerHandleType::create(object(), callback, arguments, std::move(entered), is_shared, when);
+  TimerHandle& timer = TimerHandleType::value(handle.get());
+  if (debug_) keep_source_traceback(timer);
+  PyObject_GC_Track(handle.get());  // timers live long and are held by their users
+  timers_.push(base::deadline_from_seconds(when), handle.copy());
+  return handle;
+}
+
+void Loop::schedule(PyObject* callback, std::initializer_list<PyObject*> arguments) {
+  ready_.push(make_handle(callback, {arguments.begin(), arguments.size()}, nullptr));
+}
+
+double Loop::time() {
+  return base::to_seconds(base::now_ns());
+}
+
+void Loop::forget_timer(TimerHandle& timer) {
+  // The collector may have emptied the heap in front of a handle that is garbage too.
+  const Ref* found = timers_.at(timer.place());
+  if (!found || !found->is(TimerHandleType::object(&timer))) return;
+  Ref dropped = timers_.remove(timer.place());
+}
+
+Ref Loop::create_future() {
+  // futures.Future at the time of the first call: asyncio's own accelerated class.
+  static PyObject* type = binding::import_from("asyncio", "Future").release();
+  static PyObject* keywords = PyTuple_Pack(1, names::loop.get());
+  PyObject* stack[2] = {nullptr, object()};
+  return Ref::checked(
+      PyObject_Vectorcall(type, stack + 1, PY_VECTORCALL_ARGUMENTS_OFFSET, keywords));
+}
+
+void Loop::check_debug_call(PyObject* callback, const char* method, bool check_thread) {
+  Ref name = Ref::checked(PyUnicode_FromString(method));
+  names::report("check_call", object(), callback, name.get(), check_thread ? Py_True : Py_False);
+}
+
+void Loop::keep_source_traceback(Handle& handle) {
+  handle.set_source_traceback(names::report("source_traceback"));
+}
+
+std::vector<PyMethodDef> Loop::scheduling_methods() {
+  using binding::method;
+  return {
+      method<&Loop::call_soon>("call_soon",
+                               "call_soon($self, callback, *args, context=None)\n--\n\n"
+                               "Run callback(*args) on the next turn; see asyncio."),
+      method<&Loop::call_soon_threadsafe>(
+          "call_soon_threadsafe",
+          "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
+          "As call_soon, from any thread."),
+      method<&Loop::call_later>("call_later",
+                                "call_later($self, delay, callback, *args, context=None)\n--\n\n"
+                                "Run callback(*args) after `delay` seconds; never early."),
+      method<&Loop::call_at>("call_at",
+                             "call_at($self, when, callback, *args, context=None)\n--\n\n"
+                             "Run callback(*args) at `when`, in seconds of time()."),
+      method<&Loop::time>("time", "time($self)\n--\n\nSeconds of the clock of time.monotonic()."),
+      method<&Loop::create_future>("create_future",
+                                   "create_future($self)\n--\n\nAn asyncio.Future of this loop."),
+  };
+}
+
+}  // namespace rloop::native
