@@ -64,7 +64,9 @@ void DatagramTransport::sendto(Arguments arguments) {
     check_destination(address);
     address = address_.get();
   }
-  if (reject_write()) return;
+  // As asyncio: without a fixed destination datagrams go out until connection_lost, also after
+  // close.
+  if ((address_ || closed_) && reject_write()) return;
   Ref bytes = binding::frozen_bytes(given[0]);
   base::Address to;
   try {

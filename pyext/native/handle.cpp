@@ -32,7 +32,7 @@ inline Ref Handle::call_in_context(PyThreadState* thread) {
 inline Ref Handle::call_in_shared_context(PyThreadState* thread) {
   SharedContext& owner = LoopType::value(loop_.get()).shared_context();
   if (SharedContext::is_entered(context_.get())) [[unlikely]]
-    return call_beside_callback(thread, owner);
+    return call_beside_callback(thread);
   Ref left;  // outlives the scope, which puts the table of a context back that we leave
   SharedContextScope scope(owner, context_.get());
   Ref result = call_in_context(thread);
@@ -46,15 +46,15 @@ inline Ref Handle::call_in_shared_context(PyThreadState* thread) {
 }
 
 // _run() inside the callback of another handle with the same context.
-Ref Handle::call_beside_callback(PyThreadState* thread, SharedContext& owner) {
-  context_ = owner.copy_beside_callback(context_.get());
-  shares_context_ = false;
+Ref Handle::call_beside_callback(PyThreadState* thread) {
+  Ref shared = leave_shared_context();
   return call_in_context(thread);
 }
 
-// From now on the context is a copy of our own; returns the shared one.
+// From now on the context is a copy of our own; returns the shared one. What the callback of
+// another handle has set in it meanwhile is none of ours.
 Ref Handle::leave_shared_context() {
-  Ref own = Ref::checked(PyContext_Copy(context_.get()));
+  Ref own = LoopType::value(loop_.get()).shared_context().copy_of(context_.get());
   shares_context_ = false;
   return std::exchange(context_, std::move(own));
 }

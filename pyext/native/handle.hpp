@@ -18,7 +18,6 @@ using binding::Arguments;
 using binding::Ref;
 
 class Loop;
-class SharedContext;
 
 class Handle {
  public:
@@ -78,7 +77,7 @@ class Handle {
   void drop_call();
   Ref call_in_context(PyThreadState* thread);
   Ref call_in_shared_context(PyThreadState* thread);
-  Ref call_beside_callback(PyThreadState* thread, SharedContext& owner);
+  Ref call_beside_callback(PyThreadState* thread);
   Ref leave_shared_context();
   void end_run(bool failed);
 

@@ -40,6 +40,9 @@ void Loop::run() {
     leave();
     binding::restore_exception(std::move(error));
     throw;
+  } catch (const std::exception&) {  // no memory
+    leave();
+    throw;
   }
   leave();
 }
@@ -56,6 +59,8 @@ void Loop::run_once() {
   ++statistics_.turns;
   ++context_.turn;
   context_.flush_dirty();
+  // Its finalizers may schedule, so it comes before the look at what there is to do.
+  if (shared_context_.is_held() && wait_timeout_ns() != 0) shared_context_.forget();
   wait(wait_timeout_ns());
   // asyncio's order: what was ready before the wait, then I/O, then timers; what these schedule
   // belongs to the next turn. Connections that were closed end where the first close put them.
@@ -91,7 +96,6 @@ int64_t Loop::wait_timeout_ns() {
 void Loop::wait(int64_t timeout_ns) {
   base::Result result(0);
   if (timeout_ns != 0) {
-    shared_context_.forget();
     reactor_->announce_sleep();
     GilRelease unlocked;
     result = reactor_->wait(timeout_ns);

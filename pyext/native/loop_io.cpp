@@ -63,6 +63,7 @@ int socket_number(PyObject* socket) {
 
 Ref Loop::watch(Arguments arguments, op::Direction direction, const char* method,
                 bool may_be_transports) {
+  Ref replaced_object;  // dropped last: its finalizer may come back here
   PyObject* given[2];
   arguments.leading({"fd", "callback"}, given, nullptr, method);
   PyObject* fd = given[0];
@@ -76,7 +77,7 @@ Ref Loop::watch(Arguments arguments, op::Direction direction, const char* method
   if (debug_) keep_source_traceback(handle_of(handle.get()));
   std::unique_ptr<FdWatch>& watch = watches_[number];
   if (!watch) watch = std::make_unique<FdWatch>(*this);
-  if (!PyLong_Check(fd)) watch->file_object = Ref::borrow(fd);
+  if (!PyLong_Check(fd)) replaced_object = std::exchange(watch->file_object, Ref::borrow(fd));
   HandleWatcher& side = watch->side(direction);
   base::Result result = reactor_->watch(number, direction, side);
   if (!result.ok()) {
@@ -98,9 +99,13 @@ bool Loop::unwatch(PyObject* fd, op::Direction direction) {
                          [fd](const auto& entry) { return entry.second->file_object.is(fd); });
   }
   if (found == watches_.end()) return false;
+  std::unique_ptr<FdWatch> emptied;  // dropped last: its object's finalizer may come back here
   reactor_->unwatch(found->first, direction);
   Ref handle = std::move(found->second->side(direction).handle);
-  if (found->second->empty()) watches_.erase(found);
+  if (found->second->empty()) {
+    emptied = std::move(found->second);
+    watches_.erase(found);
+  }
   if (!handle) return false;
   handle_of(handle.get()).cancel();
   return true;

@@ -146,7 +146,7 @@ void Loop::close_io() {
     listeners_.front().release();
   while (!requests_.empty())
     requests_.front().finish();
-  watches_.clear();
+  auto watches = std::exchange(watches_, {});  // dropped when the loop is closed
   for (ReadyQueue* queue : {&ready_, &watched_}) {
     while (!queue->empty()) {
       Ref handle = queue->pop();

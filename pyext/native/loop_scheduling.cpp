@@ -33,6 +33,7 @@ inline Ref Loop::make_ready(Arguments arguments, const char* method, bool check_
   if (debug_) check_debug_call(callback[0], method, check_thread);
   Ref handle = make_handle(callback[0], arguments.rest(1), context);
   if (debug_) keep_source_traceback(handle_of(handle.get()));
+  check_closed();  // by another thread, or a finalizer, while Python code ran
   ready_.push(handle.copy());
   return handle;
 }
@@ -63,6 +64,7 @@ Ref Loop::schedule_at(double when, PyObject* callback, std::span<PyObject* const
   TimerHandle& timer = TimerHandleType::value(handle.get());
   if (debug_) keep_source_traceback(timer);
   PyObject_GC_Track(handle.get());  // timers live long and are held by their users
+  check_closed();
   timers_.push(base::deadline_from_seconds(when), handle.copy());
   return handle;
 }

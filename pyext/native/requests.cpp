@@ -102,7 +102,7 @@ Ref try_recv(Loop& loop, PyObject* socket, PyObject* size) {
   loop.check_closed();
   size_t most = size_argument(size);
   int fd = socket_number(socket);
-  std::span<std::byte> scratch = loop.reactor().scratch();
+  std::span<std::byte> scratch = loop.reactor().large_scratch();
   ++loop.reactor().statistics().syscalls;
   if (most <= scratch.size()) {
     ssize_t received = ::recv(fd, scratch.data(), most, MSG_DONTWAIT);

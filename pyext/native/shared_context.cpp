@@ -9,13 +9,13 @@ using binding::Ref;
 Ref SharedContext::renew() {
   Ref copy = Ref::checked(PyContext_CopyCurrent());
   if (!binding::context_layout_fits) return copy;
-  context_ = copy.copy();
-  table_ = layout_of(context_.get()).table;
+  table_ = layout_of(copy.get()).table;
+  context_ = copy.copy();  // the values of the old one may have finalizers that come back here
   return copy;
 }
 
-Ref SharedContext::copy_beside_callback(PyObject* context) const {
-  SharedContextScope* scope = innermost_;
+Ref SharedContext::copy_of(PyObject* context) const {
+  SharedContextScope* scope = is_entered(context) ? innermost_ : nullptr;
   while (scope && scope->context_ != context)
     scope = scope->outer_;
   Ref copy = Ref::checked(PyContext_Copy(context));

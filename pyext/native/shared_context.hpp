@@ -32,12 +32,13 @@ class SharedContext {
   }
   // Lets go of the values that the variables had, which a handle would have let go of.
   void forget() {
-    context_ = binding::Ref();
     table_ = nullptr;
+    context_ = binding::Ref();
   }
+  bool is_held() const { return static_cast<bool>(context_); }
   static bool is_entered(PyObject* context) { return binding::layout_of(context).entered != 0; }
-  // A copy of an entered `context` as it was before the callback that runs in it.
-  binding::Ref copy_beside_callback(PyObject* context) const;
+  // A copy of `context`; if a callback runs in it, as it was before that.
+  binding::Ref copy_of(PyObject* context) const;
   template <class Each>
   void references(Each each) {
     each(context_);

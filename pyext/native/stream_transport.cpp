@@ -63,11 +63,13 @@ void StreamTransport::use_protocol(PyObject* protocol) {
     if (!buffer_) buffer_ = std::make_unique<binding::BufferView>();
     get_buffer = binding::get_attribute(protocol, names::get_buffer);
   }
-  protocol_ = Ref::borrow(protocol);
   protocol_known_ = true;
-  on_data_method_ = Ref();  // looked up when data comes: a protocol that only writes may lack it
-  get_buffer_method_ = std::move(get_buffer);
   stream_.set_reads_into_buffers(is_buffered != 0);
+  // The old ones go last: their finalizers may come back here.
+  Ref old_protocol = std::exchange(protocol_, Ref::borrow(protocol));
+  Ref old_get_buffer = std::exchange(get_buffer_method_, std::move(get_buffer));
+  // Looked up when data comes: a protocol that only writes may lack it.
+  Ref old_on_data = std::exchange(on_data_method_, Ref());
 }
 
 // After connection_made, which may have given the protocol its methods or switched it.
@@ -120,7 +122,8 @@ std::span<std::byte> StreamTransport::next_buffer(size_t hint) {
     Ref buffer;
     {
       ContextScope scope(context_.get());
-      buffer = binding::call(get_buffer_method_.get(), size.get());
+      Ref method = get_buffer_method_.copy();  // the protocol may be switched by its own call
+      buffer = binding::call(method.get(), size.get());
     }
     buffer_->acquire(buffer.get(), PyBUF_WRITABLE);
     if (buffer_->bytes().empty()) {
@@ -139,6 +142,11 @@ void StreamTransport::on_buffer_unused() {
 }
 
 void StreamTransport::on_buffer_filled(size_t size) {
+  if (!get_buffer_method_)
+      [[unlikely]] {  // get_buffer() has switched to a protocol without buffers
+    on_data(buffer_->bytes().first(size));
+    return on_buffer_unused();
+  }
   on_buffer_unused();
   Ref result;
   try {

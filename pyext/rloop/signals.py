@@ -31,7 +31,9 @@ class SignalWakeup:
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self._installed = False
-        loop._add_reader(self._reader.fileno(), self._on_signals)
+        # Not in the context of whoever runs the loop first, whose values it would keep.
+        empty = contextvars.Context()
+        empty.run(loop._add_reader, self._reader.fileno(), self._on_signals)
 
     def install(self) -> None:
         """Point the process's wakeup descriptor here, unless the program uses it."""

@@ -72,9 +72,8 @@ class Address {
       : bytes_(static_cast<const std::byte*>(sockaddr),
                static_cast<const std::byte*>(sockaddr) + length) {}
 
-  // The bytes of the sockaddr. (Each connection has two: room for those of IPv4, which costs
-  // nothing.)
-  absl::InlinedVector<std::byte, 16> bytes_;
+  // The bytes of the sockaddr. (The room of a sockaddr_in6, rounded up to what costs nothing.)
+  absl::InlinedVector<std::byte, 32> bytes_;
 };
 
 }  // namespace rloop::base

@@ -51,7 +51,11 @@ void Context::flush_dirty_now() {
 
 std::span<std::byte> Context::datagram_memory() {
   constexpr size_t kBytes = 1024 * 1024;
-  if (!datagram_pool_) datagram_pool_ = std::make_unique<base::BufferPool>(1, kBytes);
+  try {
+    if (!datagram_pool_) datagram_pool_ = std::make_unique<base::BufferPool>(1, kBytes);
+  } catch (const std::exception&) {
+    return {};
+  }
   return datagram_pool_->buffer(0);
 }
 

@@ -41,7 +41,7 @@ struct Context {
   // The same when no wait follows: what the kernel takes now is sent before this returns.
   void flush_dirty_now();
   // Where datagrams are received that the reactor lends no buffers for: 1 MiB, made when first
-  // asked for. Throws std::system_error when there is no memory.
+  // asked for. Empty when there is no memory.
   std::span<std::byte> datagram_memory();
 
  private:

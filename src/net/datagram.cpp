@@ -55,20 +55,23 @@ void Datagram::on_received(const op::Completion& completion) {
 
 void Datagram::on_readable(const op::Completion& completion) {
   if (state_ != State::open) return end_of_operation();
-  if (!completion.result.is(ECANCELED)) {
-    size_t slot = family_ == AF_UNIX ? kUnixSlot_bytes : kSlot_bytes;
-    for (int round = 0; round < kReceiveRounds; ++round) {
-      if (receive_batch(slot) == 0) break;
-    }
-  }
+  if (!completion.result.is(ECANCELED)) receive_batches();
   if (state_ != State::open) return end_of_operation();
   arm_reading();
 }
 
-// One recvmmsg; the number of datagrams, 0 when there is nothing more to receive now.
-size_t Datagram::receive_batch(size_t slot) {
-  constexpr size_t kMost = 16;
+void Datagram::receive_batches() {
   std::span<std::byte> memory = context_.datagram_memory();
+  if (memory.empty()) return events_->on_error(IoStep::read, ENOMEM);
+  size_t slot = family_ == AF_UNIX ? kUnixSlot_bytes : kSlot_bytes;
+  for (int round = 0; round < kReceiveRounds; ++round) {
+    if (receive_batch(memory, slot) == 0) break;
+  }
+}
+
+// One recvmmsg; the number of datagrams, 0 when there is nothing more to receive now.
+size_t Datagram::receive_batch(std::span<std::byte> memory, size_t slot) {
+  constexpr size_t kMost = 16;
   size_t count = std::min(kMost, memory.size() / slot);
   std::array<mmsghdr, kMost> headers{};
   std::array<iovec, kMost> ranges;
@@ -130,9 +133,11 @@ void Datagram::deliver(std::span<const std::byte> data, const base::Address& fro
 // --- sending ---------------------------------------------------------------------------------
 
 void Datagram::send(Segment segment, const base::Address& to) {
-  if (state_ == State::joining || state_ == State::closed) return;
+  if (state_ == State::closed) return;
   backlog_bytes_ += segment.size;
   queue_.push_back({std::move(segment), to});
+  // asyncio's socket is still open until connection_lost.
+  if (state_ == State::joining) return send_quietly();
   if (!writable_.idle()) return;  // goes out when the socket is writable again
   if (!context_.loop_running || queue_.size() >= kSendBatch) return flush();
   if (!linked()) context_.dirty_datagrams.push_back(*this);
@@ -223,14 +228,18 @@ void Datagram::close() {
 void Datagram::abort() {
   if (state_ == State::joining || state_ == State::closed) return;
   // asyncio sends inside sendto(): only what the kernel refused is lost.
-  if (writable_.idle() && !flushing_now_) {
-    while (!queue_.empty()) {
-      int error_number = send_batch();
-      if (error_number == EAGAIN) break;
-      if (error_number != 0 && error_number != EINTR) sent(1);
-    }
-  }
+  send_quietly();
   begin_join();
+}
+
+// What the kernel takes now, without an event.
+void Datagram::send_quietly() {
+  if (!writable_.idle() || flushing_now_) return;
+  while (!queue_.empty()) {
+    int error_number = send_batch();
+    if (error_number == EAGAIN) break;
+    if (error_number != 0 && error_number != EINTR) sent(1);
+  }
 }
 
 void Datagram::abandon() {

@@ -81,10 +81,12 @@ class Datagram : public base::ListNode<DirtyListTag> {
   bool lends_buffers() const;
   void on_received(const op::Completion& completion);
   void on_readable(const op::Completion& completion);
-  size_t receive_batch(size_t slots);
+  void receive_batches();
+  size_t receive_batch(std::span<std::byte> memory, size_t slot);
   void deliver(std::span<const std::byte> data, const base::Address& from);
 
   int send_batch();
+  void send_quietly();
   void sent(size_t count);
   void on_writable(const op::Completion& completion);
 

@@ -18,10 +18,11 @@ constexpr size_t kSendAtOnce_bytes = 16 * 1024;
 // So many full (short) receives in a row switch a stream to bulk (and back).
 constexpr uint8_t kBulkStreak = 2;
 constexpr uint8_t kSmallStreak = 4;
-// Into a reader's own memory a stream receives so often in a row while each brings so much: asking
-// the kernel for readiness in between would only cost. Bounded, so that others get their turn.
-constexpr int kReceivesInARow = 8;
+// Into a reader's own memory a stream receives again at once while each receive brings so much:
+// asking the kernel for readiness in between would only cost. In all not more than a reader with
+// one large buffer takes at once, so that others get their turn.
 constexpr size_t kMuch_bytes = 64 * 1024;
+constexpr size_t kMostInARow_bytes = 512 * 1024;
 
 }  // namespace
 
@@ -83,22 +84,25 @@ void Stream::on_readable(const op::Completion& completion) {
     receive(completion.result, {});
     return;
   }
-  int receives = 1;
-  while (receive_directly() && receives < kReceivesInARow)
-    ++receives;
+  size_t received = 0;
+  do {
+    size_t size = receive_directly();
+    if (size < kMuch_bytes) break;
+    received += size;
+  } while (received < kMostInARow_bytes);
   if (state_ != State::open) return end_of_operation();
   arm_reading();
 }
 
-// One recv(2) into the reader's memory or the scratch. True: it was much, so that more is likely to
-// be there already, and the reader has somewhere to put it. (A StreamReader has not: what it is
-// given in one turn piles up in cold memory, which costs five times the receive.)
-bool Stream::receive_directly() {
+// One recv(2) into the reader's memory or the scratch. Answers the bytes that came if the reader
+// may be given more in the same turn, else 0. (A reader without memory of its own is not: what is
+// given to a StreamReader in one turn piles up in cold memory, which costs five times the receive.)
+size_t Stream::receive_directly() {
   std::span<std::byte> memory = context_.reactor->scratch();
   bool own_memory = reads_into_buffers_;
   if (own_memory) {
     memory = events_->next_buffer(0);
-    if (state_ != State::open || memory.empty()) return false;  // a failed reader is asked again
+    if (state_ != State::open || memory.empty()) return 0;  // a failed reader is asked again
   }
   ++context_.reactor->statistics().syscalls;
   ssize_t received = ::recv(descriptor_.fd, memory.data(), memory.size(), MSG_DONTWAIT);
@@ -110,7 +114,7 @@ bool Stream::receive_directly() {
     descriptor_.note_short(op::Direction::read);
   }
   if (own_memory && size == 0) events_->on_buffer_unused();
-  if (result.is_again() || result.is(EINTR)) return false;
+  if (result.is_again() || result.is(EINTR)) return 0;
   if (bulk_) judge_bulk(size, context_.reactor->config().buffer_size);
   if (own_memory && size > 0) {
     reactor::Statistics& statistics = context_.reactor->statistics();
@@ -121,8 +125,9 @@ bool Stream::receive_directly() {
   } else {
     receive(result, memory.first(size));
   }
-  return own_memory && size >= kMuch_bytes && state_ == State::open && !reading_paused_ && !kept_ &&
-         !context_.reactor->interrupted();
+  bool wants_more = own_memory && reads_into_buffers_ && state_ == State::open &&
+                    !reading_paused_ && !kept_ && !context_.reactor->interrupted();
+  return wants_more ? size : 0;
 }
 
 // Bulk streams fill whole buffers: they are better off without the copy out of cold pool memory.
@@ -165,9 +170,14 @@ void Stream::deliver(std::span<const std::byte> data) {
 
 // Lent data for a reader with memory of its own: copied piece by piece. The reader may change its
 // kind, pause, close, or run another receive of the loop (which re-uses the scratch) in between:
-// what does not fit the first piece is taken to safety first.
+// what lies in the scratch, or does not fit the first piece, is taken to safety first.
 void Stream::fill_buffers(std::span<const std::byte> data) {
   std::vector<std::byte> rest;
+  std::span<std::byte> scratch = context_.reactor->scratch();
+  if (data.data() >= scratch.data() && data.data() < scratch.data() + scratch.size()) {
+    rest.assign(data.begin(), data.end());
+    data = rest;
+  }
   while (!data.empty()) {
     if (reading_paused_) return keep(base::Result(0), data);
     if (!reads_into_buffers_) return events_->on_data(data);
@@ -287,14 +297,18 @@ void Stream::on_send(const op::Completion& completion) {
 void Stream::sent(base::Result result) {
   if (result.is(EINTR)) return;
   if (!result.ok()) return write_failed(result.error_number());
-  reactor::Statistics& statistics = context_.reactor->statistics();
-  ++statistics.messages_out;
-  statistics.bytes_out += static_cast<uint64_t>(result.value());
-  base::log(base::LogLevel::trace, "transport", "TCP wrote ", result.value(),
-            " bytes [fd=", descriptor_.fd, "]");
-  queue_.consume(static_cast<size_t>(result.value()));
+  count_sent(static_cast<size_t>(result.value()));
   events_->on_sent();
   if (queue_.empty()) after_backlog();
+}
+
+void Stream::count_sent(size_t size) {
+  reactor::Statistics& statistics = context_.reactor->statistics();
+  ++statistics.messages_out;
+  statistics.bytes_out += size;
+  base::log(base::LogLevel::trace, "transport", "TCP wrote ", size, " bytes [fd=", descriptor_.fd,
+            "]");
+  queue_.consume(size);
 }
 
 // What waits will never be sent. The owner is expected to abort; if it does not, nothing is tried
@@ -333,9 +347,23 @@ void Stream::close() {
 
 void Stream::abort() {
   if (state_ == State::joining || state_ == State::closed) return;
+  // asyncio sends inside write(): only what the kernel refused is lost.
+  if (linked()) send_quietly();
   stop_reading();
   context_.reactor->cancel(send_);
   begin_join();
+}
+
+// What the kernel takes now, without an event.
+void Stream::send_quietly() {
+  unlink();
+  while (load_send()) {
+    ++context_.reactor->statistics().syscalls;
+    base::Result result = send_.attempt({}).result;
+    if (result.is(EINTR)) continue;
+    if (!result.ok()) return;
+    count_sent(static_cast<size_t>(result.value()));
+  }
 }
 
 void Stream::abandon() {

@@ -12,7 +12,6 @@
 // send per turn; never two sends in flight.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -94,7 +93,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   void arm_reading();
   void on_recv(const op::Completion& completion);
   void on_readable(const op::Completion& completion);
-  bool receive_directly();
+  size_t receive_directly();
   void receive(base::Result result, std::span<const std::byte> data);
   void deliver(std::span<const std::byte> data);
   void fill_buffers(std::span<const std::byte> data);
@@ -112,6 +111,8 @@ class Stream : public base::ListNode<DirtyListTag> {
   bool load_send();
   void on_send(const op::Completion& completion);
   void sent(base::Result result);
+  void count_sent(size_t size);
+  void send_quietly();
   void write_failed(int error_number);
   void after_backlog();
 

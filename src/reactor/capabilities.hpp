@@ -38,6 +38,8 @@ struct Config {
   size_t buffer_size = 16 * 1024;    // bytes of one kernel-selected buffer
   size_t datagram_count = 64;        // buffers for datagrams, each for the largest one
   size_t scratch_size = 128 * 1024;  // bytes of the loop's one receive buffer
+  // Bytes that a sock_recv may take through the scratch and the memory behind it.
+  size_t large_scratch_size = 256 * 1024;
   Capabilities allowed{};
 };
 

@@ -9,7 +9,8 @@ namespace rloop::reactor {
 Reactor::Reactor(const Config& config, Statistics& statistics)
     : config_(config),
       statistics_(statistics),
-      scratch_(std::make_unique_for_overwrite<std::byte[]>(config.scratch_size)) {}
+      scratch_(std::make_unique_for_overwrite<std::byte[]>(
+          std::max(config.scratch_size, config.large_scratch_size))) {}
 
 Reactor::~Reactor() = default;
 

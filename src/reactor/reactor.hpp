@@ -115,6 +115,8 @@ class Reactor {
   Statistics& statistics() { return statistics_; }
   // The loop's one hot receive buffer; its content is gone with the next receive.
   std::span<std::byte> scratch() { return {scratch_.get(), config_.scratch_size}; }
+  // The same and what lies behind it, for receives whose size somebody else has chosen.
+  std::span<std::byte> large_scratch() { return {scratch_.get(), config_.large_scratch_size}; }
 
  protected:
   // A completion on its way from the kernel to dispatch. `flags` belong to the engine.

@@ -7,9 +7,19 @@ import asyncio
 import hashlib
 import os
 import socket
+import sys
 
 import pytest
-from support import BufferedRecorder, Noise, differs, recv_exactly, turns, wait_until, wired
+from support import (
+    BufferedRecorder,
+    Noise,
+    Recorder,
+    differs,
+    recv_exactly,
+    turns,
+    wait_until,
+    wired,
+)
 
 
 async def test_data_lands_in_the_buffer_of_the_protocol(loop: asyncio.AbstractEventLoop) -> None:
@@ -180,3 +190,55 @@ async def test_the_buffer_is_free_at_the_end_of_the_stream(
         far.shutdown(socket.SHUT_WR)
         assert await protocol.lost is None
         assert len(protocol.buffer) == 14
+
+
+@differs("asyncio", "it calls buffer_updated of the plain protocol")
+@differs("uvloop", "it calls buffer_updated of the plain protocol")
+async def test_a_protocol_may_be_switched_inside_get_buffer(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    plain = Recorder()
+
+    class Switching(BufferedRecorder):
+        def get_buffer(self, sizehint: int) -> bytearray:
+            plain.transport = self.transport
+            self.transport.set_protocol(plain)
+            return super().get_buffer(sizehint)
+
+    async with wired(lambda: Switching(4096)) as (_, _, far):
+        far.send(b"first")
+        assert await plain.wait_for_bytes(5) == b"first"
+        far.send(b" second")
+        assert await plain.wait_for_bytes(12) == b"first second"
+
+
+@differs("uvloop", "0.23 runs no sock_recv eagerly")
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12")
+async def test_get_buffer_may_receive_from_another_socket(loop: asyncio.AbstractEventLoop) -> None:
+    other, other_far = socket.socketpair()
+    other.setblocking(False)
+    loop.set_task_factory(asyncio.eager_task_factory)
+    receives: list[asyncio.Future[bytes]] = []
+
+    class Receiving(BufferedRecorder):
+        def get_buffer(self, sizehint: int) -> bytearray:
+            other_far.send(b"X" * 50)
+            receives.append(asyncio.ensure_future(loop.sock_recv(other, 100)))
+            return super().get_buffer(sizehint)
+
+    class Plain(Recorder):
+        def data_received(self, data: bytes) -> None:
+            buffered.transport = self.transport
+            self.transport.set_protocol(buffered)
+            far.send(b"hello, world")
+
+    buffered = Receiving()
+    async with wired(Plain) as (_, _, far):
+        far.send(b"1")
+        assert await buffered.wait_for_bytes(12) == b"hello, world"
+    loop.set_task_factory(None)
+    for receive in receives:
+        receive.cancel()
+    await asyncio.gather(*receives, return_exceptions=True)
+    other.close()
+    other_far.close()

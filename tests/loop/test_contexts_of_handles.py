@@ -210,3 +210,20 @@ def test_a_call_from_another_thread_brings_its_own_context(
 
     loop.run_until_complete(call())
     assert sorted(seen) == ["nowhere", "thread"]
+
+
+@loops_only("asyncio", *RLOOP_IDS)
+def test_a_waiting_handle_knows_nothing_of_the_running_one(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    seen: list[object] = []
+
+    def change_and_look() -> None:
+        where.set("changed")
+        context = waiting._context  # type: ignore[attr-defined]
+        seen.append(context.get(where))
+
+    loop.call_soon(change_and_look)
+    waiting = loop.call_soon(lambda: seen.append(where.get()))
+    run_briefly(loop)
+    assert seen == [None, "nowhere"]

@@ -241,6 +241,19 @@ async def test_abort_loses_only_what_the_kernel_refused(loop: asyncio.AbstractEv
         assert await server.wait_for(1) == [b"x"]
 
 
+@pytest.mark.parametrize("end", ["close", "abort"])
+@differs("uvloop", "it drops it")
+async def test_a_last_word_after_the_close_goes_out(
+    loop: asyncio.AbstractEventLoop, end: str
+) -> None:
+    # An endpoint without a fixed destination, as QUIC's: its socket is open until connection_lost.
+    async with bound() as server, bound() as client:
+        getattr(client.transport, end)()
+        client.transport.sendto(b"goodbye", address(server))
+        assert await client.lost is None
+        assert await server.wait_for(1) == [b"goodbye"]
+
+
 @differs("uvloop", "it raises out of sendto")
 async def test_datagrams_after_the_end_are_dropped(loop: asyncio.AbstractEventLoop) -> None:
     async with bound() as server, bound(None, remote_addr=address(server)) as client:

@@ -14,6 +14,7 @@ import sys
 import pytest
 from support import (
     RLOOP_IDS,
+    Noise,
     Recorder,
     differs,
     loops_only,
@@ -273,3 +274,27 @@ async def test_write_and_close_in_one_turn_sends_everything(
         assert await recv_all(far) == b"first second"
         assert await protocol.lost is None
         far.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("failure", ["abort", "raise"])
+async def test_what_was_written_before_an_abort_arrives(
+    loop: asyncio.AbstractEventLoop, noise: Noise, failure: str
+) -> None:
+    # asyncio sends inside write(): only what the kernel refused is lost.
+    class Refusing(Recorder):
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(b"400 bad request")
+            if failure == "abort":
+                self.transport.abort()
+            else:
+                raise ValueError("bad request")
+
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    far.setblocking(False)
+    await loop.create_connection(Refusing, sock=near)
+    far.send(b"x")
+    assert await recv_all(far) == b"400 bad request"
+    far.close()
+    if failure == "raise":
+        assert isinstance(noise.take_one()["exception"], ValueError)

@@ -3,7 +3,7 @@
 // Each owned descriptor is registered once, edge-triggered in both directions, when its first
 // operation is submitted. Readiness is remembered in the Descriptor; an operation whose descriptor
 // is ready is attempted in dispatch, a multishot one again on the next turn while the descriptor
-// stays ready (fairness: one attempt per descriptor and turn, 128 KiB at most). No epoll_ctl until
+// stays ready (fairness: one attempt per descriptor and turn). No epoll_ctl until
 // close(2). Foreign descriptors go through the WatchSet. Loop's thread, GIL held, except in wait.
 #pragma once
 

@@ -51,7 +51,7 @@ base::Result BufferRing::register_with(Ring& ring) {
 void BufferRing::take(uint16_t id) {
   RLOOP_ASSERT(!lent_[id], "the kernel lent a buffer twice");
   lent_[id] = true;
-  if (++lent_count_ == offered_count_) were_all_lent_ = true;
+  if (++lent_count_ == offered_count_) were_short_ = true;
 }
 
 void BufferRing::give_back(uint16_t id) {
@@ -70,14 +70,14 @@ void BufferRing::add(uint16_t id) {
 }
 
 void BufferRing::offer_more() {
-  were_all_lent_ = false;
+  were_short_ = false;
   size_t wanted = std::min(pool_.count(), offered_count_ * 2);
   while (offered_count_ < wanted)
     add(static_cast<uint16_t>(offered_count_++));
 }
 
 void BufferRing::publish() {
-  if (were_all_lent_) offer_more();
+  if (were_short_) offer_more();
   if (unpublished_ == 0 || !entries_) return;
   io_uring_buf_ring_advance(entries_, unpublished_);
   unpublished_ = 0;

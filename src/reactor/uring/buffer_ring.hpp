@@ -33,6 +33,8 @@ class BufferRing {
   // The kernel filled buffer `id`: it is lent until give_back.
   void take(uint16_t id);
   void give_back(uint16_t id);
+  // The kernel found none; `take` has not seen all that it filled yet.
+  void note_short() { were_short_ = true; }
   // Publishes what was given back since the last time, and more buffers if all had been lent.
   void publish();
   // In the child of a fork: the ring's memory is not mapped here; the buffers' is, and what is
@@ -56,7 +58,7 @@ class BufferRing {
   std::vector<bool> lent_;
   size_t lent_count_ = 0;
   size_t offered_count_;  // buffers 0 to here are the kernel's or lent
-  bool were_all_lent_ = false;
+  bool were_short_ = false;
   int unpublished_ = 0;
 };
 

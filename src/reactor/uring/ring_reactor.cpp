@@ -189,7 +189,10 @@ void RingReactor::collect_one(uint64_t user_data, int result, uint32_t flags) {
     buffers_[operation.buffer_group()]->take(
         static_cast<uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT));
   }
-  if (result == -ENOBUFS) ++statistics_.buffers_short;
+  if (result == -ENOBUFS) {
+    ++statistics_.buffers_short;
+    if (auto& buffers = buffers_[operation.buffer_group()]) buffers->note_short();
+  }
   arrive(operation, base::Result(result), flags, final);
 }
 

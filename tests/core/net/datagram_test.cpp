@@ -5,6 +5,8 @@
 #include "net/datagram.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 
 #include "conformance/endpoint.hpp"
 #include "net/fake_reactor.hpp"
@@ -46,6 +48,33 @@ TEST_F(DatagramStateTest, EveryEndOfAReceiveIsFollowedByTheNext) {
     EXPECT_EQ(endpoint_->errors.size(), reported);
     EXPECT_TRUE(reactor_.receiving()) << error;
   }
+}
+
+TEST_F(DatagramStateTest, WithoutMemoryItReportsAndGoesOn) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the sanitizer needs address space of its own";
+#endif
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, ends), 0);
+  Endpoint endpoint(context_, base::UniqueFd(ends[0]), AF_UNIX);
+  base::UniqueFd far(ends[1]);
+  endpoint.datagram.start_reading();
+  ASSERT_EQ(::send(far.get(), "x", 1, 0), 1);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_AS, &before), 0);
+  rlimit none = {.rlim_cur = 0, .rlim_max = before.rlim_max};  // no more than there is
+  ASSERT_EQ(::setrlimit(RLIMIT_AS, &none), 0);
+  reactor_.receive();
+  reactor_.dispatch_all();
+  ASSERT_EQ(::setrlimit(RLIMIT_AS, &before), 0);
+  EXPECT_EQ(endpoint.errors, std::vector<int>{ENOMEM});
+  EXPECT_TRUE(endpoint.received.empty());
+  reactor_.receive();
+  reactor_.dispatch_all();
+  EXPECT_EQ(endpoint.received.size(), 1U);
+  endpoint.datagram.abort();
+  reactor_.run_cancels();
+  reactor_.dispatch_all();
 }
 
 TEST_F(DatagramStateTest, TheEndWaitsForTheReceiveInFlight) {
