@@ -1,48 +1,15 @@
-// The state machine of a stream, on a reactor whose kernel is a script: one situation per test.
+// The writing half of a stream and its end, on a reactor whose kernel is a script.
 //
-// Late cancels, short sends, missing buffers, the change to bulk and back, an end at every moment.
-// What can happen in every order is in stream_orders.cpp, what real engines do in conformance/.
-// The socket's sending side is full, so that every send is the script's.
+// Late cancels, short sends, an end at every moment. What can happen in every order is in
+// stream_orders.cpp, what real engines do in conformance/.
 #include "net/stream.hpp"
 
 #include <gtest/gtest.h>
 
-#include "conformance/connection.hpp"
-#include "net/fake_reactor.hpp"
+#include "net/stream_fixture.hpp"
 
 namespace rloop::test {
 namespace {
-
-class StreamTest : public testing::Test {
- protected:
-  void SetUp() override {
-    context_.reactor = &reactor_;
-    SocketPair pair = unix_pair();
-    fill(pair.near.get());
-    far_ = std::move(pair.far);
-    connection_ = std::make_unique<Connection>(context_, std::move(pair.near));
-  }
-  void TearDown() override {
-    if (!connection_ || connection_->closed()) return;
-    connection_->upcall = nullptr;
-    connection_->stream.abort();
-    settle();
-    reactor_.run_cancels();
-    settle();
-    EXPECT_EQ(connection_->closed_count, 1);
-  }
-  net::Stream& stream() { return connection_->stream; }
-  void settle() {
-    context_.flush_dirty();
-    reactor_.dispatch_all();
-  }
-
-  reactor::Statistics statistics_;
-  FakeReactor reactor_{statistics_};
-  net::Context context_;
-  base::UniqueFd far_;
-  std::unique_ptr<Connection> connection_;
-};
 
 TEST_F(StreamTest, CloseWaitsForTheSendInFlight) {
   connection_->write("backlog");
@@ -75,86 +42,6 @@ TEST_F(StreamTest, AbortWaitsForTheSendAndTheReceiveInFlight) {
   settle();
   EXPECT_TRUE(connection_->closed());
   EXPECT_EQ(connection_->held, 0);
-}
-
-TEST_F(StreamTest, APauseWithoutDataCostsNothing) {
-  stream().start_reading();
-  size_t submits = reactor_.submit_count;
-  for (int i = 0; i < 5; ++i) {
-    stream().pause_reading();
-    stream().resume_reading();
-  }
-  reactor_.run_cancels();
-  settle();
-  EXPECT_EQ(reactor_.submit_count, submits) << "nothing was cancelled and nothing armed again";
-}
-
-TEST_F(StreamTest, AResumeWhileTheCancelIsUnderWayArmsAgainAfterIt) {
-  stream().start_reading();
-  stream().pause_reading();
-  write_all(far_.get(), "kept");
-  reactor_.receive();
-  settle();
-  EXPECT_EQ(connection_->received, "");
-  stream().resume_reading();
-  settle();
-  EXPECT_EQ(connection_->received, "kept");
-  reactor_.run_cancels();
-  settle();
-  EXPECT_TRUE(reactor_.receiving()) << "ECANCELED is not the end";
-  write_all(far_.get(), " more");
-  reactor_.receive();
-  settle();
-  EXPECT_EQ(connection_->received, "kept more");
-}
-
-TEST_F(StreamTest, DataThatWonTheRaceAgainstACancelIsKept) {
-  stream().start_reading();
-  stream().pause_reading();
-  write_all(far_.get(), "one");
-  reactor_.receive();
-  settle();  // the stream asks for a cancel
-  write_all(far_.get(), "two");
-  reactor_.run_cancels();
-  settle();
-  EXPECT_EQ(connection_->received, "");
-  stream().resume_reading();
-  settle();
-  EXPECT_EQ(connection_->received, "onetwo");
-}
-
-TEST_F(StreamTest, WithoutBuffersItAsksAgain) {
-  stream().start_reading();
-  write_all(far_.get(), "waits in the socket");
-  reactor_.fail_receive(ENOBUFS);
-  settle();
-  reactor_.receive();
-  settle();
-  EXPECT_EQ(connection_->received, "waits in the socket");
-}
-
-TEST_F(StreamTest, FullBuffersMakeItPollAndShortOnesBringItBack) {
-  stream().start_reading();
-  size_t buffer = reactor_.config().buffer_size;
-  std::string expected;
-  uint64_t syscalls = statistics_.syscalls;
-  for (unsigned i = 0; i < 12; ++i) {
-    std::string piece = pattern(i < 6 ? 2 * buffer : 3, i);
-    expected += piece;
-    write_all(far_.get(), piece);
-    for (int round = 0; round < 4; ++round) {
-      reactor_.receive();
-      reactor_.run_cancels();
-      settle();
-    }
-    EXPECT_EQ(connection_->received, expected);
-  }
-  EXPECT_GT(statistics_.syscalls, syscalls) << "it received by itself for a while";
-  syscalls = statistics_.syscalls;
-  write_all(far_.get(), "x");
-  reactor_.receive();
-  settle();
-  EXPECT_EQ(statistics_.syscalls, syscalls) << "and it is back";
 }
 
 TEST_F(StreamTest, ASendThatWasStoppedIsSentAgain) {
@@ -215,24 +102,6 @@ TEST_F(StreamTest, ManySegmentsLeaveInAFewSends) {
   }
   EXPECT_EQ(reactor_.wire, expected);
   EXPECT_EQ(sends, 3) << "at most 16 ranges each";
-}
-
-TEST_F(StreamTest, AReaderThatChangesItsKindGetsTheRestInTheNewWay) {
-  // start_tls: the protocol that reads into buffers takes over inside the event.
-  stream().start_reading();
-  connection_->own_buffer.resize(4);
-  std::vector<Event> events;
-  connection_->upcall = [&](Event event) {
-    events.push_back(event);
-    stream().set_reads_into_buffers(true);
-  };
-  for (const char* text : {"plain", "secret"}) {
-    write_all(far_.get(), text);
-    reactor_.receive();
-    settle();
-  }
-  EXPECT_EQ(connection_->received, "plainsecret");
-  EXPECT_EQ(events, (std::vector{Event::data, Event::buffer, Event::buffer}));
 }
 
 TEST_F(StreamTest, StatisticsCountMessagesAndBytes) {

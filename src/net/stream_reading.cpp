@@ -1,0 +1,238 @@
+// The reading half of a Stream; see stream.hpp.
+//
+// Receives into lent buffers or the reader's own memory, the change to bulk and back, pauses and
+// what came meanwhile, the end of the data.
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "net/stream.hpp"
+
+namespace rloop::net {
+namespace {
+
+// So many full (short) receives in a row switch a stream to bulk (and back).
+constexpr uint8_t kBulkStreak = 2;
+constexpr uint8_t kSmallStreak = 4;
+// Into a reader's own memory a stream receives again at once while each receive brings so much:
+// asking the kernel for readiness in between would only cost. In all not more than a reader with
+// one large buffer takes at once, so that others get their turn.
+constexpr size_t kMuch_bytes = 64 * 1024;
+constexpr size_t kMostInARow_bytes = 512 * 1024;
+
+}  // namespace
+
+void Stream::start_reading() {
+  reading_started_ = true;
+  arm_reading();
+}
+
+void Stream::pause_reading() {
+  reading_paused_ = true;
+}
+
+void Stream::resume_reading() {
+  reading_paused_ = false;
+  if (!kept_) return arm_reading();
+  // As with asyncio, data comes in a later turn and not inside resume_reading().
+  post_later();
+}
+
+void Stream::arm_reading() {
+  if (state_ != State::open || !reading_started_ || reading_paused_ || read_ended_) return;
+  if (!recv_.idle() || (poll_ && !poll_->idle()) || (kept_ && kept_->has_end)) return;
+  reactor::Reactor& reactor = *context_.reactor;
+  const reactor::Capabilities& can = reactor.capabilities();
+  bool lends_buffers = can.ring ? can.buffer_ring : !reads_into_buffers_;
+  if (bulk_ || !lends_buffers) {
+    if (!poll_) poll_ = std::make_unique<PollToRead>(*this, descriptor_, op::Direction::read);
+    return reactor.submit(*poll_);
+  }
+  recv_.set_multishot(can.multishot_recv);
+  reactor.submit(recv_);
+}
+
+void Stream::on_recv(const op::Completion& completion) {
+  if (state_ != State::open) return end_of_operation();
+  base::Result result = completion.result;
+  if (result.is(ECANCELED) || result.is(ENOBUFS)) return arm_reading();
+  size_t size = completion.data.size();
+  if (!bulk_ && context_.reactor->capabilities().ring) {
+    judge_bulk(size, context_.reactor->config().buffer_size);
+    if (bulk_ && completion.more) context_.reactor->cancel(recv_);
+  }
+  receive(result, completion.data);
+  if (state_ != State::open) return end_of_operation();
+  // A pause is acted upon only when data still comes: short pauses cost nothing.
+  if (reading_paused_ && completion.more) context_.reactor->cancel(recv_);
+  arm_reading();
+}
+
+void Stream::on_readable(const op::Completion& completion) {
+  if (state_ != State::open) return end_of_operation();
+  if (reading_paused_ || completion.result.is(ECANCELED)) return arm_reading();
+  if (!completion.result.ok()) {
+    receive(completion.result, {});
+    return;
+  }
+  size_t received = 0;
+  do {
+    size_t size = receive_directly();
+    if (size < kMuch_bytes) break;
+    received += size;
+  } while (received < kMostInARow_bytes);
+  if (state_ != State::open) return end_of_operation();
+  arm_reading();
+}
+
+// One recv(2) into the reader's memory or the scratch. Answers the bytes that came if the reader
+// may be given more in the same turn, else 0. (A reader without memory of its own is not: what is
+// given to a StreamReader in one turn piles up in cold memory, which costs five times the receive.)
+size_t Stream::receive_directly() {
+  std::span<std::byte> memory = context_.reactor->scratch();
+  bool own_memory = reads_into_buffers_;
+  if (own_memory) {
+    memory = events_->next_buffer(0);
+    if (state_ != State::open || memory.empty()) return 0;  // a failed reader is asked again
+  }
+  ++context_.reactor->statistics().syscalls;
+  ssize_t received = ::recv(descriptor_.fd, memory.data(), memory.size(), MSG_DONTWAIT);
+  base::Result result = base::Result::from_call(received);
+  size_t size = received > 0 ? static_cast<size_t>(received) : 0;
+  if (result.is_again()) {
+    descriptor_.mark_drained(op::Direction::read);
+  } else if (size < memory.size()) {
+    descriptor_.note_short(op::Direction::read);
+  }
+  if (own_memory && size == 0) events_->on_buffer_unused();
+  if (result.is_again() || result.is(EINTR)) return 0;
+  if (bulk_) judge_bulk(size, context_.reactor->config().buffer_size);
+  if (own_memory && size > 0) {
+    reactor::Statistics& statistics = context_.reactor->statistics();
+    ++statistics.messages_in;
+    statistics.bytes_in += size;
+    delivery_turn_ = context_.turn;
+    events_->on_buffer_filled(size);
+  } else {
+    receive(result, memory.first(size));
+  }
+  bool wants_more = own_memory && reads_into_buffers_ && state_ == State::open &&
+                    !reading_paused_ && !kept_ && !context_.reactor->interrupted();
+  return wants_more ? size : 0;
+}
+
+// Bulk streams fill whole buffers: they are better off without the copy out of cold pool memory.
+void Stream::judge_bulk(size_t size, size_t capacity) {
+  bool speaks_for_change = bulk_ ? size < capacity : size == capacity;
+  streak_ = speaks_for_change ? static_cast<uint8_t>(streak_ + 1) : 0;
+  if (streak_ < (bulk_ ? kSmallStreak : kBulkStreak)) return;
+  bulk_ = !bulk_;
+  streak_ = 0;
+}
+
+void Stream::receive(base::Result result, std::span<const std::byte> data) {
+  if (!data.empty()) {
+    reactor::Statistics& statistics = context_.reactor->statistics();
+    ++statistics.messages_in;
+    statistics.bytes_in += data.size();
+  }
+  if (reading_paused_ || kept_) return keep(result, data);
+  if (!data.empty()) return deliver(data);
+  if (delivery_turn_ != context_.turn) return deliver_end(result);
+  // What data_received has scheduled runs before the end is told, as where a turn reads once.
+  keep(result, {});
+  post_later();
+}
+
+void Stream::deliver_end(base::Result result) {
+  read_ended_ = true;
+  if (result.ok()) {
+    events_->on_eof();
+  } else {
+    events_->on_error(IoStep::read, result.error_number());
+  }
+}
+
+void Stream::deliver(std::span<const std::byte> data) {
+  delivery_turn_ = context_.turn;
+  if (reads_into_buffers_) return fill_buffers(data);
+  events_->on_data(data);
+}
+
+// Lent data for a reader with memory of its own: copied piece by piece. The reader may change its
+// kind, pause, close, or run another receive of the loop (which re-uses the scratch) in between:
+// what lies in the scratch, or does not fit the first piece, is taken to safety first.
+void Stream::fill_buffers(std::span<const std::byte> data) {
+  std::vector<std::byte> rest;
+  std::span<std::byte> scratch = context_.reactor->scratch();
+  if (data.data() >= scratch.data() && data.data() < scratch.data() + scratch.size()) {
+    rest.assign(data.begin(), data.end());
+    data = rest;
+  }
+  while (!data.empty()) {
+    if (reading_paused_) return keep(base::Result(0), data);
+    if (!reads_into_buffers_) return events_->on_data(data);
+    std::span<std::byte> own = events_->next_buffer(data.size());
+    if (state_ != State::open) return;
+    if (own.empty()) return keep_for_later(data);
+    size_t size = std::min(own.size(), data.size());
+    std::memcpy(own.data(), data.data(), size);
+    data = data.subspan(size);
+    if (!data.empty() && rest.empty()) {
+      rest.assign(data.begin(), data.end());
+      data = rest;
+    }
+    events_->on_buffer_filled(size);
+    if (state_ != State::open) return;
+  }
+}
+
+// The reader failed without closing (KeyboardInterrupt): it is asked again on the next turn.
+void Stream::keep_for_later(std::span<const std::byte> data) {
+  keep(base::Result(0), data);
+  post_later();
+}
+
+void Stream::post_later() {
+  if (later_.idle()) context_.reactor->post(later_, base::Result(0));
+}
+
+void Stream::keep(base::Result result, std::span<const std::byte> data) {
+  if (!kept_) kept_ = std::make_unique<Kept>();
+  if (!data.empty()) {
+    kept_->data.insert(kept_->data.end(), data.begin(), data.end());
+  } else {
+    kept_->has_end = true;
+    kept_->end = result;
+  }
+}
+
+// What could not be done in the caller's place: the delivery of kept data, or the end.
+void Stream::on_later(const op::Completion& /*completion*/) {
+  if (state_ != State::open) return end_of_operation();
+  if (reading_paused_) return;
+  if (!kept_) return arm_reading();
+  std::vector<std::byte> data = std::exchange(kept_->data, {});
+  if (!kept_->has_end) kept_.reset();  // else it stands: nothing is received behind the end
+  if (!data.empty()) {
+    deliver(data);
+    if (state_ != State::open) return end_of_operation();
+    if (kept_ && !reading_paused_) return post_later();  // the end has a turn of its own
+  }
+  if (reading_paused_) return;
+  if (!kept_) return arm_reading();
+  base::Result end = kept_->end;
+  kept_.reset();
+  deliver_end(end);
+  if (state_ != State::open) end_of_operation();
+}
+
+void Stream::stop_reading() {
+  context_.reactor->cancel(recv_);
+  if (poll_) context_.reactor->cancel(*poll_);
+}
+
+}  // namespace rloop::net
