@@ -59,10 +59,9 @@ Ref Handle::leave_shared_context() {
   return std::exchange(context_, std::move(own));
 }
 
-void Handle::run() {
+void Handle::run(PyThreadState* thread) {
   if (cancelled_) return;
   running_ = true;
-  PyThreadState* thread = PyThreadState_Get();
   bool failed = shares_context_ ? !call_in_shared_context(thread) : !call_in_context(thread);
   running_ = false;
   if (failed || cancelled_) [[unlikely]]
@@ -122,7 +121,7 @@ Ref Handle::get_source_traceback() {
 std::vector<PyMethodDef> Handle::methods() {
   using binding::method;
   return {
-      method<&Handle::run>("_run", "_run($self)\n--\n\nRun the callback now."),
+      method<&Handle::run_by_user>("_run", "_run($self)\n--\n\nRun the callback now."),
       method<&Handle::cancel>("cancel",
                               "cancel($self)\n--\n\nCancel the callback; it will not run."),
       method<&Handle::cancelled>("cancelled", "cancelled($self)\n--\n\nTrue if it was cancelled."),

@@ -40,8 +40,9 @@ class Handle {
         arguments_(arguments) {}
 
   // Runs the callback in its context. A failure is given to the loop's exception handler, except
-  // SystemExit and KeyboardInterrupt, which are thrown.
-  void run();
+  // SystemExit and KeyboardInterrupt, which are thrown. `thread` is the current one.
+  void run(PyThreadState* thread);
+  void run_by_user() { run(PyThreadState_Get()); }
   void cancel();
   bool cancelled() { return cancelled_; }
   PyObject* loop() const { return loop_.get(); }

@@ -118,25 +118,26 @@ void Loop::make_due_timers_ready() {
 
 // The first `count` handles of the queue.
 void Loop::run_handles(ReadyQueue& queue, size_t count) {
+  PyThreadState* thread = PyThreadState_Get();
   for (; count > 0 && !queue.empty(); --count) {
     Ref handle = queue.pop();
     absl::Cleanup track = [&] { track_if_held(handle.get()); };
     if (debug_) {
-      run_timed(handle.get());
+      run_timed(handle.get(), thread);
     } else {
-      handle_of(handle.get()).run();
+      handle_of(handle.get()).run(thread);
     }
     raise_interruption();
   }
 }
 
-void Loop::run_timed(PyObject* handle) {
+void Loop::run_timed(PyObject* handle, PyThreadState* thread) {
   Handle& running = handle_of(handle);
   if (running.cancelled()) return;
   current_handle_ = Ref::borrow(handle);
   absl::Cleanup done = [this] { current_handle_ = nullptr; };
   int64_t start_ns = base::now_ns();
-  running.run();
+  running.run(thread);
   double seconds = base::to_seconds(base::now_ns() - start_ns);
   if (seconds >= slow_callback_duration_) {
     Ref duration = Ref::checked(PyFloat_FromDouble(seconds));

@@ -162,7 +162,7 @@ class Loop {
   void wait(int64_t timeout_ns);
   void make_due_timers_ready();
   void run_handles(ReadyQueue& queue, size_t count);
-  void run_timed(PyObject* handle);
+  void run_timed(PyObject* handle, PyThreadState* thread);
   void raise_interruption();
   void leave();
   static void track_if_held(PyObject* handle);
