@@ -128,6 +128,9 @@ class Loop {
   void note_end() { ends_position_ = std::min(ends_position_, ready_.end_position()); }
   void listener_stopped(ServerListener& listener);
   base::IntrusiveList<SockRequest, RequestTag>& requests() { return requests_; }
+  // Whether the last sock_recv got as many bytes as it had asked for.
+  bool last_receive_was_full() const { return last_receive_was_full_; }
+  void set_last_receive_was_full(bool full) { last_receive_was_full_ = full; }
 
   static std::vector<PyMethodDef> methods();
   static std::vector<PyMethodDef> scheduling_methods();
@@ -203,6 +206,7 @@ class Loop {
   std::vector<Transport*> transports_by_fd_;  // null: none
   base::IntrusiveList<ServerListener, ListenerTag> listeners_;
   base::IntrusiveList<SockRequest, RequestTag> requests_;
+  bool last_receive_was_full_ = false;
 };
 
 using LoopType = binding::HeapType<Loop>;

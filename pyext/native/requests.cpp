@@ -13,6 +13,9 @@
 namespace rloop::native {
 namespace {
 
+// From here on the copy out of the scratch costs more than the call.
+constexpr size_t kBulk_bytes = 32 * 1024;
+
 // False: the call would block. Errors are raised as socket methods do.
 bool finished(ssize_t returned) {
   if (returned >= 0) return true;
@@ -97,22 +100,26 @@ std::vector<PyGetSetDef> SockRequest::attributes() {
 // --- the system calls --------------------------------------------------------------------------
 
 // Receives go through the loop's scratch and become exact bytes: allocating the size that was
-// asked for first costs asyncio 7 or 29 us per message (KERNEL.md 0b).
+// asked for first costs asyncio 7 or 29 us per message (KERNEL.md 0b). Not so when the bytes are
+// many and the last receive got all it had asked for: then it only saves the copy.
 Ref try_recv(Loop& loop, PyObject* socket, PyObject* size) {
   loop.check_closed();
   size_t most = size_argument(size);
   int fd = socket_number(socket);
   std::span<std::byte> scratch = loop.reactor().large_scratch();
   ++loop.reactor().statistics().syscalls;
-  if (most <= scratch.size()) {
+  bool is_bulk = most >= kBulk_bytes && loop.last_receive_was_full();
+  if (most <= scratch.size() && !is_bulk) {
     ssize_t received = ::recv(fd, scratch.data(), most, MSG_DONTWAIT);
     if (!finished(received)) return would_block();
+    loop.set_last_receive_was_full(static_cast<size_t>(received) == most);
     auto* data = reinterpret_cast<char*>(scratch.data());
     return Ref::checked(PyBytes_FromStringAndSize(data, received));
   }
   Ref guard = Ref::checked(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(most)));
   ssize_t received = ::recv(fd, PyBytes_AS_STRING(guard.get()), most, MSG_DONTWAIT);
   if (!finished(received)) return would_block();
+  loop.set_last_receive_was_full(static_cast<size_t>(received) == most);
   PyObject* bytes = guard.release();
   binding::check(_PyBytes_Resize(&bytes, received));
   return Ref::steal(bytes);

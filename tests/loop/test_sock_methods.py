@@ -37,6 +37,25 @@ async def test_recv_gives_what_is_there(loop: asyncio.AbstractEventLoop) -> None
         assert await loop.sock_recv(near, 100) == b"llo"
 
 
+async def test_full_and_short_receives_of_many_bytes_alternate(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    far.setblocking(False)
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    with near, far:
+        for size in [40_000, 40_000, 10, 40_000, 39_999, 1, 40_000, 80_000, 7]:
+            payload = os.urandom(size)
+            await loop.sock_sendall(far, payload)
+            received = b""
+            while len(received) < size:
+                piece = await loop.sock_recv(near, 40_000)
+                assert 0 < len(piece) <= 40_000
+                received += piece
+            assert received == payload
+
+
 async def test_recv_waits_for_data(loop: asyncio.AbstractEventLoop) -> None:
     near, far = tcp_pair()
     with near, far:
