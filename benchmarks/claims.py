@@ -97,10 +97,11 @@ class Verdict:
 
     @property
     def epoll_is_worse(self) -> bool:
-        """As it is shown, with two digits: the thousandths of a ratio are noise."""
-        return self.epoll_ratio is not None and not self._as_good(round(self.epoll_ratio, 2), 1.0)
+        return self.epoll_ratio is not None and not self._as_good(self.epoll_ratio, 1.0)
 
     def _as_good(self, value: float, bound: float) -> bool:
+        """Judge what is shown, two digits: the thousandths of a ratio are noise."""
+        value = round(value, 2)
         return value >= bound if self.more_is_better else value <= bound
 
 

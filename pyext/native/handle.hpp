@@ -59,6 +59,11 @@ class Handle {
     each(debugging_->repr);
     each(debugging_->source_traceback);
   }
+  // The collector emptied the references: there is nothing to run, and no context to enter.
+  void cleared() {
+    cancelled_ = true;
+    shares_context_ = false;
+  }
 
   Ref get_callback();
   Ref get_args();
