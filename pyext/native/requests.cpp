@@ -106,6 +106,7 @@ Ref try_recv(Loop& loop, PyObject* socket, PyObject* size) {
   loop.check_closed();
   size_t most = size_argument(size);
   int fd = socket_number(socket);
+  if (most == 0) return Ref::checked(PyBytes_FromStringAndSize(nullptr, 0));  // as socket.recv
   std::span<std::byte> scratch = loop.reactor().large_scratch();
   ++loop.reactor().statistics().syscalls;
   bool is_bulk = most >= kBulk_bytes && loop.last_receive_was_full();

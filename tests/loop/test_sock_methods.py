@@ -56,6 +56,13 @@ async def test_full_and_short_receives_of_many_bytes_alternate(
             assert received == payload
 
 
+@differs("uvloop", "it waits for data")
+async def test_recv_of_nothing_does_not_wait(loop: asyncio.AbstractEventLoop) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        assert await loop.sock_recv(near, 0) == b""
+
+
 async def test_recv_waits_for_data(loop: asyncio.AbstractEventLoop) -> None:
     near, far = tcp_pair()
     with near, far:
