@@ -26,8 +26,9 @@ class Name {
   PyObject* interned_ = nullptr;
 };
 
-// What PyObject_Vectorcall does, without its look-up of the thread and its check of the result; for
-// hot calls. `arguments[-1]` must be the callee's to overwrite. Null with an error set.
+// What PyObject_Vectorcall does, without its look-up of the thread and its check for a result that
+// comes with an exception; for hot calls. `arguments[-1]` must be the callee's to overwrite. Null
+// with an error set.
 inline Ref vectorcall(PyObject* callable, PyObject* const* arguments, size_t count) {
   return Ref::steal(into_python([&]() -> PyObject* {
     size_t flagged = count | PY_VECTORCALL_ARGUMENTS_OFFSET;

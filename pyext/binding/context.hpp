@@ -6,6 +6,8 @@
 // contexts can be watched) the functions of CPython are called. Needs the GIL.
 #pragma once
 
+#include <utility>
+
 #include "binding/ref.hpp"
 
 namespace rloop::binding {
@@ -26,11 +28,12 @@ inline ContextLayout& layout_of(PyObject* context) {
 // Set by check_context_layout.
 inline bool context_layout_fits = false;
 
-// Makes `context` the current one; false with RuntimeError set when it is entered already.
-inline bool enter_context(PyThreadState* thread, PyObject* context) {
+// Makes `context` the current one; false with RuntimeError set when it is entered already, with
+// TypeError when it is no Context.
+inline bool enter_context([[maybe_unused]] PyThreadState* thread, PyObject* context) {
 #if PY_VERSION_HEX < 0x030E0000
   ContextLayout& layout = layout_of(context);
-  if (context_layout_fits && layout.entered == 0) [[likely]] {
+  if (context_layout_fits && PyContext_CheckExact(context) && layout.entered == 0) [[likely]] {
     layout.previous = thread->context;
     layout.entered = 1;
     thread->context = Py_NewRef(context);
@@ -42,7 +45,7 @@ inline bool enter_context(PyThreadState* thread, PyObject* context) {
 }
 
 // Makes the one before it the current one; false with RuntimeError set when it is not the current.
-inline bool exit_context(PyThreadState* thread, PyObject* context) {
+inline bool exit_context([[maybe_unused]] PyThreadState* thread, PyObject* context) {
 #if PY_VERSION_HEX < 0x030E0000
   ContextLayout& layout = layout_of(context);
   if (context_layout_fits && layout.entered == 1 && thread->context == context) [[likely]] {

@@ -6,12 +6,11 @@
 //   static std::vector<PyMethodDef> methods();  static std::vector<PyGetSetDef> attributes();
 //   template <class Each> void references(Each each);   // each(Ref&): all that GC must know
 // and optionally: kSubclassable (made from Python by calling it), kFreeList (objects kept for
-// re-use), kWeakReferences, kInstanceDict (takes
-// any attribute), kKeepsReferences with `kept_references(each)` (visited by the collector
-// but never cleared), kTrackedLater (see create), `void cleared()`
-// (after the collector emptied the references), `void finalize()`, `Ref repr()`. Traverse and
-// clear come from that one list of references; every type refuses to be pickled. Knows Python only.
-// Needs the GIL.
+// re-use), kWeakReferences, kInstanceDict (takes any attribute), kKeepsReferences with
+// `kept_references(each)` (visited by the collector but never cleared), kTrackedLater (see create),
+// `void cleared()` (after the collector emptied the references), `void finalize()`, `Ref repr()`.
+// Traverse and clear come from that one list of references; every type refuses to be pickled. Knows
+// Python only. Needs the GIL.
 #pragma once
 
 #include <Python.h>
@@ -93,6 +92,8 @@ class HeapType {
   static PyObject* allocate();
   static PyObject* slot_new(PyTypeObject* type, PyObject*, PyObject*);
   static void slot_dealloc(PyObject* self);
+  static void end(PyObject* self);
+  static void end_deferred();
   static int slot_traverse(PyObject* self, visitproc visit, void* context);
   static int slot_clear(PyObject* self);
   static void slot_finalize(PyObject* self);
@@ -107,6 +108,11 @@ class HeapType {
   static inline Py_ssize_t offset_ = 0;
   static inline std::array<PyObject*, detail::free_list_size<T>() + 1> free_{};
   static inline size_t free_count_ = 0;
+  // Objects that hold each other in a long chain end one inside the other: from some depth on they
+  // wait until the outermost is done, or the stack would run over.
+  static constexpr int kDeepest = 200;
+  static inline int depth_ = 0;
+  static inline std::vector<PyObject*> deferred_;
 };
 
 template <class T>
@@ -141,11 +147,36 @@ PyObject* HeapType<T>::slot_new(PyTypeObject* type, PyObject*, PyObject*) {
 
 template <class T>
 void HeapType<T>::slot_dealloc(PyObject* self) {
-  PyTypeObject* type = Py_TYPE(self);
   if constexpr (requires(T& t) { t.finalize(); }) {
-    if (type == type_ && PyObject_CallFinalizerFromDealloc(self) < 0) return;
+    if (Py_TYPE(self) == type_ && PyObject_CallFinalizerFromDealloc(self) < 0) return;
   }
   PyObject_GC_UnTrack(self);
+  if constexpr (detail::free_list_size<T>() > 0) {
+    if (depth_ == kDeepest) [[unlikely]]
+      return deferred_.push_back(self);
+    ++depth_;
+    end(self);
+    if (--depth_ == 0 && !deferred_.empty()) [[unlikely]]
+      end_deferred();
+  } else {
+    end(self);
+  }
+}
+
+template <class T>
+void HeapType<T>::end_deferred() {
+  ++depth_;
+  while (!deferred_.empty()) {
+    PyObject* next = deferred_.back();
+    deferred_.pop_back();
+    end(next);
+  }
+  --depth_;
+}
+
+template <class T>
+inline void HeapType<T>::end(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
   if (auto offset = type->tp_weaklistoffset) {
     // Negative offsets point in front of the object (3.12 and newer).
     auto* weak_references = reinterpret_cast<PyObject**>(reinterpret_cast<char*>(self) + offset);

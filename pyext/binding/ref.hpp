@@ -10,8 +10,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-
 #include <utility>
+
+#ifdef Py_GIL_DISABLED
+#error "rloop relies on the GIL: free-threaded builds of CPython are not supported yet"
+#endif
 
 namespace rloop::binding {
 

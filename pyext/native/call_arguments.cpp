@@ -7,11 +7,12 @@ using binding::Ref;
 
 namespace {
 
-template <class Places>
-Ref tuple_of(const Places& places, size_t count) {
+// `place(i)` gives a new reference.
+template <class Place>
+Ref tuple_of(Place place, size_t count) {
   Ref tuple = Ref::checked(PyTuple_New(static_cast<Py_ssize_t>(count)));
   for (size_t i = 0; i < count; ++i)
-    PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i), places(i).release());
+    PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i), place(i).release());
   return tuple;
 }
 
@@ -31,7 +32,11 @@ Ref CallArguments::call_packed(PyObject* callable) {
 
 Ref CallArguments::as_tuple() const {
   if (is_packed_) return places_[0].copy();
-  return tuple_of([&](size_t i) { return places_[i].copy(); }, count_);
+  // Making the tuple may collect garbage, and so cancel the handle that we belong to.
+  std::array<Ref, kInline> copies;
+  for (size_t i = 0; i < count_; ++i)
+    copies[i] = places_[i].copy();
+  return tuple_of([&](size_t i) { return std::move(copies[i]); }, count_);
 }
 
 }  // namespace rloop::native

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -36,6 +37,8 @@ class CallArguments {
     if (is_packed_) [[unlikely]]
       return call_packed(callable);
     static_assert(sizeof(binding::Ref) == sizeof(PyObject*), "the places are a vector of pointers");
+    static_assert(offsetof(CallArguments, places_) ==
+                  offsetof(CallArguments, scratch_) + sizeof(PyObject*));
     return binding::vectorcall(callable, reinterpret_cast<PyObject* const*>(places_.data()),
                                count_);
   }

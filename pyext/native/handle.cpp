@@ -61,6 +61,8 @@ Ref Handle::leave_shared_context() {
 
 void Handle::run(PyThreadState* thread) {
   if (cancelled_) return;
+  if (running_) [[unlikely]]
+    return refuse_to_run();
   running_ = true;
   bool failed = shares_context_ ? !call_in_shared_context(thread) : !call_in_context(thread);
   running_ = false;
@@ -72,7 +74,16 @@ void Handle::run(PyThreadState* thread) {
 void Handle::end_run(bool failed) {
   Ref error = failed ? binding::take_exception() : Ref();
   if (cancelled_) drop_call();
-  if (!error) return;
+  if (error) report_failure(std::move(error));
+}
+
+// _run() inside its own callback.
+void Handle::refuse_to_run() {
+  PyErr_Format(PyExc_RuntimeError, "cannot enter context: %R is already entered", context_.get());
+  report_failure(binding::take_exception());
+}
+
+void Handle::report_failure(Ref error) {
   if (is_exit(error.get())) {
     binding::restore_exception(std::move(error));
     throw binding::PythonError{};
@@ -106,9 +117,11 @@ Ref Handle::get_context() {
   if (shares_context_) leave_shared_context();
   return Ref::borrow(context_ ? context_.get() : Py_None);
 }
+
 Ref Handle::get_loop() {
   return Ref::borrow(loop_ ? loop_.get() : Py_None);
 }
+
 Ref Handle::get_repr() {
   return Ref::borrow(debugging_ && debugging_->repr ? debugging_->repr.get() : Py_None);
 }

@@ -86,6 +86,8 @@ class Handle {
   Ref call_beside_callback(PyThreadState* thread);
   Ref leave_shared_context();
   void end_run(bool failed);
+  void refuse_to_run();
+  void report_failure(Ref error);
 
   Ref loop_;
   Ref callback_;

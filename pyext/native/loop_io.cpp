@@ -75,15 +75,16 @@ Ref Loop::watch(Arguments arguments, op::Direction direction, const char* method
   Ref handle = make_handle(given[1], arguments.rest(2), context.get());
   PyObject_GC_Track(handle.get());  // it stays
   if (debug_) keep_source_traceback(handle_of(handle.get()));
+  check_closed();  // while Python code ran
   std::unique_ptr<FdWatch>& watch = watches_[number];
   if (!watch) watch = std::make_unique<FdWatch>(*this);
-  if (!PyLong_Check(fd)) replaced_object = std::exchange(watch->file_object, Ref::borrow(fd));
   HandleWatcher& side = watch->side(direction);
   base::Result result = reactor_->watch(number, direction, side);
   if (!result.ok()) {
     if (watch->empty()) watches_.erase(number);
     raise_os_error(result);
   }
+  if (!PyLong_Check(fd)) replaced_object = std::exchange(watch->file_object, Ref::borrow(fd));
   Ref replaced = std::move(side.handle);
   side.handle = handle.copy();
   if (replaced) handle_of(replaced.get()).cancel();

@@ -32,7 +32,7 @@ void Loop::kept_references(Each each) {
   // Handles that only the queue holds are not tracked (Handle::kTrackedLater): their references
   // are shown here as if they were ours.
   ready_.for_each([&](Ref& handle) {
-    if (Py_REFCNT(handle.get()) == 1 && !PyObject_GC_IsTracked(handle.get())) {
+    if (handle && Py_REFCNT(handle.get()) == 1 && !PyObject_GC_IsTracked(handle.get())) {
       handle_of(handle.get()).references(each);
     }
   });

@@ -103,9 +103,9 @@ std::vector<PyGetSetDef> SockRequest::attributes() {
 // asked for first costs asyncio 7 or 29 us per message (KERNEL.md 0b). Not so when the bytes are
 // many and the last receive got all it had asked for: then it only saves the copy.
 Ref try_recv(Loop& loop, PyObject* socket, PyObject* size) {
-  loop.check_closed();
   size_t most = size_argument(size);
   int fd = socket_number(socket);
+  loop.check_closed();  // after what may run Python code
   if (most == 0) return Ref::checked(PyBytes_FromStringAndSize(nullptr, 0));  // as socket.recv
   std::span<std::byte> scratch = loop.reactor().large_scratch();
   ++loop.reactor().statistics().syscalls;
@@ -127,10 +127,10 @@ Ref try_recv(Loop& loop, PyObject* socket, PyObject* size) {
 }
 
 Ref try_recv_into(Loop& loop, PyObject* socket, PyObject* buffer) {
-  loop.check_closed();
   int fd = socket_number(socket);
   binding::BufferView view;
   view.acquire(buffer, PyBUF_WRITABLE);
+  loop.check_closed();
   std::span<std::byte> memory = view.bytes();
   ++loop.reactor().statistics().syscalls;
   ssize_t received = ::recv(fd, memory.data(), memory.size(), MSG_DONTWAIT);
@@ -139,11 +139,11 @@ Ref try_recv_into(Loop& loop, PyObject* socket, PyObject* buffer) {
 }
 
 Ref try_send(Loop& loop, PyObject* socket, PyObject* data, PyObject* sent_before) {
-  loop.check_closed();
   int fd = socket_number(socket);
   size_t sent = size_argument(sent_before);
   binding::BufferView view;
   view.acquire(data, PyBUF_SIMPLE);
+  loop.check_closed();
   std::span<const std::byte> rest = view.bytes().subspan(std::min(sent, view.bytes().size()));
   while (!rest.empty()) {
     ++loop.reactor().statistics().syscalls;

@@ -27,6 +27,11 @@ void SharedContextScope::put_back() {
   PyObject*& table = layout_of(context_).table;
   Ref changed = Ref::steal(table);  // its values may have finalizers: they see the old table
   table = table_.release();
+#if PY_VERSION_HEX < 0x030E0000
+  // Still entered, if the callback has left another context behind: what variables have cached
+  // goes.
+  if (SharedContext::is_entered(context_)) ++PyThreadState_Get()->context_ver;
+#endif
 }
 
 }  // namespace rloop::native

@@ -142,8 +142,8 @@ void StreamTransport::on_buffer_unused() {
 }
 
 void StreamTransport::on_buffer_filled(size_t size) {
-  if (!get_buffer_method_)
-      [[unlikely]] {  // get_buffer() has switched to a protocol without buffers
+  // get_buffer() has switched to a protocol without buffers.
+  if (!get_buffer_method_) [[unlikely]] {
     on_data(buffer_->bytes().first(size));
     return on_buffer_unused();
   }

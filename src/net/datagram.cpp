@@ -61,9 +61,10 @@ void Datagram::on_readable(const op::Completion& completion) {
 }
 
 void Datagram::receive_batches() {
-  std::span<std::byte> memory = context_.datagram_memory();
-  if (memory.empty()) return events_->on_error(IoStep::read, ENOMEM);
   size_t slot = family_ == AF_UNIX ? kUnixSlot_bytes : kSlot_bytes;
+  std::span<std::byte> memory = context_.datagram_memory();
+  // One by one then: what is delivered may receive into the scratch again.
+  if (memory.empty()) memory = context_.reactor->large_scratch().first(slot);
   for (int round = 0; round < kReceiveRounds; ++round) {
     if (receive_batch(memory, slot) == 0) break;
   }
@@ -137,7 +138,11 @@ void Datagram::send(Segment segment, const base::Address& to) {
   backlog_bytes_ += segment.size;
   queue_.push_back({std::move(segment), to});
   // asyncio's socket is still open until connection_lost.
-  if (state_ == State::joining) return send_quietly();
+  if (state_ == State::joining) {
+    int error_number = send_quietly();
+    if (error_number != 0) events_->on_error(IoStep::write, error_number);
+    return;
+  }
   if (!writable_.idle()) return;  // goes out when the socket is writable again
   if (!context_.loop_running || queue_.size() >= kSendBatch) return flush();
   if (!linked()) context_.dirty_datagrams.push_back(*this);
@@ -232,14 +237,19 @@ void Datagram::abort() {
   begin_join();
 }
 
-// What the kernel takes now, without an event.
-void Datagram::send_quietly() {
-  if (!writable_.idle() || flushing_now_) return;
+// What the kernel takes now, without an event; the last error of a datagram that it never will
+// take.
+int Datagram::send_quietly() {
+  int last_error = 0;
+  if (!writable_.idle() || flushing_now_) return last_error;
   while (!queue_.empty()) {
     int error_number = send_batch();
     if (error_number == EAGAIN) break;
-    if (error_number != 0 && error_number != EINTR) sent(1);
+    if (error_number == 0 || error_number == EINTR) continue;
+    last_error = error_number;
+    sent(1);
   }
+  return last_error;
 }
 
 void Datagram::abandon() {

@@ -86,7 +86,7 @@ class Datagram : public base::ListNode<DirtyListTag> {
   void deliver(std::span<const std::byte> data, const base::Address& from);
 
   int send_batch();
-  void send_quietly();
+  int send_quietly();
   void sent(size_t count);
   void on_writable(const op::Completion& completion);
 

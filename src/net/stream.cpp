@@ -66,7 +66,16 @@ void Stream::flush_through_ring() {
 }
 
 void Stream::on_send(const op::Completion& completion) {
-  if (state_ == State::joining || state_ == State::closed) return end_of_operation();
+  if (state_ == State::joining) {
+    // Aborted while it was in flight: asyncio would have sent it, and what came after it, in
+    // write().
+    if (completion.result.ok()) {
+      count_sent(static_cast<size_t>(completion.result.value()));
+      send_quietly();
+    }
+    return end_of_operation();
+  }
+  if (state_ == State::closed) return;
   // Cancelled because the loop stopped: nothing was sent, and it is sent again.
   if (!completion.result.is(ECANCELED)) sent(completion.result);
   flush_through_ring();
@@ -126,7 +135,10 @@ void Stream::close() {
 void Stream::abort() {
   if (state_ == State::joining || state_ == State::closed) return;
   // asyncio sends inside write(): only what the kernel refused is lost.
-  if (linked()) send_quietly();
+  if (linked()) {
+    unlink();
+    send_quietly();
+  }
   stop_reading();
   context_.reactor->cancel(send_);
   begin_join();
@@ -134,8 +146,8 @@ void Stream::abort() {
 
 // What the kernel takes now, without an event.
 void Stream::send_quietly() {
-  unlink();
-  while (load_send()) {
+  while (!queue_.empty()) {
+    send_.set_range_count(queue_.describe(send_.ranges(queue_.segment_count())));
     ++context_.reactor->statistics().syscalls;
     base::Result result = send_.attempt({}).result;
     if (result.is(EINTR)) continue;

@@ -227,3 +227,35 @@ def test_a_waiting_handle_knows_nothing_of_the_running_one(
     waiting = loop.call_soon(lambda: seen.append(where.get()))
     run_briefly(loop)
     assert seen == [None, "nowhere"]
+
+
+@loops_only(*RLOOP_IDS)
+def test_a_callback_that_runs_its_own_handle_is_refused(
+    loop: asyncio.AbstractEventLoop, noise: Noise
+) -> None:
+    seen: list[str] = []
+
+    def run_again() -> None:
+        where.set("inside")
+        own._run()  # type: ignore[attr-defined]
+        seen.append(where.get())
+
+    own = loop.call_soon(run_again)
+    loop.call_soon(lambda: seen.append(where.get()))
+    run_briefly(loop)
+    assert seen == ["inside", "nowhere"]
+    assert where.get() == "nowhere"
+    failure = noise.take_one()
+    assert isinstance(failure["exception"], RuntimeError)
+    assert "is already entered" in str(failure["exception"])
+
+
+@loops_only(*RLOOP_IDS)
+@pytest.mark.parametrize("context", [object(), [1, 2, 3], "text", {}])
+def test_what_is_no_context_is_reported(
+    loop: asyncio.AbstractEventLoop, noise: Noise, context: Any
+) -> None:
+    loop.call_soon(print, context=context)
+    run_briefly(loop)
+    failure = noise.take_one()
+    assert isinstance(failure["exception"], TypeError)

@@ -254,6 +254,15 @@ async def test_a_last_word_after_the_close_goes_out(
         assert await server.wait_for(1) == [b"goodbye"]
 
 
+@differs("uvloop", "it drops it")
+async def test_the_error_of_a_last_word_is_told(loop: asyncio.AbstractEventLoop) -> None:
+    async with bound() as server, bound() as client:
+        client.transport.close()
+        client.transport.sendto(b"x" * 70_000, address(server))
+        assert await client.lost is None
+        assert [error.errno for error in client.errors] == [errno.EMSGSIZE]
+
+
 @differs("uvloop", "it raises out of sendto")
 async def test_datagrams_after_the_end_are_dropped(loop: asyncio.AbstractEventLoop) -> None:
     async with bound() as server, bound(None, remote_addr=address(server)) as client:

@@ -173,3 +173,39 @@ def test_the_loop_keeps_no_variable_of_who_ran_it_first(loop: asyncio.AbstractEv
     run_briefly(loop)
     loop.run_until_complete(asyncio.sleep(0.001))
     assert gone
+
+
+@loops_only("asyncio", *RLOOP_IDS)
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_fileno_may_close_the_loop(loop: asyncio.AbstractEventLoop, call: int) -> None:
+    reader, writer = os.pipe()
+
+    class Closing:
+        calls = 0
+
+        def fileno(self) -> int:
+            self.calls += 1
+            if self.calls == call:
+                loop.close()
+            return reader
+
+    watched = Closing()
+    for method in (lambda: loop.add_reader(watched, print), lambda: loop.remove_reader(watched)):
+        try:
+            method()
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError):
+            pass  # what it is depends on the moment
+    if not loop.is_closed():
+        loop.remove_reader(reader)
+    os.close(reader)
+    os.close(writer)
+
+
+@differs("uvloop", "0.23 overflows the stack")
+def test_a_long_chain_of_handles_ends(loop: asyncio.AbstractEventLoop) -> None:
+    # Each holds the one before it; the last one ends them all.
+    handle = loop.call_soon(id, None)
+    for _ in range(300_000):
+        handle = loop.call_soon(id, handle)
+    run_briefly(loop)
+    del handle

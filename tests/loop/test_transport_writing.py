@@ -298,3 +298,27 @@ async def test_what_was_written_before_an_abort_arrives(
     far.close()
     if failure == "raise":
         assert isinstance(noise.take_one()["exception"], ValueError)
+
+
+async def test_an_abort_behind_a_send_that_is_under_way_loses_nothing(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    # Many that wrote go through the ring, and may have been sent without the transport knowing.
+    pairs = [socket.socketpair() for _ in range(5)]
+    transports = []
+    for near, far in pairs:
+        near.setblocking(False)
+        far.setblocking(False)
+        transports.append((await loop.create_connection(Recorder, sock=near))[0])
+
+    def go_on() -> None:
+        for transport in transports:
+            transport.write(b"second")
+            transport.abort()
+
+    for transport in transports:
+        transport.write(b"first ")
+    loop.call_soon(go_on)
+    for _, far in pairs:
+        assert await recv_all(far) == b"first second"
+        far.close()

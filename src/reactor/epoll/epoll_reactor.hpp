@@ -3,8 +3,9 @@
 // Each owned descriptor is registered once, edge-triggered in both directions, when its first
 // operation is submitted. Readiness is remembered in the Descriptor; an operation whose descriptor
 // is ready is attempted in dispatch, a multishot one again on the next turn while the descriptor
-// stays ready (fairness: one attempt per descriptor and turn). No epoll_ctl until
-// close(2). Foreign descriptors go through the WatchSet. Loop's thread, GIL held, except in wait.
+// stays ready (fairness: one attempt per descriptor and turn, which for a Stream may be several
+// receives of 512 KiB in all). No epoll_ctl until close(2). Foreign descriptors go through the
+// WatchSet. Loop's thread, GIL held, except in wait.
 #pragma once
 
 #include <sys/epoll.h>

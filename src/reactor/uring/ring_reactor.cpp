@@ -191,7 +191,8 @@ void RingReactor::collect_one(uint64_t user_data, int result, uint32_t flags) {
   }
   if (result == -ENOBUFS) {
     ++statistics_.buffers_short;
-    if (auto& buffers = buffers_[operation.buffer_group()]) buffers->note_short();
+    auto& buffers = buffers_[operation.buffer_group()];
+    if (buffers && operation.direction() == op::Direction::read) buffers->note_short();
   }
   arrive(operation, base::Result(result), flags, final);
 }
