@@ -132,6 +132,7 @@ Ref try_recv_into(Loop& loop, PyObject* socket, PyObject* buffer) {
   view.acquire(buffer, PyBUF_WRITABLE);
   loop.check_closed();
   std::span<std::byte> memory = view.bytes();
+  if (memory.empty()) return Ref::checked(PyLong_FromLong(0));  // as socket.recv_into
   ++loop.reactor().statistics().syscalls;
   ssize_t received = ::recv(fd, memory.data(), memory.size(), MSG_DONTWAIT);
   if (!finished(received)) return would_block();

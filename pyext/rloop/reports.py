@@ -76,7 +76,9 @@ def protocol_callback_failed(
     loop: Loop, transport: Transport, protocol: Any, exc: Any, method: str
 ) -> None:
     """A method of a protocol raised that asyncio calls from a handle."""
-    source = format_helpers._format_callback_source(getattr(protocol, method), (None,))
+    # A protocol without the method failed for that.
+    callback = getattr(protocol, method, method)
+    source = format_helpers._format_callback_source(callback, (None,))
     protocol_failed(loop, transport, protocol, exc, f"Exception in callback {source}")
 
 

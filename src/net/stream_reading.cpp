@@ -43,7 +43,9 @@ void Stream::resume_reading() {
 
 void Stream::arm_reading() {
   if (state_ != State::open || !reading_started_ || reading_paused_ || read_ended_) return;
-  if (!recv_.idle() || (poll_ && !poll_->idle()) || (kept_ && kept_->has_end)) return;
+  if (!recv_.idle() || (poll_ && !poll_->idle())) return;
+  // What was kept comes first: on_later goes on from there.
+  if (kept_) return;
   reactor::Reactor& reactor = *context_.reactor;
   const reactor::Capabilities& can = reactor.capabilities();
   bool lends_buffers = can.ring ? can.buffer_ring : !reads_into_buffers_;
@@ -73,7 +75,7 @@ void Stream::on_recv(const op::Completion& completion) {
 
 void Stream::on_readable(const op::Completion& completion) {
   if (state_ != State::open) return end_of_operation();
-  if (reading_paused_ || completion.result.is(ECANCELED)) return arm_reading();
+  if (reading_paused_ || kept_ || completion.result.is(ECANCELED)) return arm_reading();
   if (!completion.result.ok()) {
     receive(completion.result, {});
     return;

@@ -34,6 +34,11 @@ std::string explain_permission() {
 
 std::string explain_memory_limit() {
   rlimit limit{};
+  ::getrlimit(RLIMIT_AS, &limit);
+  if (limit.rlim_cur != RLIM_INFINITY) {
+    return absl::StrCat("the limit of address space (RLIMIT_AS, ulimit -v) is ",
+                        limit.rlim_cur / 1024, " KiB; raise it");
+  }
   ::getrlimit(RLIMIT_MEMLOCK, &limit);
   return absl::StrCat("the locked-memory limit (RLIMIT_MEMLOCK, ulimit -l) is ",
                       limit.rlim_cur / 1024, " KiB; raise it to 1024 KiB or more");

@@ -242,3 +242,21 @@ async def test_get_buffer_may_receive_from_another_socket(loop: asyncio.Abstract
     await asyncio.gather(*receives, return_exceptions=True)
     other.close()
     other_far.close()
+
+
+@pytest.mark.parametrize("size", [1001, 5000, 65536])
+async def test_pauses_that_end_in_the_next_turn_keep_the_order(
+    loop: asyncio.AbstractEventLoop, size: int
+) -> None:
+    payload = b"".join(b"%08d" % number for number in range(500_000))
+
+    class Pausing(BufferedRecorder):
+        def buffer_updated(self, nbytes: int) -> None:
+            super().buffer_updated(nbytes)
+            if len(self.updates) % 50 == 49:
+                self.transport.pause_reading()
+                loop.call_soon(self.transport.resume_reading)
+
+    async with wired(lambda: Pausing(size)) as (_, protocol, far):
+        await loop.sock_sendall(far, payload)
+        assert await protocol.wait_for_bytes(len(payload)) == payload

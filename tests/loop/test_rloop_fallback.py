@@ -8,6 +8,7 @@ import os
 import platform
 
 import pytest
+import rloop
 from programs import check_script
 
 # The number of io_uring_setup is the same on every architecture but alpha.
@@ -172,3 +173,51 @@ for descriptor in taken:
     os.close(descriptor)
 """
     assert check_script(source, may_log=True, RLOOP_LOG="").strip() == "24"
+
+
+def test_a_lack_of_descriptors_that_passes_is_forgotten() -> None:
+    source = """
+        import os, resource, rloop
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        held = [os.open("/dev/null", os.O_RDONLY)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held[0] + 1, before[1]))
+        while True:
+            try:
+                held.append(os.dup(0))
+            except OSError:
+                break
+        try:
+            rloop.new_event_loop("io_uring").close()
+            print("made")
+        except (OSError, RuntimeError) as exc:
+            print("refused")
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for fd in held:
+            os.close(fd)
+        loop = rloop.new_event_loop("auto")
+        print(loop.backend)
+        loop.close()
+    """
+    before, after = check_script(source, may_log=True, RLOOP_BACKEND="").split()
+    assert before == "refused"
+    assert after == rloop.backend_info()["backend"]
+
+
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="ASan needs address space")
+def test_little_address_space_costs_the_buffers_and_not_the_loop() -> None:
+    source = """
+        import asyncio, resource, rloop
+        import support
+        async def main():
+            async with support.connected(support.Recorder, support.Echo) as (client, _):
+                client.transport.write(b"x" * 1000)
+                await client.wait_for_bytes(1000)
+            print("echoed")
+        pages = int(open("/proc/self/statm").read().split()[0])
+        loop = rloop.new_event_loop()
+        limit = pages * resource.getpagesize() + 3 * 1024 * 1024
+        resource.setrlimit(resource.RLIMIT_AS, (limit, -1))
+        loop.run_until_complete(main())
+        loop.close()
+    """
+    assert check_script(source, may_log=True).strip() == "echoed"

@@ -61,6 +61,7 @@ async def test_recv_of_nothing_does_not_wait(loop: asyncio.AbstractEventLoop) ->
     near, far = tcp_pair()
     with near, far:
         assert await loop.sock_recv(near, 0) == b""
+        assert await loop.sock_recv_into(near, bytearray()) == 0
 
 
 async def test_recv_waits_for_data(loop: asyncio.AbstractEventLoop) -> None:

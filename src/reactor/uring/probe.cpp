@@ -100,7 +100,14 @@ Probe probe_once() {
 }  // namespace
 
 const Probe& probe_io_uring() {
-  static const Probe probe = probe_once();
+  static Probe probe = probe_once();
+  // A lack of descriptors or of memory may pass; what the kernel or a policy refuses does not.
+  for (int passing : {EMFILE, ENFILE, ENOMEM}) {
+    if (!probe.capabilities.ring && probe.error_number == passing) {
+      probe = probe_once();
+      break;
+    }
+  }
   return probe;
 }
 

@@ -58,8 +58,12 @@ base::Result RingReactor::open_ring() {
 
 base::Result RingReactor::register_stream_buffers() {
   std::optional<BufferRing>& buffers = buffers_[op::kReceiveBufferGroup];
-  if (!buffers) {
-    buffers.emplace(config_.buffer_count, config_.buffer_size, op::kReceiveBufferGroup);
+  try {
+    if (!buffers) {
+      buffers.emplace(config_.buffer_count, config_.buffer_size, op::kReceiveBufferGroup);
+    }
+  } catch (const std::system_error& error) {
+    return base::Result::error(error.code().value());
   }
   return buffers->register_with(ring_);
 }
