@@ -8,8 +8,9 @@ import os
 import platform
 
 import pytest
-import rloop
 from programs import check_script
+
+import rloop
 
 # The number of io_uring_setup is the same on every architecture but alpha.
 FILTER = """
