@@ -58,12 +58,8 @@ inline Ref try_call(PyObject* callable, PyObject* argument) {
 // callable(*arguments), each a PyObject* (borrowed).
 template <class... Arguments>
 Ref call(PyObject* callable, Arguments... arguments) {
-  // The word in front is the callee's to overwrite (PY_VECTORCALL_ARGUMENTS_OFFSET).
   PyObject* stack[1 + sizeof...(arguments)] = {nullptr, arguments...};
-  return Ref::checked(into_python([&] {
-    return PyObject_Vectorcall(callable, stack + 1,
-                               sizeof...(arguments) | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
-  }));
+  return Ref::checked(vectorcall(callable, stack + 1, sizeof...(arguments)).release());
 }
 
 // object.name(*arguments)

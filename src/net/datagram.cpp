@@ -64,7 +64,11 @@ void Datagram::receive_batches() {
   size_t slot = family_ == AF_UNIX ? kUnixSlot_bytes : kSlot_bytes;
   std::span<std::byte> memory = context_.datagram_memory();
   // One by one then: what is delivered may receive into the scratch again.
-  if (memory.empty()) memory = context_.reactor->large_scratch().first(slot);
+  if (memory.empty()) {
+    memory = context_.reactor->large_scratch();
+    slot = std::min(slot, memory.size());
+    memory = memory.first(slot);
+  }
   for (int round = 0; round < kReceiveRounds; ++round) {
     if (receive_batch(memory, slot) == 0) break;
   }

@@ -67,12 +67,10 @@ void Stream::flush_through_ring() {
 
 void Stream::on_send(const op::Completion& completion) {
   if (state_ == State::joining) {
-    // Aborted while it was in flight: asyncio would have sent it, and what came after it, in
+    // Aborted while it was under way: asyncio would have sent it, and what came after it, in
     // write().
-    if (completion.result.ok()) {
-      count_sent(static_cast<size_t>(completion.result.value()));
-      send_quietly();
-    }
+    if (completion.result.ok()) count_sent(static_cast<size_t>(completion.result.value()));
+    if (completion.result.ok() || completion.result.is(ECANCELED)) send_quietly();
     return end_of_operation();
   }
   if (state_ == State::closed) return;
@@ -135,16 +133,13 @@ void Stream::close() {
 void Stream::abort() {
   if (state_ == State::joining || state_ == State::closed) return;
   // asyncio sends inside write(): only what the kernel refused is lost.
-  if (linked()) {
-    unlink();
-    send_quietly();
-  }
+  if (linked() && send_.idle()) send_quietly();
   stop_reading();
   context_.reactor->cancel(send_);
   begin_join();
 }
 
-// What the kernel takes now, without an event.
+// What the kernel takes now, without an event. Nothing is in flight.
 void Stream::send_quietly() {
   while (!queue_.empty()) {
     send_.set_range_count(queue_.describe(send_.ranges(queue_.segment_count())));

@@ -34,14 +34,16 @@ std::string explain_permission() {
 
 std::string explain_memory_limit() {
   rlimit limit{};
+  ::getrlimit(RLIMIT_MEMLOCK, &limit);
+  std::string text = absl::StrCat("the locked-memory limit (RLIMIT_MEMLOCK, ulimit -l) is ",
+                                  limit.rlim_cur / 1024, " KiB; raise it to 1024 KiB or more");
+  // ENOMEM does not say which of the two it was.
   ::getrlimit(RLIMIT_AS, &limit);
   if (limit.rlim_cur != RLIM_INFINITY) {
-    return absl::StrCat("the limit of address space (RLIMIT_AS, ulimit -v) is ",
-                        limit.rlim_cur / 1024, " KiB; raise it");
+    absl::StrAppend(&text, "; the limit of address space (RLIMIT_AS, ulimit -v) is ",
+                    limit.rlim_cur / 1024, " KiB");
   }
-  ::getrlimit(RLIMIT_MEMLOCK, &limit);
-  return absl::StrCat("the locked-memory limit (RLIMIT_MEMLOCK, ulimit -l) is ",
-                      limit.rlim_cur / 1024, " KiB; raise it to 1024 KiB or more");
+  return text;
 }
 
 bool* Capabilities::find(std::string_view name) {

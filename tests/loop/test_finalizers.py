@@ -64,7 +64,7 @@ def test_a_watched_object_may_go_with_the_loop(loop: asyncio.AbstractEventLoop) 
     assert answers in ([], [True])  # asyncio's selector keeps it for longer
 
 
-@loops_only("asyncio", *RLOOP_IDS)
+@loops_only(*RLOOP_IDS)
 def test_another_thread_closes_the_loop_inside_call_soon_threadsafe(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
@@ -95,7 +95,7 @@ def test_another_thread_closes_the_loop_inside_call_soon_threadsafe(
     loop.close()
     is_closed.set()
     other.join()
-    assert len(answers) == 1
+    assert [type(answer) for answer in answers] == [RuntimeError]
 
 
 async def test_what_a_variable_of_a_finished_task_schedules_is_not_forgotten(
@@ -171,6 +171,8 @@ def test_the_loop_keeps_no_variable_of_who_ran_it_first(loop: asyncio.AbstractEv
 
     contextvars.Context().run(play)
     run_briefly(loop)
+    # Not a wait for something: a loop that sleeps, however shortly, lets go of the context that its
+    # handles share.
     loop.run_until_complete(asyncio.sleep(0.001))
     assert gone
 

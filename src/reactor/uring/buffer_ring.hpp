@@ -35,7 +35,7 @@ class BufferRing {
   void give_back(uint16_t id);
   // The kernel found none; `take` has not seen all that it filled yet.
   void note_short() { were_short_ = true; }
-  // Publishes what was given back since the last time, and more buffers if all had been lent.
+  // Publishes what was given back since the last time, and more buffers if they were short.
   void publish();
   // In the child of a fork: the ring's memory is not mapped here; the buffers' is, and what is
   // lent stays readable.

@@ -97,17 +97,16 @@ Probe probe_once() {
   return probe;
 }
 
+// A lack of descriptors or of memory; what the kernel or a policy refuses stays refused.
+bool may_pass(int error_number) {
+  return error_number == EMFILE || error_number == ENFILE || error_number == ENOMEM;
+}
+
 }  // namespace
 
 const Probe& probe_io_uring() {
   static Probe probe = probe_once();
-  // A lack of descriptors or of memory may pass; what the kernel or a policy refuses does not.
-  for (int passing : {EMFILE, ENFILE, ENOMEM}) {
-    if (!probe.capabilities.ring && probe.error_number == passing) {
-      probe = probe_once();
-      break;
-    }
-  }
+  if (may_pass(probe.error_number)) probe = probe_once();
   return probe;
 }
 

@@ -44,6 +44,26 @@ TEST_F(StreamTest, AbortWaitsForTheSendAndTheReceiveInFlight) {
   EXPECT_EQ(connection_->held, 0);
 }
 
+TEST_F(StreamTest, AnAbortLeavesTheSendInFlightAlone) {
+  // Written while a send came home: dirty, and in flight again at once.
+  connection_->upcall = [&](Event event) {
+    if (event == Event::sent && reactor_.wire == "a") connection_->write("b");
+  };
+  connection_->write("a");
+  settle();
+  reactor_.send(1);
+  reactor_.dispatch_all();
+  ASSERT_TRUE(reactor_.sending());
+  stream().abort();
+  EXPECT_TRUE(reactor_.sending());
+  reactor_.send(1);
+  reactor_.run_cancels();
+  settle();
+  EXPECT_EQ(reactor_.wire, "ab");
+  EXPECT_TRUE(connection_->closed());
+  EXPECT_EQ(statistics_.bytes_out, 2U);
+}
+
 TEST_F(StreamTest, ASendThatWasStoppedIsSentAgain) {
   connection_->write("once");
   settle();
