@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _core
-from .tls_protocol import SSLTransport, TlsBuffers, TlsProtocol
+from .tls_protocol import TlsBuffers, TlsProtocol
 
 
 class TlsMixin:
@@ -97,8 +97,8 @@ class TlsMixin:
             ssl_shutdown_timeout=ssl_shutdown_timeout,
             call_connection_made=False,
         )
-        if not isinstance(transport, (_core.StreamTransport, SSLTransport)):
-            tls.use_own_buffers()  # who knows when a foreign transport fills what it was given
+        if not isinstance(transport, _core.StreamTransport):
+            tls.use_own_buffers()  # who knows when another transport fills what it was given
         tls_transport = tls._app_transport  # gone from there when the connection is lost
         # Paused until connection_made was called: no data may come before.
         transport.pause_reading()

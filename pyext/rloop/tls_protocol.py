@@ -23,7 +23,12 @@ class TlsBuffers:
 
     def __init__(self) -> None:
         self.ciphertext = memoryview(bytearray(_BUFFER_SIZE))
-        self.plaintext = memoryview(bytearray(_BUFFER_SIZE))
+        self.plaintext: memoryview | None = memoryview(bytearray(_BUFFER_SIZE))
+
+    def take_plaintext(self) -> memoryview:
+        """The buffer, until it is put back; another one for a thread that should not be here."""
+        plaintext, self.plaintext = self.plaintext, None
+        return memoryview(bytearray(_BUFFER_SIZE)) if plaintext is None else plaintext
 
 
 class SSLTransport(_stdlib.SSLProtocolTransport):  # type: ignore[misc] # a private class, so Any
@@ -35,6 +40,8 @@ class SSLTransport(_stdlib.SSLProtocolTransport):  # type: ignore[misc] # a priv
 
     def close(self) -> None:
         """Close after what was written has gone; connection_lost comes in every state."""
+        if self._loop.get_debug() and not self._closed:
+            self._loop._check_thread()  # before anything has changed
         self._is_done_with = self._closed
         self._closed = True
         self._ssl_protocol._close()
@@ -84,7 +91,8 @@ class TlsProtocol(_stdlib.SSLProtocol):  # type: ignore[misc] # a private class,
 
     def _do_read__copied(self) -> None:
         """Deliver all plain text that there is by one data_received."""
-        plaintext = self._buffers.plaintext
+        buffers = self._buffers
+        plaintext = buffers.take_plaintext()
         tls, incoming = self._sslobj, self._incoming
         full: list[bytes] = []
         filled, count = 0, 1
@@ -101,8 +109,10 @@ class TlsProtocol(_stdlib.SSLProtocol):  # type: ignore[misc] # a private class,
                     break
         except (ssl.SSLWantReadError, ssl.SSLSyscallError):
             pass
-        if filled or full:
+        finally:
             data = bytes(plaintext[:filled])
+            buffers.plaintext = plaintext
+        if filled or full:
             self._app_protocol.data_received(b"".join((*full, data)) if full else data)
         if not count:
             self._call_eof_received()
@@ -184,7 +194,7 @@ class TlsProtocol(_stdlib.SSLProtocol):  # type: ignore[misc] # a private class,
     def _discard_unread(self) -> None:
         """After close(): data that nobody reads any more is no failure of the shutdown."""
         try:
-            while self._unread() and self._sslobj.read(_BUFFER_SIZE, self._buffers.plaintext):
+            while self._unread() and self._sslobj.read(_BUFFER_SIZE):
                 pass
         except ssl.SSLError:
             pass  # no whole record is left, or close_notify was there; unwrap tells the rest
