@@ -26,6 +26,7 @@ from support import (
     loops_only,
     tcp_pair,
     turns,
+    wait_until,
 )
 
 NON_THREAD_SAFE = "Non-thread-safe operation invoked on an event loop other than the current one"
@@ -210,6 +211,39 @@ def test_a_closed_server_refuses_connections_while_the_loop_sleeps(
         run(nothing())
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address)
+
+
+@loops_only(*RLOOP_IDS)
+def test_the_socket_of_a_connection_that_ends_meanwhile_is_closed_once(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted: list[Told] = []
+
+    def accept() -> Told:
+        accepted.append(Told())
+        return accepted[-1]
+
+    async def serve() -> Any:
+        server = await loop.create_server(accept, "127.0.0.1", 0)
+        client = socket.create_connection(server.sockets[0].getsockname())
+        await wait_until(lambda: accepted and accepted[0].transport)
+        server.close()
+        return client
+
+    reports: Any = loop._reports
+    make_socket = reports.socket_of_descriptor
+
+    def make_while_it_ends(fd: int) -> Any:
+        loop.call_soon_threadsafe(accepted[0].transport.abort)
+        assert accepted[0].ended.wait(DEADLINE)
+        run(turns())
+        return make_socket(fd)
+
+    with running(loop) as run:
+        client = run(serve())
+        monkeypatch.setattr(reports, "socket_of_descriptor", make_while_it_ends)
+        assert accepted[0].transport.get_extra_info("socket").fileno() == -1
+        client.close()
 
 
 STRESS = Path(__file__).with_name("wrong_thread_child.py")
