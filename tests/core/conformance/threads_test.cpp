@@ -100,7 +100,7 @@ TEST_P(ThreadTest, AGroupOfWritesThatAnotherThreadCompletesGoesOutWithTheLoopsTu
     writers.push_back(std::make_unique<Connection>(context_, std::move(pairs.back().near)));
   }
   turns(3);
-  context_.begin_turn(100);
+  context_.begin_turn();
   std::thread other([&] {
     for (auto& writer : writers)
       writer->write("from another thread");
