@@ -35,7 +35,7 @@ Ref DatagramTransport::open(Loop& loop, PyObject* socket, PyObject* protocol, Py
   Ref object = DatagramTransportType::create(loop, fd, family_of(fd), socket, address, extra);
   DatagramTransport& self = DatagramTransportType::value(object.get());
   self.read_addresses();
-  self.enter_loop(protocol, waiter);
+  self.enter_loop(protocol, binding::get_attribute(protocol, names::connection_made), waiter);
   if (base::log_enabled(base::LogLevel::debug)) {
     base::log(base::LogLevel::debug, "transport", "datagram transport opened [fd=", fd,
               "] local=", self.local_.to_string());
@@ -50,7 +50,6 @@ void DatagramTransport::start_reading() {
 
 void DatagramTransport::set_protocol(Arguments arguments) {
   protocol_ = Ref::borrow(arguments.only("protocol", "set_protocol"));
-  on_datagram_method_ = Ref();
 }
 
 // --- sending -----------------------------------------------------------------------------------
@@ -147,20 +146,22 @@ Ref DatagramTransport::peer_object(const base::Address& from) {
 
 void DatagramTransport::on_datagram(std::span<const std::byte> data, const base::Address& from) {
   Ref result;
+  Ref bytes, peer;
   try {
-    Ref bytes = Ref::checked(PyBytes_FromStringAndSize(reinterpret_cast<const char*>(data.data()),
-                                                       static_cast<Py_ssize_t>(data.size())));
-    Ref peer = peer_object(from);
-    if (!on_datagram_method_) {
-      on_datagram_method_ = binding::get_attribute(protocol_.get(), names::datagram_received);
-    }
-    Ref method = on_datagram_method_.copy();  // the protocol may be switched by its own call
+    bytes = Ref::checked(PyBytes_FromStringAndSize(reinterpret_cast<const char*>(data.data()),
+                                                   static_cast<Py_ssize_t>(data.size())));
+    peer = peer_object(from);
+    Ref protocol = protocol_.copy();  // it may be switched by its own call
     ContextScope scope(context_.get());
-    result = binding::call(method.get(), bytes.get(), peer.get());
+    result =
+        binding::try_call_method(protocol.get(), names::datagram_received, bytes.get(), peer.get());
   } catch (const binding::PythonError&) {
-    // reported below
+    // no memory; reported below
   }
-  if (!result) upcall_failed("datagram_received");
+  if (result) [[likely]]
+    return;
+  if (!peer) return upcall_failed("datagram_received", {});
+  upcall_failed("datagram_received", {bytes.get(), peer.get()});
 }
 
 void DatagramTransport::on_error(net::IoStep /*step*/, int error_number) {
@@ -170,13 +171,12 @@ void DatagramTransport::on_error(net::IoStep /*step*/, int error_number) {
 
 void DatagramTransport::error_received(Ref error) {
   Ref result;
-  try {
+  {
+    Ref protocol = protocol_.copy();
     ContextScope scope(context_.get());
-    result = binding::call_method(protocol_.get(), names::error_received, error.get());
-  } catch (const binding::PythonError&) {
-    // reported below
+    result = binding::try_call_method(protocol.get(), names::error_received, error.get());
   }
-  if (!result) upcall_failed("error_received");
+  if (!result) upcall_failed("error_received", {error.get()});
 }
 
 void DatagramTransport::on_sent() {
@@ -200,7 +200,6 @@ void DatagramTransport::on_closed() {
 }
 
 void DatagramTransport::let_go() {
-  on_datagram_method_ = Ref();
   last_peer_object_ = Ref();
 }
 

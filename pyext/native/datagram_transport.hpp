@@ -52,7 +52,6 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
   void references(Each each) {
     shared_references(each);
     each(address_);
-    each(on_datagram_method_);
     each(last_peer_object_);
   }
 
@@ -70,8 +69,7 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
 
   net::Datagram datagram_;
   int family_;
-  Ref address_;             // the only destination, or null
-  Ref on_datagram_method_;  // bound datagram_received
+  Ref address_;  // the only destination, or null
   // Datagrams often come in a row from one peer, and are answered with the tuple that came.
   base::Address last_peer_;
   Ref last_peer_object_;

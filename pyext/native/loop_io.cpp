@@ -176,11 +176,11 @@ Ref Loop::make_datagram_transport(Arguments arguments) {
   PyObject* given[5];
   arguments.parse({"sock", "protocol", "address", "waiter", "extra"}, 2, given,
                   "_make_native_datagram_transport");
-  for (PyObject*& value : given)
-    if (value == Py_None) value = nullptr;
+  auto or_null = [](PyObject* value) { return value == Py_None ? nullptr : value; };
   check_closed();
   ensure_fd_no_transport(given[0]);
-  return DatagramTransport::open(*this, given[0], given[1], given[2], given[3], given[4]);
+  return DatagramTransport::open(*this, given[0], given[1], or_null(given[2]), or_null(given[3]),
+                                 or_null(given[4]));
 }
 
 void Loop::transport_opened(Transport& transport) {

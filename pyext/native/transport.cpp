@@ -19,14 +19,18 @@ constexpr int kLostWritesBeforeWarning = 5;
 // --- opening -----------------------------------------------------------------------------------
 
 void Transport::read_addresses() {
-  base::Address::local(fd(), local_);
+  base::Result local = base::Address::local(fd(), local_);
+  if (local.is(EBADF) || local.is(ENOTSOCK)) {
+    binding::set_os_error(local.error_number());
+    throw binding::PythonError{};
+  }
   base::Address::remote(fd(), remote_);
 }
 
-void Transport::enter_loop(PyObject* protocol, PyObject* waiter) {
+void Transport::enter_loop(PyObject* protocol, Ref connection_made, PyObject* waiter) {
+  loop_.check_closed();  // by the protocol's own code, while its method was looked up
   context_ = Ref::checked(PyContext_CopyCurrent());
   protocol_ = Ref::borrow(protocol);
-  Ref connection_made = binding::get_attribute(protocol, names::connection_made);
   Ref start_reading = binding::get_attribute(object(), names::start_reading);
   kept_by_loop_ = Ref::borrow(object());
   loop_.transport_opened(*this);
@@ -69,8 +73,9 @@ void Transport::pause_protocol_if_needed() {
   flush_backlog();
   if (backlog() <= high_water_ || protocol_paused_) return;
   protocol_paused_ = true;
+  Ref protocol = protocol_.copy();  // it may be switched by its own call
   try {
-    binding::call_method(protocol_.get(), names::pause_writing);
+    binding::call_method(protocol.get(), names::pause_writing);
   } catch (const binding::PythonError&) {
     flow_control_failed("protocol.pause_writing() failed");
   }
@@ -79,9 +84,10 @@ void Transport::pause_protocol_if_needed() {
 void Transport::resume_protocol_if_possible() {
   if (!protocol_paused_ || backlog() > low_water_) return;
   protocol_paused_ = false;
-  contained(loop_, [this] {
+  Ref protocol = protocol_.copy();
+  contained(loop_, [&] {
     try {
-      binding::call_method(protocol_.get(), names::resume_writing);
+      binding::call_method(protocol.get(), names::resume_writing);
     } catch (const binding::PythonError&) {
       flow_control_failed("protocol.resume_writing() failed");
     }
@@ -229,24 +235,29 @@ void Transport::fail_with(Ref error, const char* message) {
 
 void Transport::call_connection_lost() {
   if (!protocol_) return;
-  Ref method = Ref::steal(PyObject_GetAttr(protocol_.get(), names::connection_lost.get()));
+  Ref protocol = protocol_.copy();
+  Ref error = Ref::borrow(error_ ? error_.get() : Py_None);
   Ref result;
-  if (method) {
+  {
     ContextScope scope(context_.get());
-    result = binding::try_call(method.get(), error_ ? error_.get() : Py_None);
+    result = binding::try_call_method(protocol.get(), names::connection_lost, error.get());
   }
-  if (!result) upcall_failed("connection_lost");
+  if (!result) upcall_failed("connection_lost", {error.get()});
 }
 
 // For the Python error that is set, raised by a method of the protocol that asyncio calls from a
 // handle: the transport goes on.
-void Transport::upcall_failed(const char* method) {
+void Transport::upcall_failed(const char* method, std::initializer_list<PyObject*> arguments) {
   Ref error = binding::take_exception();
   if (is_exit(error.get())) return loop_.interrupt(std::move(error));
   contained(loop_, [&] {
     Ref name = Ref::checked(PyUnicode_FromString(method));
-    names::report("protocol_callback_failed", loop_object_.get(), object(), protocol_.get(),
-                  error.get(), name.get());
+    Ref tuple = Ref::checked(PyTuple_New(static_cast<Py_ssize_t>(arguments.size())));
+    for (size_t i = 0; i < arguments.size(); ++i) {
+      PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i), Py_NewRef(arguments.begin()[i]));
+    }
+    names::report("protocol_callback_failed", loop_object_.get(),
+                  protocol_ ? protocol_.get() : Py_None, error.get(), name.get(), tuple.get());
   });
 }
 

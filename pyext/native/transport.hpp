@@ -81,10 +81,13 @@ class Transport : public base::ListNode<OpenTransportTag> {
   template <class T>
   static std::vector<PyGetSetDef> shared_attributes();
 
+  // Throws OSError when the descriptor is no socket.
   void read_addresses();
   // Puts the transport under the loop's care and schedules connection_made, start_reading and the
   // waiter's result, in this order. Nothing is scheduled when it throws.
-  void enter_loop(PyObject* protocol, PyObject* waiter);
+  // `connection_made` is the protocol's method, looked up by the caller: a protocol without it is
+  // refused before anybody counts the connection.
+  void enter_loop(PyObject* protocol, Ref connection_made, PyObject* waiter);
 
   // True when data must be dropped: the connection is lost. Warns as asyncio after some.
   bool reject_write();
@@ -96,7 +99,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   void fail_with(Ref error, const char* message);
   void lose_connection(Ref error);
   void call_connection_lost();
-  void upcall_failed(const char* method);
+  void upcall_failed(const char* method, std::initializer_list<PyObject*> arguments);
   Ref python_socket();
 
   Loop& loop_;

@@ -73,13 +73,14 @@ def protocol_failed(loop: Loop, transport: Transport, protocol: Any, exc: Any, t
 
 
 def protocol_callback_failed(
-    loop: Loop, transport: Transport, protocol: Any, exc: Any, method: str
+    loop: Loop, protocol: Any, exc: BaseException, method: str, arguments: tuple[Any, ...]
 ) -> None:
-    """A method of a protocol raised that asyncio calls from a handle."""
-    # A protocol without the method failed for that.
-    callback = getattr(protocol, method, method)
-    source = format_helpers._format_callback_source(callback, (None,))
-    protocol_failed(loop, transport, protocol, exc, f"Exception in callback {source}")
+    """A method of a protocol raised that asyncio calls from a handle: told with a handle."""
+    try:
+        callback = getattr(protocol, method)
+    except Exception:
+        callback = method
+    callback_failed(loop, asyncio.Handle(callback, arguments, loop, None), exc)
 
 
 def datagram_address(family: int, address: Any) -> tuple[Any, ...]:
