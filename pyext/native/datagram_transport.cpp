@@ -48,6 +48,14 @@ void DatagramTransport::start_reading() {
   if (!closing_) datagram_.start_reading();
 }
 
+void DatagramTransport::pause_reading() {
+  if (is_reading()) datagram_.pause_reading();
+}
+
+void DatagramTransport::resume_reading() {
+  if (!closing_ && datagram_.reading_paused()) datagram_.resume_reading();
+}
+
 void DatagramTransport::set_protocol(Arguments arguments) {
   protocol_ = Ref::borrow(arguments.only("protocol", "set_protocol"));
 }
@@ -213,7 +221,12 @@ std::vector<PyMethodDef> DatagramTransport::methods() {
           method<&T::sendto>(
               "sendto", "sendto($self, data, addr=None)\n--\n\nQueue a datagram; never blocks."),
           method<&T::close>("close", "close($self)\n--\n\nClose after the backlog is sent."),
-          method<&T::is_reading>("is_reading", "is_reading($self)\n--\n\nTrue until it is closed."),
+          method<&T::pause_reading>(
+              "pause_reading", "pause_reading($self)\n--\n\nNo datagram_received until resumed."),
+          method<&T::resume_reading>("resume_reading",
+                                     "resume_reading($self)\n--\n\nGo on after pause_reading."),
+          method<&T::is_reading>("is_reading",
+                                 "is_reading($self)\n--\n\nTrue if datagrams may arrive."),
           method<&T::set_protocol>("set_protocol",
                                    "set_protocol($self, protocol)\n--\n\nSwitch the protocol."),
           method<&T::start_reading>("_start_reading", nullptr),

@@ -33,7 +33,10 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
   // --- asyncio.DatagramTransport ---
   void sendto(Arguments arguments);
   void close();
-  bool is_reading() { return !closing_; }  // asyncio's has it, though it pauses streams alone
+  void pause_reading();
+  void resume_reading();
+  bool is_reading() { return !closing_ && !datagram_.reading_paused(); }
+  bool reading_paused() override { return datagram_.reading_paused(); }
   void set_protocol(Arguments arguments);
 
   void start_reading();

@@ -39,6 +39,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   void pause_reading();
   void resume_reading();
   bool is_reading() { return !closing_ && !stream_.reading_paused(); }
+  bool reading_paused() override { return stream_.reading_paused(); }
   void set_protocol(Arguments arguments);
 
   void start_reading();

@@ -21,6 +21,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   // What the kernel has not taken yet, in bytes, and the attempt to make it less.
   virtual size_t backlog() const = 0;
   virtual void flush_backlog() = 0;
+  virtual bool reading_paused() = 0;
 
   // --- asyncio.BaseTransport and flow control ---
   void abort() { lose_connection({}); }
