@@ -155,8 +155,8 @@ class Loop {
   Ref make_ready(Arguments arguments, const char* method, bool check_thread);
   Ref make_handle(PyObject* callback, std::span<PyObject* const> arguments, PyObject* context);
   Ref context_of_handle(PyObject* context, bool& is_shared);
-  Ref schedule_at(double when, PyObject* callback, std::span<PyObject* const> arguments,
-                  PyObject* context);
+  Ref schedule_at(double when, PyObject* given, PyObject* callback,
+                  std::span<PyObject* const> arguments, PyObject* context);
   void check_debug_call(PyObject* callback, const char* method, bool check_thread);
   void keep_source_traceback(Handle& handle);
 
