@@ -167,6 +167,7 @@ Ref Transport::get_extra_info(Arguments arguments) {
     if (value) return Ref::borrow(value);
     if (PyErr_Occurred()) throw binding::PythonError{};
   }
+  if (PyObject_Hash(given[0]) == -1) throw binding::PythonError{};  // what a dict would say
   const char* name = PyUnicode_Check(given[0]) ? PyUnicode_AsUTF8(given[0]) : "";
   if (!name) throw binding::PythonError{};
   std::string_view wanted = name;

@@ -107,6 +107,24 @@ def datagram_address(family: int, address: Any) -> tuple[Any, ...]:
     return (*literal[:2], *rest, *literal[2 + len(rest) :])
 
 
+def addresses_of_socket(sock: socket.socket, extra: dict[str, Any]) -> dict[str, Any]:
+    """`extra` with the names of the socket's ends, as asyncio's transports ask for them."""
+    found = dict(extra)
+    for key, ask in (("sockname", sock.getsockname), ("peername", sock.getpeername)):
+        if key in extra:
+            continue
+        try:
+            found[key] = ask()
+        except OSError:
+            found[key] = None
+    return found
+
+
+def plain_socket_class() -> type:
+    """socket.socket itself, also when the program has put a subclass in its place."""
+    return next(kind for kind in socket.socket.__mro__ if kind.__module__ == "socket")
+
+
 def connection_setup_failed(loop: Loop, exc: BaseException) -> None:
     """The protocol factory of a server raised; asyncio tells in debug mode only."""
     if loop.get_debug():
@@ -156,7 +174,8 @@ def write_buffer_limits(high: int | None, low: int | None) -> tuple[int, int]:
         low = high // 4
     if not high >= low >= 0:
         raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
-    return high, low
+    # Whole bytes: a backlog is above (not above) a fraction when it is above its whole part.
+    return min(int(high), sys.maxsize), min(int(low), sys.maxsize)
 
 
 def socket_of_descriptor(fd: int) -> socket.socket:
