@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <string>
 #include <utility>
@@ -128,6 +129,8 @@ class Loop {
   void note_end() { ends_position_ = std::min(ends_position_, ready_.end_position()); }
   void listener_stopped(ServerListener& listener);
   base::IntrusiveList<SockRequest, RequestTag>& requests() { return requests_; }
+  // Who waits for a descriptor that is open; null: nobody.
+  SockRequest*& request_place(int fd, op::Direction direction);
   // Whether the last sock_recv got as many bytes as it had asked for.
   bool last_receive_was_full() const { return last_receive_was_full_; }
   void set_last_receive_was_full(bool full) { last_receive_was_full_ = full; }
@@ -206,6 +209,7 @@ class Loop {
   std::vector<Transport*> transports_by_fd_;  // null: none
   base::IntrusiveList<ServerListener, ListenerTag> listeners_;
   base::IntrusiveList<SockRequest, RequestTag> requests_;
+  std::vector<std::array<SockRequest*, 2>> requests_by_fd_;
   bool last_receive_was_full_ = false;
 };
 

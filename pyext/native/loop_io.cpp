@@ -258,6 +258,12 @@ Ref Loop::sock_send(Arguments arguments) {
   return try_send(*this, arguments.values[0], arguments.values[1], arguments.values[2]);
 }
 
+SockRequest*& Loop::request_place(int fd, op::Direction direction) {
+  auto place = static_cast<size_t>(fd);
+  if (place >= requests_by_fd_.size()) requests_by_fd_.resize(place + 1);
+  return requests_by_fd_[place][static_cast<size_t>(direction)];
+}
+
 Ref Loop::wait_readable(PyObject* socket) {
   ensure_fd_no_transport(socket);
   return SockRequest::wait_ready(*this, socket, op::Direction::read);

@@ -101,6 +101,8 @@ Ref SockRequest::wait_ready(Loop& loop, PyObject* socket, op::Direction directio
 
 void SockRequest::wait() {
   kept_by_loop_ = Ref::borrow(SockRequestType::object(this));
+  SockRequest*& place = loop_.request_place(descriptor_.fd, direction());
+  if (SockRequest* former = std::exchange(place, this)) former->cancel();
   loop_.requests().push_back(*this);
   loop_.reactor().submit(poll_);
 }
@@ -126,6 +128,8 @@ void SockRequest::cancel() {
 
 void SockRequest::finish() {
   if (linked()) unlink();
+  SockRequest*& place = loop_.request_place(descriptor_.fd, direction());
+  if (place == this) place = nullptr;
   Ref self = std::move(kept_by_loop_);
 }
 
