@@ -117,7 +117,11 @@ base::Address DatagramTransport::internet_address(PyObject* address) {
     PyErr_Clear();
     if (is_plain) {
       if (std::optional<base::Address> parsed = base::Address::parse(host, port, family_)) {
-        if (family_ == AF_INET6 && (flow || scope)) parsed->set_in6(flow, scope);
+        if (family_ == AF_INET6 && (flow || scope)) {
+          // A scope that was not given is that of the host's zone.
+          if (scope == 0) scope = parsed->as<sockaddr_in6>().sin6_scope_id;
+          parsed->set_in6(flow, scope);
+        }
         return *parsed;
       }
     }

@@ -47,6 +47,7 @@ Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protoc
   }
   self.enter_loop(protocol, std::move(connection_made), waiter);
   if (!socket) self.own_fd_.reset(fd);
+  self.read_unusual_addresses();
   if (base::log_enabled(LogLevel::debug)) {
     base::log(LogLevel::debug, kArea, "TCP transport opened [fd=", fd,
               "] local=", self.local_.to_string(), " remote=", self.remote_.to_string());

@@ -132,7 +132,8 @@ Ref address_object(const base::Address& address) {
       return Ref::checked(Py_BuildValue("(sH)", address.host().c_str(), address.port()));
     case AF_INET6: {
       auto in6 = address.as<sockaddr_in6>();
-      return Ref::checked(Py_BuildValue("(sHII)", address.host().c_str(), address.port(),
+      // Without the zone, which the scope says.
+      return Ref::checked(Py_BuildValue("(sHII)", address.bare_host().c_str(), address.port(),
                                         ntohl(in6.sin6_flowinfo), in6.sin6_scope_id));
     }
     case AF_UNIX: {
@@ -158,6 +159,14 @@ Ref Transport::python_socket() {
   return Ref::borrow(socket_ ? socket_.get() : Py_None);
 }
 
+void Transport::read_unusual_addresses() {
+  int family = local_.family();
+  if (family == AF_INET || family == AF_INET6 || family == AF_UNIX) return;
+  contained(loop_, [this] {
+    extra_ = names::report("addresses_of_socket", python_socket().get(), get_extra().get());
+  });
+}
+
 Ref Transport::get_extra_info(Arguments arguments) {
   PyObject* given[2];
   arguments.parse({"name", "default"}, 1, given, "get_extra_info");
@@ -177,11 +186,9 @@ Ref Transport::get_extra_info(Arguments arguments) {
     }
     return transport_socket_.copy();
   }
-  if (wanted == "sockname" && local_.length() > 0) return address_object(local_);
-  if (wanted == "peername") {
-    // asyncio keeps None for a peer that was gone before it could be asked.
-    return remote_.length() > 0 ? address_object(remote_) : Ref::borrow(Py_None);
-  }
+  // asyncio keeps None for a name that could not be asked for, e.g. of a peer that was gone.
+  if (wanted == "sockname") return address_object(local_);
+  if (wanted == "peername") return address_object(remote_);
   return Ref::borrow(fallback);
 }
 

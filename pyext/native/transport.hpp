@@ -38,6 +38,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   void force_close(PyObject* exception);
   void fatal_error(Arguments arguments);
   int descriptor() { return closed_ ? -1 : fd(); }
+  Ref get_socket() { return python_socket(); }
   Ref get_loop() { return loop_object_.copy(); }
   bool protocol_paused() { return protocol_paused_; }
   Ref get_extra() { return extra_ ? extra_.copy() : Ref::checked(PyDict_New()); }
@@ -84,6 +85,8 @@ class Transport : public base::ListNode<OpenTransportTag> {
 
   // Throws OSError when the descriptor is no socket.
   void read_addresses();
+  // For families whose addresses only the socket module knows: takes them from the Python socket.
+  void read_unusual_addresses();
   // Puts the transport under the loop's care and schedules connection_made, start_reading and the
   // waiter's result, in this order. Nothing is scheduled when it throws.
   // `connection_made` is the protocol's method, looked up by the caller: a protocol without it is
@@ -160,6 +163,8 @@ std::vector<PyGetSetDef> Transport::shared_attributes() {
   using binding::attribute;
   return {
       attribute<&Transport::descriptor, T>("_sock_fd", nullptr),
+      attribute<&Transport::get_socket, T>("_sock", nullptr),
+      attribute<&Transport::reading_paused, T>("_paused", nullptr),
       attribute<&Transport::unsent_bytes, T>("_backlog_bytes", nullptr),
       attribute<&Transport::get_loop, T>("_loop", nullptr),
       attribute<&Transport::protocol_paused, T>("_protocol_paused", nullptr),
