@@ -18,6 +18,12 @@ int family_of(int fd) {
   return family;
 }
 
+bool is_in_range(PyObject* number, long most) {
+  int overflow = 0;
+  long value = PyLong_Check(number) ? PyLong_AsLongAndOverflow(number, &overflow) : -1;
+  return overflow == 0 && value >= 0 && value <= most;
+}
+
 }  // namespace
 
 // --- opening -----------------------------------------------------------------------------------
@@ -75,17 +81,33 @@ void DatagramTransport::sendto(Arguments arguments) {
   // close.
   if ((address_ || closed_) && reject_write()) return;
   Ref bytes = binding::frozen_bytes(given[0]);
-  base::Address to;
+  std::optional<base::Address> to;
   try {
-    if (remote_.length() == 0) to = destination(address);  // else connected
+    to = remote_.length() > 0 ? base::Address() : literal_destination(address);
+    if (!to && sent_by_socket(bytes.get(), address)) return;
+    if (!to) to = resolved_destination(address);
   } catch (const binding::PythonError&) {
     if (!PyErr_ExceptionMatches(PyExc_OSError)) {
       return fail("Fatal write error on datagram transport");
     }
     return error_received(binding::take_exception());
   }
-  datagram_.send(segment_of(std::move(bytes)), to);
+  datagram_.send(segment_of(std::move(bytes)), *to);
   pause_protocol_if_needed();
+}
+
+// What is no plain address goes out as with asyncio: names are resolved, and errors raised, by the
+// socket's own sendto. False when it would have to wait behind other datagrams.
+bool DatagramTransport::sent_by_socket(PyObject* bytes, PyObject* address) {
+  datagram_.flush();
+  if (datagram_.has_queued() || !socket_) return false;
+  Ref socket = socket_.copy();
+  if (binding::try_call_method(socket.get(), names::sendto, bytes, address)) return true;
+  bool is_blocked = PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
+                    PyErr_ExceptionMatches(PyExc_InterruptedError);
+  if (!is_blocked) throw binding::PythonError{};
+  PyErr_Clear();
+  return false;
 }
 
 void DatagramTransport::check_destination(PyObject* address) {
@@ -96,54 +118,52 @@ void DatagramTransport::check_destination(PyObject* address) {
   binding::raise(PyExc_ValueError, "Invalid address: must be None or %S", address_.get());
 }
 
-// The errors are those of socket.sendto.
-base::Address DatagramTransport::destination(PyObject* address) {
+// An address that needs no resolver; nullopt for any other object.
+std::optional<base::Address> DatagramTransport::literal_destination(PyObject* address) {
   if (last_peer_object_.is(address)) return last_peer_;
-  return family_ == AF_UNIX ? unix_address(address) : internet_address(address);
-}
-
-base::Address DatagramTransport::internet_address(PyObject* address) {
-  Ref literal = Ref::borrow(address);
-  for (int round = 0; round < 2; ++round) {
-    const char* host = nullptr;
-    unsigned short port = 0;
-    unsigned flow = 0, scope = 0;
-    bool is_plain = PyTuple_Check(literal.get()) &&
-                    PyArg_ParseTuple(literal.get(), "sH|II", &host, &port, &flow, &scope);
-    // "H" takes any int and cuts it off: the port is looked at again.
-    if (is_plain) {
-      is_plain = PyLong_AsLong(PyTuple_GET_ITEM(literal.get(), 1)) == port;
-    }
-    PyErr_Clear();
-    if (is_plain) {
-      if (std::optional<base::Address> parsed = base::Address::parse(host, port, family_)) {
-        if (family_ == AF_INET6 && (flow || scope)) {
-          // A scope that was not given is that of the host's zone.
-          if (scope == 0) scope = parsed->as<sockaddr_in6>().sin6_scope_id;
-          parsed->set_in6(flow, scope);
-        }
-        return *parsed;
-      }
-    }
-    if (round > 0) break;
-    Ref family = Ref::checked(PyLong_FromLong(family_));
-    literal = names::report("datagram_address", family.get(), address);
+  if (family_ == AF_UNIX) return unix_address(address);
+  const char* host = nullptr;
+  unsigned short port = 0;
+  unsigned flow = 0, scope = 0;
+  bool is_plain =
+      PyTuple_Check(address) && PyArg_ParseTuple(address, "sH|II", &host, &port, &flow, &scope);
+  // "H" takes any int and cuts it off, and so does "I": what does not fit is the socket's to
+  // refuse.
+  is_plain = is_plain && is_in_range(PyTuple_GET_ITEM(address, 1), 0xFFFF);
+  for (Py_ssize_t i = 2; is_plain && i < PyTuple_GET_SIZE(address); ++i) {
+    is_plain = is_in_range(PyTuple_GET_ITEM(address, i), i == 2 ? 0xFFFFF : 0xFFFFFFFF);
   }
-  binding::raise(PyExc_TypeError, "not an address: %R", address);
+  PyErr_Clear();
+  if (!is_plain || (family_ == AF_INET && PyTuple_GET_SIZE(address) > 2)) return std::nullopt;
+  std::optional<base::Address> parsed = base::Address::parse(host, port, family_);
+  if (parsed && family_ == AF_INET6 && (flow || scope)) {
+    // A scope that was not given is that of the host's zone.
+    if (scope == 0) scope = parsed->as<sockaddr_in6>().sin6_scope_id;
+    parsed->set_in6(flow, scope);
+  }
+  return parsed;
 }
 
-base::Address DatagramTransport::unix_address(PyObject* address) {
+std::optional<base::Address> DatagramTransport::unix_address(PyObject* address) {
   Ref bytes;
   if (PyUnicode_Check(address)) {
     bytes = Ref::checked(PyUnicode_EncodeFSDefault(address));
+  } else if (PyBytes_Check(address)) {
+    bytes = Ref::borrow(address);
   } else {
-    bytes = Ref::checked(PyBytes_FromObject(address));
+    return std::nullopt;
   }
   std::string_view path(PyBytes_AS_STRING(bytes.get()),
                         static_cast<size_t>(PyBytes_GET_SIZE(bytes.get())));
-  std::optional<base::Address> parsed = base::Address::unix_path(path);
-  if (!parsed) binding::raise(PyExc_OSError, "AF_UNIX path too long");
-  return *parsed;
+  return base::Address::unix_path(path);
+}
+
+// For an address that the socket has looked at and that must wait: its literal form.
+base::Address DatagramTransport::resolved_destination(PyObject* address) {
+  Ref family = Ref::checked(PyLong_FromLong(family_));
+  Ref literal = names::report("datagram_address", family.get(), address);
+  if (std::optional<base::Address> found = literal_destination(literal.get())) return *found;
+  binding::raise(PyExc_TypeError, "not an address: %R", address);
 }
 
 // --- the calls of the protocol -------------------------------------------------------------------

@@ -64,9 +64,10 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
   void let_go() override;
 
   void check_destination(PyObject* address);
-  base::Address destination(PyObject* address);
-  base::Address internet_address(PyObject* address);
-  base::Address unix_address(PyObject* address);
+  std::optional<base::Address> literal_destination(PyObject* address);
+  std::optional<base::Address> unix_address(PyObject* address);
+  bool sent_by_socket(PyObject* bytes, PyObject* address);
+  base::Address resolved_destination(PyObject* address);
   Ref peer_object(const base::Address& from);
   void error_received(Ref error);
 

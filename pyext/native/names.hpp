@@ -32,6 +32,7 @@ inline Name recv_into{"recv_into"};
 inline Name resume_writing{"resume_writing"};
 inline Name run{"run"};
 inline Name send{"send"};
+inline Name sendto{"sendto"};
 inline Name set_exception{"set_exception"};
 inline Name set_result{"set_result"};
 inline Name start_reading{"_start_reading"};

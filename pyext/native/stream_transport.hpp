@@ -81,7 +81,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   std::span<std::byte> lent_memory(PyObject* buffer);
   void write_data(PyObject* data);
   void queue(Ref bytes);
-  void refuse_during_sendfile();
+  void refuse_during_sendfile(const char* text);
   void finish_empty_waiter(binding::Name& method, PyObject* outcome);
 
   net::Stream stream_;

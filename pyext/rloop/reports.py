@@ -83,23 +83,17 @@ def protocol_callback_failed(
     callback_failed(loop, asyncio.Handle(callback, arguments, loop, None), exc)
 
 
-def datagram_address(family: int, address: Any) -> tuple[Any, ...]:
-    """The literal form of an address whose host is a name: what socket.sendto makes of it.
+def datagram_address(family: int, address: Any) -> Any:
+    """The literal form of an address that socket.sendto took and that must wait behind others.
 
-    Resolves at once, as sendto does. Raises TypeError, OverflowError or OSError (gaierror) as
-    sendto does.
+    Resolves at once, as sendto does. Raises OSError (gaierror) as sendto does.
     """
-    name = "AF_INET6" if family == socket.AF_INET6 else "AF_INET"
-    if not isinstance(address, tuple):
-        raise TypeError(f"{name} address must be tuple, not {type(address).__name__}")
-    if not 2 <= len(address) <= (4 if family == socket.AF_INET6 else 2):
-        raise TypeError(f"{name} address must be a pair (host, port[, flowinfo[, scopeid]])")
+    if family == socket.AF_UNIX:
+        return bytes(address)
     host, port, *rest = address
-    if not isinstance(port, int):
-        raise TypeError(f"an integer is required (got type {type(port).__name__})")
-    if not 0 <= port <= 0xFFFF:
-        raise OverflowError("sendto(): port must be 0-65535.")
-    if family == socket.AF_INET and host in ("<broadcast>", b"<broadcast>"):
+    if isinstance(host, (bytes, bytearray)):
+        host = host.decode("ascii")
+    if family == socket.AF_INET and host == "<broadcast>":
         return "255.255.255.255", port
     flags = 0 if host else socket.AI_PASSIVE
     found = socket.getaddrinfo(host or None, port, family, socket.SOCK_DGRAM, 0, flags)
@@ -175,7 +169,7 @@ def write_buffer_limits(high: int | None, low: int | None) -> tuple[int, int]:
     if not high >= low >= 0:
         raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
     # Whole bytes: a backlog is above (not above) a fraction when it is above its whole part.
-    return min(int(high), sys.maxsize), min(int(low), sys.maxsize)
+    return int(min(high, sys.maxsize)), int(min(low, sys.maxsize))
 
 
 def socket_of_descriptor(fd: int) -> socket.socket:

@@ -11,10 +11,21 @@ import asyncio
 import contextvars
 import fractions
 import socket
+import sys
 from typing import Any
 
 import pytest
-from support import Datagrams, Noise, Recorder, differs, recv_exactly, tcp_pair, turns
+from support import (
+    Datagrams,
+    Noise,
+    Recorder,
+    differs,
+    needs_ipv6,
+    recv_exactly,
+    tcp_pair,
+    turns,
+    wired,
+)
 
 OWN_CHECKS = "it checks its arguments in words of its own"
 
@@ -144,6 +155,85 @@ async def test_a_socket_that_was_closed_or_is_none_makes_no_transport(
     closed.close()
     with pytest.raises((ValueError, OSError)):
         await loop.create_datagram_endpoint(Datagrams, sock=closed)
+
+
+@differs("uvloop", OWN_CHECKS)
+@pytest.mark.parametrize(
+    "address",
+    [
+        None,
+        5,
+        "127.0.0.1",
+        [],
+        (),
+        ("127.0.0.1",),
+        ("127.0.0.1", "9"),
+        ("127.0.0.1", 70_000),
+        ("127.0.0.1", -1),
+        ("127.0.0.1", 10**30),
+        ("127.0.0.1", 9, 0),
+        (None, 9),
+        (5, 9),
+        ("nul\0", 9),
+    ],
+)
+async def test_datagram_addresses_that_are_none(
+    loop: asyncio.AbstractEventLoop, noise: Noise, address: Any
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+        with pytest.raises((TypeError, OverflowError)) as refused:
+            plain.sendto(b"x", address)
+    transport, protocol = await loop.create_datagram_endpoint(
+        Datagrams, local_addr=("127.0.0.1", 0)
+    )
+    transport.sendto(b"x", address)
+    error = await protocol.lost
+    assert (type(error), str(error)) == (refused.type, str(refused.value))
+    assert noise.take_one()["message"] == "Fatal write error on datagram transport"
+
+
+@needs_ipv6
+@differs("uvloop", OWN_CHECKS)
+@pytest.mark.parametrize(
+    "address",
+    [
+        ("::1",),
+        ("::1", 9, "0"),
+        ("::1", 9, -1),
+        ("::1", 9, 2**20),
+        ("::1", 9, 0, "lo"),
+        ("::1", 9, 0, 0, 0),
+    ],
+)
+async def test_ipv6_datagram_addresses_that_are_none(
+    loop: asyncio.AbstractEventLoop, noise: Noise, address: Any
+) -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as plain:
+        with pytest.raises((TypeError, OverflowError)) as refused:
+            plain.sendto(b"x", address)
+    transport, protocol = await loop.create_datagram_endpoint(Datagrams, local_addr=("::1", 0))
+    transport.sendto(b"x", address)
+    error = await protocol.lost
+    assert (type(error), str(error)) == (refused.type, str(refused.value))
+    assert noise.take_one()["message"] == "Fatal write error on datagram transport"
+
+
+@differs("uvloop", OWN_CHECKS)
+@pytest.mark.parametrize("lines", [5, "text", b"bytes", [None], [b"1", "2"], (b"1", 2)])
+async def test_lines_that_are_none(loop: asyncio.AbstractEventLoop, lines: Any) -> None:
+    with pytest.raises(TypeError) as refused:
+        if sys.version_info >= (3, 12):
+            for line in lines:
+                memoryview(line)
+        else:
+            b"".join(lines)
+    async with wired() as (transport, _, far):
+        with pytest.raises(TypeError) as caught:
+            transport.writelines(lines)
+        assert str(caught.value) == str(refused.value)
+        if "asyncio" not in type(loop).__module__:  # whose queue is left half filled
+            transport.write(b"next")
+            assert await recv_exactly(far, 4) == b"next"
 
 
 # --- callbacks, contexts, times --------------------------------------------------------------

@@ -8,6 +8,7 @@ native. Types and texts are asyncio's.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from typing import Any
 
@@ -241,7 +242,7 @@ async def test_receiving_into_what_is_no_buffer(
 @differs("uvloop", OWN_CHECKS)
 async def test_water_marks_of_any_number(loop: asyncio.AbstractEventLoop) -> None:
     async with connected() as (client, _):
-        for high, low in ((1e6, 5.5), (2**70, 0), (True, False)):
+        for high, low in ((1e6, 5.5), (2**70, 0), (True, False), (math.inf, 0)):
             client.transport.set_write_buffer_limits(high=high, low=low)
             found_low, found_high = client.transport.get_write_buffer_limits()
             assert found_high in (high, 2**63 - 1)
