@@ -40,8 +40,9 @@ struct NotePlace {
 struct OpenTransportTag;
 struct ListenerTag;
 struct RequestTag;
+struct TrackingTag;
 
-class Loop {
+class Loop : public base::ListNode<TrackingTag> {
  public:
   static constexpr const char* kName = "rloop._core.Loop";
   static constexpr const char* kDoc = "The native half of UringEventLoop; not used by itself.";
@@ -172,6 +173,8 @@ class Loop {
   void raise_interruption();
   void leave();
   static void track_if_held(PyObject* handle);
+  void track_held_handles_later();
+  static int track_held_handles(void*);
   static bool truth(PyObject* value);
 
   void attach();
