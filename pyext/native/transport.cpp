@@ -20,7 +20,7 @@ constexpr int kLostWritesBeforeWarning = 5;
 
 void Transport::read_addresses() {
   base::Result local = base::Address::local(fd(), local_);
-  if (local.is(EBADF) || local.is(ENOTSOCK)) {
+  if (local.is(EBADF)) {
     binding::set_os_error(local.error_number());
     throw binding::PythonError{};
   }

@@ -83,7 +83,8 @@ class Transport : public base::ListNode<OpenTransportTag> {
   template <class T>
   static std::vector<PyGetSetDef> shared_attributes();
 
-  // Throws OSError when the descriptor is no socket.
+  // Throws OSError when the descriptor is not open. (That it is no socket is found by who uses it:
+  // a test's imitation of a socket is never used.)
   void read_addresses();
   // For families whose addresses only the socket module knows: takes them from the Python socket.
   void read_unusual_addresses();
