@@ -80,7 +80,6 @@ async def test_datagrams_go_to_the_present_datagram_received(
         assert (seen, receiver.data) == ([b"2"], [b"1"])
 
 
-@differs("uvloop", CACHED)
 async def test_the_end_goes_to_the_present_methods(loop: asyncio.AbstractEventLoop) -> None:
     async with wired() as (_, protocol, far):
         events: list[Any] = []
@@ -92,7 +91,6 @@ async def test_the_end_goes_to_the_present_methods(loop: asyncio.AbstractEventLo
         assert events == ["eof", None]
 
 
-@differs("uvloop", CACHED)
 async def test_flow_control_goes_to_the_present_methods(loop: asyncio.AbstractEventLoop) -> None:
     async with wired() as (transport, protocol, far):
         events: list[str] = []
@@ -120,7 +118,6 @@ async def test_errors_go_to_the_present_error_received(loop: asyncio.AbstractEve
     await protocol.lost
 
 
-@differs("uvloop", "it asks for the methods of the other kind")
 async def test_which_kind_it_is_is_asked_when_it_is_set(loop: asyncio.AbstractEventLoop) -> None:
     class Pretending(Recorder):
         """Is taken for a BufferedProtocol later on, when nobody asks any more."""
@@ -146,7 +143,6 @@ async def test_which_kind_it_is_is_asked_when_it_is_set(loop: asyncio.AbstractEv
         assert await protocol.wait_for_bytes(2) == b"13"
 
 
-@differs("uvloop", CACHED)
 @pytest.mark.parametrize("chunk", [1, 200_000])
 async def test_a_protocol_that_is_only_held_by_its_transport_may_switch(
     loop: asyncio.AbstractEventLoop, chunk: int

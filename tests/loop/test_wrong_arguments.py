@@ -48,7 +48,6 @@ class File:
         return "File"
 
 
-@differs("uvloop", OWN_CHECKS)
 @pytest.mark.parametrize(
     ("file", "kind", "text"),
     [
