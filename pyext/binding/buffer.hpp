@@ -25,6 +25,17 @@ class BufferView {
     check(PyObject_GetBuffer(exporter, &view_, flags));
     held_ = true;
   }
+  // For memory that is to be received into: fails as the socket method `function` does, whose first
+  // argument the exporter is.
+  void acquire_writable(PyObject* exporter, const char* function) {
+    reset();
+    held_ = PyObject_GetBuffer(exporter, &view_, PyBUF_WRITABLE) == 0;
+    if (held_) return;
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) throw PythonError{};
+    PyErr_Clear();
+    raise(PyExc_TypeError, "%s() argument 1 must be read-write bytes-like object, not %.50s",
+          function, exporter == Py_None ? "None" : Py_TYPE(exporter)->tp_name);
+  }
   void reset() {
     if (!held_) return;
     held_ = false;

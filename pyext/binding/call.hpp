@@ -62,15 +62,20 @@ Ref call(PyObject* callable, Arguments... arguments) {
   return Ref::checked(vectorcall(callable, stack + 1, sizeof...(arguments)).release());
 }
 
-// object.name(*arguments)
+// object.name(*arguments), without a bound method in between; null with an error set.
 template <class... Arguments>
-Ref call_method(PyObject* object, Name& name, Arguments... arguments) {
+Ref try_call_method(PyObject* object, Name& name, Arguments... arguments) {
   PyObject* stack[2 + sizeof...(arguments)] = {nullptr, object, arguments...};
   PyObject* interned = name.get();
-  return Ref::checked(into_python([&] {
+  return Ref::steal(into_python([&] {
     return PyObject_VectorcallMethod(
         interned, stack + 1, (1 + sizeof...(arguments)) | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
   }));
+}
+
+template <class... Arguments>
+Ref call_method(PyObject* object, Name& name, Arguments... arguments) {
+  return Ref::checked(try_call_method(object, name, arguments...).release());
 }
 
 inline Ref get_attribute(PyObject* object, Name& name) {

@@ -18,6 +18,12 @@ int family_of(int fd) {
   return family;
 }
 
+bool is_in_range(PyObject* number, long most) {
+  int overflow = 0;
+  long value = PyLong_Check(number) ? PyLong_AsLongAndOverflow(number, &overflow) : -1;
+  return overflow == 0 && value >= 0 && value <= most;
+}
+
 }  // namespace
 
 // --- opening -----------------------------------------------------------------------------------
@@ -36,7 +42,7 @@ Ref DatagramTransport::open(Loop& loop, PyObject* socket, PyObject* protocol, Py
   DatagramTransport& self = DatagramTransportType::value(object.get());
   self.follow_socket();
   self.read_addresses();
-  self.enter_loop(protocol, waiter);
+  self.enter_loop(protocol, binding::get_attribute(protocol, names::connection_made), waiter);
   if (base::log_enabled(base::LogLevel::debug)) {
     base::log(base::LogLevel::debug, "transport", "datagram transport opened [fd=", fd,
               "] local=", self.local_.to_string());
@@ -49,9 +55,16 @@ void DatagramTransport::start_reading() {
   if (!closing_) datagram_.start_reading();
 }
 
+void DatagramTransport::pause_reading() {
+  if (is_reading()) datagram_.pause_reading();
+}
+
+void DatagramTransport::resume_reading() {
+  if (!closing_ && datagram_.reading_paused()) datagram_.resume_reading();
+}
+
 void DatagramTransport::set_protocol(Arguments arguments) {
   protocol_ = Ref::borrow(arguments.only("protocol", "set_protocol"));
-  on_datagram_method_ = Ref();
 }
 
 // --- sending -----------------------------------------------------------------------------------
@@ -69,17 +82,33 @@ void DatagramTransport::sendto(Arguments arguments) {
   // close.
   if ((address_ || closed_) && reject_write()) return;
   Ref bytes = binding::frozen_bytes(given[0]);
-  base::Address to;
+  std::optional<base::Address> to;
   try {
-    if (remote_.length() == 0) to = destination(address);  // else connected
+    to = remote_.length() > 0 ? base::Address() : literal_destination(address);
+    if (!to && sent_by_socket(bytes.get(), address)) return;
+    if (!to) to = resolved_destination(address);
   } catch (const binding::PythonError&) {
     if (!PyErr_ExceptionMatches(PyExc_OSError)) {
       return fail("Fatal write error on datagram transport");
     }
     return error_received(binding::take_exception());
   }
-  datagram_.send(segment_of(std::move(bytes)), to, program_has_socket());
+  datagram_.send(segment_of(std::move(bytes)), *to, program_has_socket());
   pause_protocol_if_needed();
+}
+
+// What is no plain address goes out as with asyncio: names are resolved, and errors raised, by the
+// socket's own sendto. False when it would have to wait behind other datagrams.
+bool DatagramTransport::sent_by_socket(PyObject* bytes, PyObject* address) {
+  datagram_.flush();
+  if (datagram_.has_queued() || !socket_) return false;
+  Ref socket = socket_.copy();
+  if (binding::try_call_method(socket.get(), names::sendto, bytes, address)) return true;
+  bool is_blocked = PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
+                    PyErr_ExceptionMatches(PyExc_InterruptedError);
+  if (!is_blocked) throw binding::PythonError{};
+  PyErr_Clear();
+  return false;
 }
 
 void DatagramTransport::check_destination(PyObject* address) {
@@ -90,50 +119,52 @@ void DatagramTransport::check_destination(PyObject* address) {
   binding::raise(PyExc_ValueError, "Invalid address: must be None or %S", address_.get());
 }
 
-// The errors are those of socket.sendto.
-base::Address DatagramTransport::destination(PyObject* address) {
+// An address that needs no resolver; nullopt for any other object.
+std::optional<base::Address> DatagramTransport::literal_destination(PyObject* address) {
   if (last_peer_object_.is(address)) return last_peer_;
-  return family_ == AF_UNIX ? unix_address(address) : internet_address(address);
-}
-
-base::Address DatagramTransport::internet_address(PyObject* address) {
-  Ref literal = Ref::borrow(address);
-  for (int round = 0; round < 2; ++round) {
-    const char* host = nullptr;
-    unsigned short port = 0;
-    unsigned flow = 0, scope = 0;
-    bool is_plain = PyTuple_Check(literal.get()) &&
-                    PyArg_ParseTuple(literal.get(), "sH|II", &host, &port, &flow, &scope);
-    // "H" takes any int and cuts it off: the port is looked at again.
-    if (is_plain) {
-      is_plain = PyLong_AsLong(PyTuple_GET_ITEM(literal.get(), 1)) == port;
-    }
-    PyErr_Clear();
-    if (is_plain) {
-      if (std::optional<base::Address> parsed = base::Address::parse(host, port, family_)) {
-        if (family_ == AF_INET6 && (flow || scope)) parsed->set_in6(flow, scope);
-        return *parsed;
-      }
-    }
-    if (round > 0) break;
-    Ref family = Ref::checked(PyLong_FromLong(family_));
-    literal = names::report("datagram_address", family.get(), address);
+  if (family_ == AF_UNIX) return unix_address(address);
+  const char* host = nullptr;
+  unsigned short port = 0;
+  unsigned flow = 0, scope = 0;
+  bool is_plain =
+      PyTuple_Check(address) && PyArg_ParseTuple(address, "sH|II", &host, &port, &flow, &scope);
+  // "H" takes any int and cuts it off, and so does "I": what does not fit is the socket's to
+  // refuse.
+  is_plain = is_plain && is_in_range(PyTuple_GET_ITEM(address, 1), 0xFFFF);
+  for (Py_ssize_t i = 2; is_plain && i < PyTuple_GET_SIZE(address); ++i) {
+    is_plain = is_in_range(PyTuple_GET_ITEM(address, i), i == 2 ? 0xFFFFF : 0xFFFFFFFF);
   }
-  binding::raise(PyExc_TypeError, "not an address: %R", address);
+  PyErr_Clear();
+  if (!is_plain || (family_ == AF_INET && PyTuple_GET_SIZE(address) > 2)) return std::nullopt;
+  std::optional<base::Address> parsed = base::Address::parse(host, port, family_);
+  if (parsed && family_ == AF_INET6 && (flow || scope)) {
+    // A scope that was not given is that of the host's zone.
+    if (scope == 0) scope = parsed->as<sockaddr_in6>().sin6_scope_id;
+    parsed->set_in6(flow, scope);
+  }
+  return parsed;
 }
 
-base::Address DatagramTransport::unix_address(PyObject* address) {
+std::optional<base::Address> DatagramTransport::unix_address(PyObject* address) {
   Ref bytes;
   if (PyUnicode_Check(address)) {
     bytes = Ref::checked(PyUnicode_EncodeFSDefault(address));
+  } else if (PyBytes_Check(address)) {
+    bytes = Ref::borrow(address);
   } else {
-    bytes = Ref::checked(PyBytes_FromObject(address));
+    return std::nullopt;
   }
   std::string_view path(PyBytes_AS_STRING(bytes.get()),
                         static_cast<size_t>(PyBytes_GET_SIZE(bytes.get())));
-  std::optional<base::Address> parsed = base::Address::unix_path(path);
-  if (!parsed) binding::raise(PyExc_OSError, "AF_UNIX path too long");
-  return *parsed;
+  return base::Address::unix_path(path);
+}
+
+// For an address that the socket has looked at and that must wait: its literal form.
+base::Address DatagramTransport::resolved_destination(PyObject* address) {
+  Ref family = Ref::checked(PyLong_FromLong(family_));
+  Ref literal = names::report("datagram_address", family.get(), address);
+  if (std::optional<base::Address> found = literal_destination(literal.get())) return *found;
+  binding::raise(PyExc_TypeError, "not an address: %R", address);
 }
 
 // --- the calls of the protocol -------------------------------------------------------------------
@@ -148,20 +179,22 @@ Ref DatagramTransport::peer_object(const base::Address& from) {
 
 void DatagramTransport::on_datagram(std::span<const std::byte> data, const base::Address& from) {
   Ref result;
+  Ref bytes, peer;
   try {
-    Ref bytes = Ref::checked(PyBytes_FromStringAndSize(reinterpret_cast<const char*>(data.data()),
-                                                       static_cast<Py_ssize_t>(data.size())));
-    Ref peer = peer_object(from);
-    if (!on_datagram_method_) {
-      on_datagram_method_ = binding::get_attribute(protocol_.get(), names::datagram_received);
-    }
-    Ref method = on_datagram_method_.copy();  // the protocol may be switched by its own call
+    bytes = Ref::checked(PyBytes_FromStringAndSize(reinterpret_cast<const char*>(data.data()),
+                                                   static_cast<Py_ssize_t>(data.size())));
+    peer = peer_object(from);
+    Ref protocol = protocol_.copy();  // it may be switched by its own call
     ContextScope scope(context_.get());
-    result = binding::call(method.get(), bytes.get(), peer.get());
+    result =
+        binding::try_call_method(protocol.get(), names::datagram_received, bytes.get(), peer.get());
   } catch (const binding::PythonError&) {
-    // reported below
+    // no memory; reported below
   }
-  if (!result) upcall_failed("datagram_received");
+  if (result) [[likely]]
+    return;
+  if (!peer) return upcall_failed("datagram_received", {});
+  upcall_failed("datagram_received", {bytes.get(), peer.get()});
 }
 
 void DatagramTransport::on_error(net::IoStep /*step*/, int error_number) {
@@ -171,13 +204,12 @@ void DatagramTransport::on_error(net::IoStep /*step*/, int error_number) {
 
 void DatagramTransport::error_received(Ref error) {
   Ref result;
-  try {
+  {
+    Ref protocol = protocol_.copy();
     ContextScope scope(context_.get());
-    result = binding::call_method(protocol_.get(), names::error_received, error.get());
-  } catch (const binding::PythonError&) {
-    // reported below
+    result = binding::try_call_method(protocol.get(), names::error_received, error.get());
   }
-  if (!result) upcall_failed("error_received");
+  if (!result) upcall_failed("error_received", {error.get()});
 }
 
 void DatagramTransport::on_sent() {
@@ -202,7 +234,6 @@ void DatagramTransport::on_closed() {
 }
 
 void DatagramTransport::let_go() {
-  on_datagram_method_ = Ref();
   last_peer_object_ = Ref();
 }
 
@@ -216,7 +247,12 @@ std::vector<PyMethodDef> DatagramTransport::methods() {
           method<&T::sendto>(
               "sendto", "sendto($self, data, addr=None)\n--\n\nQueue a datagram; never blocks."),
           method<&T::close>("close", "close($self)\n--\n\nClose after the backlog is sent."),
-          method<&T::is_reading>("is_reading", "is_reading($self)\n--\n\nTrue until it is closed."),
+          method<&T::pause_reading>(
+              "pause_reading", "pause_reading($self)\n--\n\nNo datagram_received until resumed."),
+          method<&T::resume_reading>("resume_reading",
+                                     "resume_reading($self)\n--\n\nGo on after pause_reading."),
+          method<&T::is_reading>("is_reading",
+                                 "is_reading($self)\n--\n\nTrue if datagrams may arrive."),
           method<&T::set_protocol>("set_protocol",
                                    "set_protocol($self, protocol)\n--\n\nSwitch the protocol."),
           method<&T::start_reading>("_start_reading", nullptr),

@@ -35,7 +35,10 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
   // --- asyncio.DatagramTransport ---
   void sendto(Arguments arguments);
   void close();
-  bool is_reading() { return !closing_; }  // asyncio's has it, though it pauses streams alone
+  void pause_reading();
+  void resume_reading();
+  bool is_reading() { return !closing_ && !datagram_.reading_paused(); }
+  bool reading_paused() override { return datagram_.reading_paused(); }
   void set_protocol(Arguments arguments);
 
   void start_reading();
@@ -54,7 +57,6 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
   void references(Each each) {
     shared_references(each);
     each(address_);
-    each(on_datagram_method_);
     each(last_peer_object_);
   }
   template <class Each>
@@ -69,16 +71,16 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
   void let_go() override;
 
   void check_destination(PyObject* address);
-  base::Address destination(PyObject* address);
-  base::Address internet_address(PyObject* address);
-  base::Address unix_address(PyObject* address);
+  std::optional<base::Address> literal_destination(PyObject* address);
+  std::optional<base::Address> unix_address(PyObject* address);
+  bool sent_by_socket(PyObject* bytes, PyObject* address);
+  base::Address resolved_destination(PyObject* address);
   Ref peer_object(const base::Address& from);
   void error_received(Ref error);
 
   net::Datagram datagram_;
   int family_;
-  Ref address_;             // the only destination, or null
-  Ref on_datagram_method_;  // bound datagram_received
+  Ref address_;  // the only destination, or null
   // Datagrams often come in a row from one peer, and are answered with the tuple that came.
   base::Address last_peer_;
   Ref last_peer_object_;

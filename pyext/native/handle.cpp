@@ -12,9 +12,9 @@
 
 namespace rloop::native {
 
-Handle::Debugging& Handle::debugging() {
-  if (!debugging_) debugging_ = std::make_unique<Debugging>();
-  return *debugging_;
+Handle::Rare& Handle::rare() {
+  if (!rare_) rare_ = std::make_unique<Rare>();
+  return *rare_;
 }
 
 void Handle::drop_call() {
@@ -23,10 +23,24 @@ void Handle::drop_call() {
 }
 
 inline Ref Handle::call_in_context(PyThreadState* thread) {
-  if (!binding::enter_context(thread, context_.get())) return nullptr;
+  if (!binding::enter_context(thread, context_.get())) [[unlikely]]
+    return call_through_context();
   Ref result = arguments_.give_to(callback_.get());
   if (!binding::exit_context(thread, context_.get())) return nullptr;
   return result;
+}
+
+// The context could not be entered: it is entered already, or no Context at all, whose run()
+// asyncio calls.
+Ref Handle::call_through_context() {
+  if (PyContext_CheckExact(context_.get())) return nullptr;
+  PyErr_Clear();
+  Ref run = Ref::steal(PyObject_GetAttr(context_.get(), names::run.get()));
+  if (!run) return nullptr;
+  Ref callback = Ref::checked(PyTuple_Pack(1, callback_.get()));
+  Ref arguments = Ref::checked(PySequence_Concat(callback.get(), arguments_.as_tuple().get()));
+  return Ref::steal(
+      binding::into_python([&] { return PyObject_Call(run.get(), arguments.get(), nullptr); }));
 }
 
 inline Ref Handle::call_in_shared_context(PyThreadState* thread) {
@@ -97,7 +111,7 @@ void Handle::cancel() {
   cancelled_ = true;
   if (Loop* loop = Loop::from(loop_.get()); loop && loop->debug()) {
     // Keep the text: what it describes is dropped below.
-    debugging().repr = Ref::checked(PyObject_Repr(HandleType::object(this)));
+    rare().repr = Ref::checked(PyObject_Repr(HandleType::object(this)));
   }
   // A running callback's arguments are on the stack of the call.
   if (!running_) drop_call();
@@ -123,12 +137,12 @@ Ref Handle::get_loop() {
 }
 
 Ref Handle::get_repr() {
-  return Ref::borrow(debugging_ && debugging_->repr ? debugging_->repr.get() : Py_None);
+  return Ref::borrow(rare_ && rare_->repr ? rare_->repr.get() : Py_None);
 }
 
 Ref Handle::get_source_traceback() {
-  bool is_known = debugging_ && debugging_->source_traceback;
-  return Ref::borrow(is_known ? debugging_->source_traceback.get() : Py_None);
+  bool is_known = rare_ && rare_->source_traceback;
+  return Ref::borrow(is_known ? rare_->source_traceback.get() : Py_None);
 }
 
 std::vector<PyMethodDef> Handle::methods() {
@@ -154,6 +168,11 @@ std::vector<PyGetSetDef> Handle::attributes() {
       attribute<&Handle::get_repr>("_repr", nullptr),
       attribute<&Handle::get_source_traceback>("_source_traceback", nullptr),
   };
+}
+
+Ref TimerHandle::when() {
+  if (rare_ && rare_->when) return rare_->when.copy();
+  return Ref::checked(PyFloat_FromDouble(when_));
 }
 
 void TimerHandle::cancel() {

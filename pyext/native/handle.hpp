@@ -55,9 +55,10 @@ class Handle {
     each(callback_);
     each(context_);
     arguments_.references(each);
-    if (!debugging_) return;
-    each(debugging_->repr);
-    each(debugging_->source_traceback);
+    if (!rare_) return;
+    each(rare_->repr);
+    each(rare_->source_traceback);
+    each(rare_->when);
   }
   // The collector emptied the references: there is nothing to run, and no context to enter.
   void cleared() {
@@ -71,17 +72,23 @@ class Handle {
   Ref get_loop();
   Ref get_repr();
   Ref get_source_traceback();
-  void set_source_traceback(Ref traceback) { debugging().source_traceback = std::move(traceback); }
+  void set_source_traceback(Ref traceback) { rare().source_traceback = std::move(traceback); }
 
- private:
-  struct Debugging {
-    Ref repr;              // what it was before it was cancelled
-    Ref source_traceback;  // where it was scheduled
+ protected:
+  // What few handles have.
+  struct Rare {
+    Ref repr;              // debug mode: what it was before it was cancelled
+    Ref source_traceback;  // debug mode: where it was scheduled
+    Ref when;              // of a timer, when it was not given as a float
   };
 
-  Debugging& debugging();
+  Rare& rare();
+  std::unique_ptr<Rare> rare_;
+
+ private:
   void drop_call();
   Ref call_in_context(PyThreadState* thread);
+  Ref call_through_context();
   Ref call_in_shared_context(PyThreadState* thread);
   Ref call_beside_callback(PyThreadState* thread);
   Ref leave_shared_context();
@@ -92,7 +99,6 @@ class Handle {
   Ref loop_;
   Ref callback_;
   Ref context_;
-  std::unique_ptr<Debugging> debugging_;  // debug mode
   bool cancelled_ = false;
   bool running_ = false;
   bool shares_context_;
@@ -110,7 +116,9 @@ class TimerHandle : public Handle {
       : Handle(loop, callback, arguments, std::move(context), shares_context), when_(when) {}
 
   void cancel();
-  double when() { return when_; }
+  Ref when();
+  // Of another type than float: when() gives it back as it came.
+  void keep_when(PyObject* when) { rare().when = Ref::borrow(when); }
   // Where it stands in the loop's heap; kNowhere when it does not wait there.
   static constexpr size_t kNowhere = static_cast<size_t>(-1);
   size_t place() const { return place_; }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <string>
 #include <utility>
@@ -39,8 +40,9 @@ struct NotePlace {
 struct OpenTransportTag;
 struct ListenerTag;
 struct RequestTag;
+struct TrackingTag;
 
-class Loop {
+class Loop : public base::ListNode<TrackingTag> {
  public:
   static constexpr const char* kName = "rloop._core.Loop";
   static constexpr const char* kDoc = "The native half of UringEventLoop; not used by itself.";
@@ -133,6 +135,8 @@ class Loop {
   void note_end() { ends_position_ = std::min(ends_position_, ready_.end_position()); }
   void listener_stopped(ServerListener& listener);
   base::IntrusiveList<SockRequest, RequestTag>& requests() { return requests_; }
+  // Who waits for a descriptor that is open; null: nobody.
+  SockRequest*& request_place(int fd, op::Direction direction);
   // Whether the last sock_recv got as many bytes as it had asked for.
   bool last_receive_was_full() const { return last_receive_was_full_; }
   void set_last_receive_was_full(bool full) { last_receive_was_full_ = full; }
@@ -160,8 +164,8 @@ class Loop {
   Ref make_ready(Arguments arguments, const char* method, bool check_thread);
   Ref make_handle(PyObject* callback, std::span<PyObject* const> arguments, PyObject* context);
   Ref context_of_handle(PyObject* context, bool& is_shared);
-  Ref schedule_at(double when, PyObject* callback, std::span<PyObject* const> arguments,
-                  PyObject* context);
+  Ref schedule_at(double when, PyObject* given, PyObject* callback,
+                  std::span<PyObject* const> arguments, PyObject* context);
   void check_debug_call(PyObject* callback, const char* method, bool check_thread);
   void keep_source_traceback(Handle& handle);
   void refuse_other_threads();
@@ -175,6 +179,8 @@ class Loop {
   void raise_interruption();
   void leave();
   static void track_if_held(PyObject* handle);
+  void track_held_handles_later();
+  static int track_held_handles(void*);
   static bool truth(PyObject* value);
 
   void attach();
@@ -212,6 +218,7 @@ class Loop {
   std::vector<Transport*> transports_by_fd_;  // null: none
   base::IntrusiveList<ServerListener, ListenerTag> listeners_;
   base::IntrusiveList<SockRequest, RequestTag> requests_;
+  std::vector<std::array<SockRequest*, 2>> requests_by_fd_;
   bool last_receive_was_full_ = false;
 };
 

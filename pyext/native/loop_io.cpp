@@ -21,38 +21,54 @@ namespace {
   throw binding::PythonError{};
 }
 
+// int(file_object.fileno()), or the int itself; what is too large for a descriptor is LONG_MAX.
+long number_of(PyObject* file_object) {
+  Ref number = Ref::borrow(file_object);
+  if (!PyLong_Check(file_object)) {
+    number = binding::try_call_method(file_object, names::fileno);
+    if (number) number = Ref::steal(PyNumber_Long(number.get()));
+  }
+  if (!number) {
+    // As in `selectors`: only these mean that it is no file object.
+    bool is_no_file = PyErr_ExceptionMatches(PyExc_AttributeError) ||
+                      PyErr_ExceptionMatches(PyExc_TypeError) ||
+                      PyErr_ExceptionMatches(PyExc_ValueError);
+    if (!is_no_file) throw binding::PythonError{};
+    PyErr_Clear();
+    binding::raise(PyExc_ValueError, "Invalid file object: %R", file_object);
+  }
+  int overflow = 0;
+  long value = PyLong_AsLongAndOverflow(number.get(), &overflow);
+  if (value == -1 && PyErr_Occurred()) throw binding::PythonError{};
+  return overflow > 0 ? LONG_MAX : value;
+}
+
+[[noreturn]] void raise_invalid_number(long number) {
+  binding::raise(PyExc_ValueError, "Invalid file descriptor: %ld", number);
+}
+
 }  // namespace
 
 int descriptor_number_or_closed(PyObject* file_object) {
-  long number;
-  if (PyLong_Check(file_object)) {
-    number = PyLong_AsLong(file_object);
-  } else {
-    PyObject* result = PyObject_CallMethodNoArgs(file_object, names::fileno.get());
-    number = result ? PyLong_AsLong(result) : -1;
-    Py_XDECREF(result);
-    if (PyErr_Occurred()) {
-      PyErr_Clear();
-      binding::raise(PyExc_ValueError, "Invalid file object: %R", file_object);
-    }
-  }
-  if (number == -1 && PyErr_Occurred()) throw binding::PythonError{};
-  if (number < 0 && PyLong_Check(file_object)) {
-    binding::raise(PyExc_ValueError, "Invalid file descriptor: %ld", number);
-  }
-  return number < 0 || number > INT_MAX ? -1 : static_cast<int>(number);
+  long number = number_of(file_object);
+  if (number < 0 && PyLong_Check(file_object)) raise_invalid_number(number);
+  return number < 0 ? -1 : static_cast<int>(std::min<long>(number, INT_MAX));
 }
 
 int descriptor_number(PyObject* file_object) {
-  int number = descriptor_number_or_closed(file_object);
-  if (number < 0) binding::raise(PyExc_ValueError, "Invalid file descriptor: %R", file_object);
-  return number;
+  long number = number_of(file_object);
+  if (number < 0) raise_invalid_number(number);
+  if (number > INT_MAX) {
+    binding::raise(PyExc_OverflowError, "Python int too large to convert to C int");
+  }
+  return static_cast<int>(number);
 }
 
 int socket_number(PyObject* socket) {
   // A number is no socket: to take it would read from or write to whatever has it.
   if (PyLong_Check(socket)) {
-    binding::raise(PyExc_AttributeError, "'%s' object is no socket", Py_TYPE(socket)->tp_name);
+    binding::raise(PyExc_AttributeError, "'%s' object has no attribute 'fileno'",
+                   Py_TYPE(socket)->tp_name);
   }
   int number = descriptor_number_or_closed(socket);
   if (number < 0) raise_os_error(base::Result::error(EBADF));
@@ -93,13 +109,17 @@ Ref Loop::watch(Arguments arguments, op::Direction direction, const char* method
 
 bool Loop::unwatch(PyObject* fd, op::Direction direction) {
   if (closed_) return false;
-  auto found = watches_.find(descriptor_number_or_closed(fd));
+  int number = descriptor_number_or_closed(fd);
+  auto found = watches_.find(number);
   if (found == watches_.end()) {
     // A socket that was closed first is still known by itself, as in `selectors`.
     found = std::find_if(watches_.begin(), watches_.end(),
                          [fd](const auto& entry) { return entry.second->file_object.is(fd); });
   }
-  if (found == watches_.end()) return false;
+  if (found == watches_.end()) {
+    if (number < 0) raise_invalid_number(number);
+    return false;
+  }
   std::unique_ptr<FdWatch> emptied;  // dropped last: its object's finalizer may come back here
   reactor_->unwatch(found->first, direction);
   Ref handle = std::move(found->second->side(direction).handle);
@@ -176,11 +196,11 @@ Ref Loop::make_datagram_transport(Arguments arguments) {
   PyObject* given[5];
   arguments.parse({"sock", "protocol", "address", "waiter", "extra"}, 2, given,
                   "_make_native_datagram_transport");
-  for (PyObject*& value : given)
-    if (value == Py_None) value = nullptr;
+  auto or_null = [](PyObject* value) { return value == Py_None ? nullptr : value; };
   check_closed();
   ensure_fd_no_transport(given[0]);
-  return DatagramTransport::open(*this, given[0], given[1], given[2], given[3], given[4]);
+  return DatagramTransport::open(*this, given[0], given[1], or_null(given[2]), or_null(given[3]),
+                                 or_null(given[4]));
 }
 
 void Loop::transport_opened(Transport& transport) {
@@ -238,6 +258,12 @@ Ref Loop::sock_recv_into(Arguments arguments) {
 Ref Loop::sock_send(Arguments arguments) {
   arguments.require_exactly(3, "_sock_send");
   return try_send(*this, arguments.values[0], arguments.values[1], arguments.values[2]);
+}
+
+SockRequest*& Loop::request_place(int fd, op::Direction direction) {
+  auto place = static_cast<size_t>(fd);
+  if (place >= requests_by_fd_.size()) requests_by_fd_.resize(place + 1);
+  return requests_by_fd_[place][static_cast<size_t>(direction)];
 }
 
 Ref Loop::wait_readable(PyObject* socket) {

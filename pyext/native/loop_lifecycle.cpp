@@ -26,6 +26,7 @@ constexpr int64_t kDrainLimit_ns = 1'000'000'000;
 Loop::Loop() = default;
 
 Loop::~Loop() {
+  if (linked()) unlink();
   if (!closed_ && reactor_) close_io();
 }
 

@@ -9,6 +9,12 @@
 #include "native/stream_transport.hpp"
 
 namespace rloop::native {
+namespace {
+
+// Loops whose queue has handles to track; see Loop::track_held_handles_later.
+base::IntrusiveList<Loop, TrackingTag> loops_to_track;
+
+}  // namespace
 
 template <class Each>
 void Loop::references(Each each) {
@@ -32,11 +38,33 @@ void Loop::kept_references(Each each) {
   // Handles that only the queue holds are not tracked (Handle::kTrackedLater): their references
   // are shown here as if they were ours.
   ready_.for_each([&](Ref& handle) {
-    if (handle && Py_REFCNT(handle.get()) == 1 && !PyObject_GC_IsTracked(handle.get())) {
+    if (!handle || PyObject_GC_IsTracked(handle.get())) return;
+    if (Py_REFCNT(handle.get()) == 1) {
       handle_of(handle.get()).references(each);
+    } else if (!linked()) {
+      track_held_handles_later();
     }
   });
   requests_.for_each([&](SockRequest& request) { each(request.kept_by_loop_); });
+}
+
+// The collector has met a queued handle that somebody else holds as well. It is not known to the
+// collector until it has run, which may be never: a loop that is only held by such a handle could
+// not be collected. In the middle of a collection nothing may be tracked; the interpreter calls
+// back soon after it, and the next one sees the handle.
+void Loop::track_held_handles_later() {
+  if (Py_AddPendingCall(track_held_handles, nullptr) == 0) loops_to_track.push_back(*this);
+}
+
+int Loop::track_held_handles(void*) {
+  while (!loops_to_track.empty()) {
+    Loop& loop = loops_to_track.pop_front();
+    for (ReadyQueue* queue : {&loop.ready_, &loop.watched_})
+      queue->for_each([](Ref& handle) {
+        if (handle) track_if_held(handle.get());
+      });
+  }
+  return 0;
 }
 
 std::vector<PyMethodDef> Loop::methods() {

@@ -43,18 +43,24 @@ Ref Loop::call_later(Arguments arguments) {
   PyObject* context =
       arguments.leading({"delay", "callback"}, given, &names::context, "call_later");
   if (given[0] == Py_None) binding::raise(PyExc_TypeError, "delay must not be None");
-  return schedule_at(time() + number(given[0]), given[1], arguments.rest(2), context);
+  if (PyFloat_CheckExact(given[0]) || PyLong_CheckExact(given[0])) [[likely]] {
+    return schedule_at(time() + number(given[0]), nullptr, given[1], arguments.rest(2), context);
+  }
+  Ref now = Ref::checked(PyFloat_FromDouble(time()));
+  Ref when = Ref::checked(PyNumber_Add(now.get(), given[0]));
+  return schedule_at(number(when.get()), when.get(), given[1], arguments.rest(2), context);
 }
 
 Ref Loop::call_at(Arguments arguments) {
   PyObject* given[2];
   PyObject* context = arguments.leading({"when", "callback"}, given, &names::context, "call_at");
   if (given[0] == Py_None) binding::raise(PyExc_TypeError, "when cannot be None");
-  return schedule_at(number(given[0]), given[1], arguments.rest(2), context);
+  return schedule_at(number(given[0]), given[0], given[1], arguments.rest(2), context);
 }
 
-Ref Loop::schedule_at(double when, PyObject* callback, std::span<PyObject* const> arguments,
-                      PyObject* context) {
+// `given` is what `when` was made from, or null.
+Ref Loop::schedule_at(double when, PyObject* given, PyObject* callback,
+                      std::span<PyObject* const> arguments, PyObject* context) {
   check_closed();
   if (debug_) check_debug_call(callback, "call_at", true);
   bool is_shared = false;
@@ -62,6 +68,7 @@ Ref Loop::schedule_at(double when, PyObject* callback, std::span<PyObject* const
   Ref handle =
       TimerHandleType::create(object(), callback, arguments, std::move(entered), is_shared, when);
   TimerHandle& timer = TimerHandleType::value(handle.get());
+  if (given && !PyFloat_CheckExact(given)) timer.keep_when(given);
   if (debug_) keep_source_traceback(timer);
   PyObject_GC_Track(handle.get());  // timers live long and are held by their users
   check_closed();

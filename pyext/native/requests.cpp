@@ -1,6 +1,7 @@
 // Waiting for sockets, and the system calls of sock_*; see requests.hpp.
 #include "native/requests.hpp"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -30,10 +31,44 @@ Ref would_block() {
 }
 
 size_t size_argument(PyObject* value) {
-  Py_ssize_t size = PyNumber_AsSsize_t(value, PyExc_OverflowError);
+  Ref number = Ref::checked(PyNumber_Index(value));
+  Py_ssize_t size = PyLong_AsSsize_t(number.get());
   if (size == -1 && PyErr_Occurred()) throw binding::PythonError{};
   if (size < 0) binding::raise(PyExc_ValueError, "negative buffersize in recv");
   return static_cast<size_t>(size);
+}
+
+// Whether the methods of the object are the system calls below.
+bool is_plain_socket(PyObject* socket) {
+  static PyObject* plain = names::report("plain_socket_class").release();
+  return Py_IS_TYPE(socket, reinterpret_cast<PyTypeObject*>(plain));
+}
+
+// socket.name(*arguments), or null: it would block.
+template <class... Arguments>
+Ref call_unless_blocked(PyObject* socket, binding::Name& name, Arguments... arguments) {
+  Ref result = binding::try_call_method(socket, name, arguments...);
+  if (result) return result;
+  bool is_blocked = PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
+                    PyErr_ExceptionMatches(PyExc_InterruptedError);
+  if (!is_blocked) throw binding::PythonError{};
+  PyErr_Clear();
+  return nullptr;
+}
+
+Ref send_by_method(PyObject* socket, PyObject* data, size_t sent) {
+  Ref rest = Ref::borrow(data);
+  if (sent > 0) {
+    Ref view = Ref::checked(PyMemoryView_FromObject(data));
+    rest = Ref::checked(
+        PySequence_GetSlice(view.get(), static_cast<Py_ssize_t>(sent), PY_SSIZE_T_MAX));
+  }
+  Ref step = call_unless_blocked(socket, names::send, rest.get());
+  Py_ssize_t length = PyObject_Length(rest.get());
+  binding::check(length < 0 ? -1 : 0);
+  size_t taken = step ? size_argument(step.get()) : 0;
+  if (taken >= static_cast<size_t>(length)) return Ref::borrow(Py_None);
+  return Ref::checked(PyLong_FromSize_t(sent + taken));
 }
 
 }  // namespace
@@ -50,7 +85,13 @@ SockRequest::SockRequest(Loop& loop, PyObject* socket, int fd, op::Direction dir
 Ref SockRequest::wait_ready(Loop& loop, PyObject* socket, op::Direction direction) {
   loop.check_closed();
   int fd = socket_number(socket);
+  // The number of an object that says it would block may be anything.
+  if (!is_plain_socket(socket) && ::fcntl(fd, F_GETFD) < 0) {
+    binding::set_os_error(errno);
+    throw binding::PythonError{};
+  }
   Ref future = loop.create_future();
+  loop.check_closed();  // while Python code ran
   Ref request = SockRequestType::create(loop, socket, fd, direction);
   SockRequest& value = SockRequestType::value(request.get());
   value.future_ = std::move(future);
@@ -60,6 +101,8 @@ Ref SockRequest::wait_ready(Loop& loop, PyObject* socket, op::Direction directio
 
 void SockRequest::wait() {
   kept_by_loop_ = Ref::borrow(SockRequestType::object(this));
+  SockRequest*& place = loop_.request_place(descriptor_.fd, direction());
+  if (SockRequest* former = std::exchange(place, this)) former->cancel();
   loop_.requests().push_back(*this);
   loop_.reactor().submit(poll_);
 }
@@ -85,6 +128,8 @@ void SockRequest::cancel() {
 
 void SockRequest::finish() {
   if (linked()) unlink();
+  SockRequest*& place = loop_.request_place(descriptor_.fd, direction());
+  if (place == this) place = nullptr;
   Ref self = std::move(kept_by_loop_);
 }
 
@@ -103,6 +148,10 @@ std::vector<PyGetSetDef> SockRequest::attributes() {
 // asked for first costs asyncio 7 or 29 us per message (KERNEL.md 0b). Not so when the bytes are
 // many and the last receive got all it had asked for: then it only saves the copy.
 Ref try_recv(Loop& loop, PyObject* socket, PyObject* size) {
+  if (!is_plain_socket(socket)) {
+    Ref bytes = call_unless_blocked(socket, names::recv, size);
+    return bytes ? std::move(bytes) : would_block();
+  }
   size_t most = size_argument(size);
   int fd = socket_number(socket);
   loop.check_closed();  // after what may run Python code
@@ -127,9 +176,13 @@ Ref try_recv(Loop& loop, PyObject* socket, PyObject* size) {
 }
 
 Ref try_recv_into(Loop& loop, PyObject* socket, PyObject* buffer) {
-  int fd = socket_number(socket);
+  if (!is_plain_socket(socket)) {
+    Ref count = call_unless_blocked(socket, names::recv_into, buffer);
+    return count ? std::move(count) : would_block();
+  }
   binding::BufferView view;
-  view.acquire(buffer, PyBUF_WRITABLE);
+  view.acquire_writable(buffer, "recv_into");
+  int fd = socket_number(socket);
   loop.check_closed();
   std::span<std::byte> memory = view.bytes();
   if (memory.empty()) return Ref::checked(PyLong_FromLong(0));  // as socket.recv_into
@@ -140,8 +193,9 @@ Ref try_recv_into(Loop& loop, PyObject* socket, PyObject* buffer) {
 }
 
 Ref try_send(Loop& loop, PyObject* socket, PyObject* data, PyObject* sent_before) {
-  int fd = socket_number(socket);
   size_t sent = size_argument(sent_before);
+  if (!is_plain_socket(socket)) return send_by_method(socket, data, sent);
+  int fd = socket_number(socket);
   binding::BufferView view;
   view.acquire(data, PyBUF_SIMPLE);
   loop.check_closed();

@@ -3,8 +3,9 @@
 // A SockRequest is one wait and one future. The system call is made by the coroutine itself when
 // it wakes, never on its behalf: a coroutine that was cancelled meanwhile has consumed nothing, so
 // no byte is lost. Python awaits `.future` and calls cancel() when it is done with the request,
-// whatever the reason. While it waits a request keeps itself and the socket object alive. The
-// functions beside it are the system calls. Needs the GIL.
+// whatever the reason. While it waits a request keeps itself and the socket object alive. One waits
+// for a descriptor in each direction: as in asyncio a later one takes its place, and the future of
+// the former stays pending. The functions beside it are the system calls. Needs the GIL.
 #pragma once
 
 #include "binding/heap_type.hpp"
@@ -39,6 +40,7 @@ class SockRequest : public base::ListNode<RequestTag> {
 
  private:
   void wait();
+  op::Direction direction() const { return poll_.direction(); }
   void on_ready(const op::Completion& completion);
   void wake();
 
@@ -52,7 +54,8 @@ class SockRequest : public base::ListNode<RequestTag> {
 
 using SockRequestType = binding::HeapType<SockRequest>;
 
-// The system calls of sock_*. Errors are OSErrors as the socket's own methods raise them.
+// The system calls of sock_*. Errors are OSErrors as the socket's own methods raise them. An object
+// that is no socket.socket (a subclass may have methods of its own) is asked by its methods.
 // bytes, or None: it would block.
 Ref try_recv(Loop& loop, PyObject* socket, PyObject* size);
 // The number of bytes, or None: it would block.

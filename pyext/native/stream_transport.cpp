@@ -12,8 +12,6 @@
 namespace rloop::native {
 
 using base::LogLevel;
-using binding::Name;
-
 namespace {
 
 constexpr const char* kArea = "transport";
@@ -35,6 +33,8 @@ Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protoc
   StreamTransport& self = StreamTransportType::value(object.get());
   self.follow_socket();
   self.read_addresses(peer);
+  self.use_protocol(protocol);
+  Ref connection_made = binding::get_attribute(protocol, names::connection_made);
   if (self.local_.family() == AF_INET || self.local_.family() == AF_INET6) {
     int on = 1;  // as asyncio: no waiting for more to send
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -47,8 +47,9 @@ Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protoc
     binding::call_method(server, names::attach);
 #endif
   }
-  self.enter_loop(protocol, waiter);
+  self.enter_loop(protocol, std::move(connection_made), waiter);
   if (!socket) self.own_fd_.reset(fd);
+  self.read_unusual_addresses();
   if (base::log_enabled(LogLevel::debug)) {
     base::log(LogLevel::debug, kArea, "TCP transport opened [fd=", fd,
               "] local=", self.local_.to_string(), " remote=", self.remote_.to_string());
@@ -60,23 +61,14 @@ void StreamTransport::use_protocol(PyObject* protocol) {
   static PyObject* buffered = binding::import_from("asyncio", "BufferedProtocol").release();
   int is_buffered = PyObject_IsInstance(protocol, buffered);
   binding::check(is_buffered);
-  Ref get_buffer;
-  if (is_buffered) {
-    if (!buffer_) buffer_ = std::make_unique<binding::BufferView>();
-    get_buffer = binding::get_attribute(protocol, names::get_buffer);
-  }
-  protocol_known_ = true;
-  stream_.set_reads_into_buffers(is_buffered != 0);
-  // The old ones go last: their finalizers may come back here.
-  Ref old_protocol = std::exchange(protocol_, Ref::borrow(protocol));
-  Ref old_get_buffer = std::exchange(get_buffer_method_, std::move(get_buffer));
-  // Looked up when data comes: a protocol that only writes may lack it.
-  Ref old_on_data = std::exchange(on_data_method_, Ref());
+  if (is_buffered && !buffer_) buffer_ = std::make_unique<binding::BufferView>();
+  is_buffered_ = is_buffered != 0;
+  stream_.set_reads_into_buffers(is_buffered_);
+  protocol_ = Ref::borrow(protocol);
 }
 
-// After connection_made, which may have given the protocol its methods or switched it.
+// After connection_made.
 void StreamTransport::start_reading() {
-  if (protocol_ && !protocol_known_) use_protocol(protocol_.get());
   stream_.start_reading();
 }
 
@@ -94,23 +86,14 @@ void StreamTransport::resume_reading() {
   if (!closing_ && stream_.reading_paused()) stream_.resume_reading();
 }
 
-// The bound method that takes data, looked up when it is needed first.
-Ref StreamTransport::data_method() {
-  if (!on_data_method_) {
-    Name& name = get_buffer_method_ ? names::buffer_updated : names::data_received;
-    on_data_method_ = binding::get_attribute(protocol_.get(), name);
-  }
-  return on_data_method_.copy();  // the protocol may be switched by its own call
-}
-
 void StreamTransport::on_data(std::span<const std::byte> data) {
   Ref result;
   try {
     Ref bytes = Ref::checked(PyBytes_FromStringAndSize(reinterpret_cast<const char*>(data.data()),
                                                        static_cast<Py_ssize_t>(data.size())));
+    Ref protocol = protocol_.copy();  // it may be switched by its own call
     ContextScope scope(context_.get());
-    Ref method = data_method();
-    result = binding::try_call(method.get(), bytes.get());
+    result = binding::try_call_method(protocol.get(), names::data_received, bytes.get());
   } catch (const binding::PythonError&) {
     // reported below
   }
@@ -123,18 +106,30 @@ std::span<std::byte> StreamTransport::next_buffer(size_t hint) {
     Ref size = Ref::checked(PyLong_FromSsize_t(hint == 0 ? -1 : static_cast<Py_ssize_t>(hint)));
     Ref buffer;
     {
+      Ref protocol = protocol_.copy();
       ContextScope scope(context_.get());
-      Ref method = get_buffer_method_.copy();  // the protocol may be switched by its own call
-      buffer = binding::call(method.get(), size.get());
+      buffer = binding::call_method(protocol.get(), names::get_buffer, size.get());
     }
-    buffer_->acquire(buffer.get(), PyBUF_WRITABLE);
-    if (buffer_->bytes().empty()) {
-      buffer_->reset();
-      binding::raise(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
-    }
-    return buffer_->bytes();
+    // asyncio asks len(), and recv_into() does the rest: the errors are theirs.
+    Py_ssize_t length = PyObject_Size(buffer.get());
+    binding::check(length < 0 ? -1 : 0);
+    if (length > 0) return lent_memory(buffer.get());
+    binding::raise(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
   } catch (const binding::PythonError&) {
     fail("Fatal error: protocol.get_buffer() call failed.");
+    return {};
+  }
+}
+
+// What get_buffer() returned, as memory; empty after a failure.
+std::span<std::byte> StreamTransport::lent_memory(PyObject* buffer) {
+  try {
+    buffer_->acquire_writable(buffer, "recv_into");
+    if (!buffer_->bytes().empty()) return buffer_->bytes();
+    buffer_->reset();
+    binding::raise(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
+  } catch (const binding::PythonError&) {
+    fail("Fatal read error on socket transport");
     return {};
   }
 }
@@ -145,7 +140,7 @@ void StreamTransport::on_buffer_unused() {
 
 void StreamTransport::on_buffer_filled(size_t size) {
   // get_buffer() has switched to a protocol without buffers.
-  if (!get_buffer_method_) [[unlikely]] {
+  if (!is_buffered_) [[unlikely]] {
     on_data(buffer_->bytes().first(size));
     return on_buffer_unused();
   }
@@ -153,9 +148,9 @@ void StreamTransport::on_buffer_filled(size_t size) {
   Ref result;
   try {
     Ref count = Ref::checked(PyLong_FromSize_t(size));
+    Ref protocol = protocol_.copy();
     ContextScope scope(context_.get());
-    Ref method = data_method();
-    result = binding::try_call(method.get(), count.get());
+    result = binding::try_call_method(protocol.get(), names::buffer_updated, count.get());
   } catch (const binding::PythonError&) {
     // reported below
   }
@@ -166,9 +161,9 @@ void StreamTransport::on_eof() {
   base::log(LogLevel::trace, kArea, "TCP connection EOF received [fd=", fd(), "]");
   Ref keep_open;
   {
+    Ref protocol = protocol_.copy();
     ContextScope scope(context_.get());
-    keep_open = Ref::steal(binding::into_python(
-        [this] { return PyObject_CallMethodNoArgs(protocol_.get(), names::eof_received.get()); }));
+    keep_open = binding::try_call_method(protocol.get(), names::eof_received);
   }
   if (!keep_open) return fail("Fatal error: protocol.eof_received() call failed.");
   int keep = PyObject_IsTrue(keep_open.get());
@@ -223,9 +218,7 @@ void StreamTransport::on_closed() {
 }
 
 void StreamTransport::let_go() {
-  for (Ref* owned : {&on_data_method_, &get_buffer_method_, &empty_waiter_}) {
-    Ref dropped = std::move(*owned);
-  }
+  Ref waiter = std::move(empty_waiter_);
   on_buffer_unused();
   Ref server = std::move(server_);
   if (!server) return;

@@ -1,9 +1,10 @@
 // asyncio's transport over a connected stream socket.
 //
 // The semantics of asyncio.selector_events._SelectorSocketTransport over a net::Stream: this file
-// knows the protocol's methods, the bytes move in the core. They are looked up once and called
-// bound. An accepted connection has no Python socket until somebody asks get_extra_info('socket').
-// Needs the GIL.
+// knows the protocol's methods, the bytes move in the core. As in asyncio a method is looked up for
+// each call, so that a protocol may replace it at any time; of which kind the protocol is, is asked
+// when it is set. An accepted connection has no Python socket until somebody asks for one. Needs
+// the GIL.
 #pragma once
 
 #include "binding/buffer.hpp"
@@ -41,6 +42,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   void pause_reading();
   void resume_reading();
   bool is_reading() { return !closing_ && !stream_.reading_paused(); }
+  bool reading_paused() override { return stream_.reading_paused(); }
   void set_protocol(Arguments arguments);
 
   void start_reading();
@@ -69,8 +71,6 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   template <class Each>
   void references(Each each) {
     shared_references(each);
-    each(on_data_method_);
-    each(get_buffer_method_);
     each(server_);
     each(empty_waiter_);
   }
@@ -86,21 +86,19 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   void let_go() override;
 
   void use_protocol(PyObject* protocol);
-  Ref data_method();
+  std::span<std::byte> lent_memory(PyObject* buffer);
   void write_data(PyObject* data);
   void append(Ref bytes);
   void push();
-  void refuse_during_sendfile();
+  void refuse_during_sendfile(const char* text);
   void finish_empty_waiter(binding::Name& method, PyObject* outcome);
 
   net::Stream stream_;
-  Ref on_data_method_;     // bound data_received, or buffer_updated of a BufferedProtocol
-  Ref get_buffer_method_;  // bound get_buffer of a BufferedProtocol
   Ref server_;
   Ref empty_waiter_;
   std::unique_ptr<binding::BufferView> buffer_;  // what a BufferedProtocol lends; null for others
   bool eof_written_ = false;
-  bool protocol_known_ = false;  // use_protocol has seen it
+  bool is_buffered_ = false;  // the protocol is a BufferedProtocol
 };
 
 using StreamTransportType = binding::HeapType<StreamTransport>;

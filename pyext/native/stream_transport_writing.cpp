@@ -8,16 +8,44 @@
 
 namespace rloop::native {
 
-void StreamTransport::refuse_during_sendfile() {
-  if (!empty_waiter_) return;
-  binding::raise(PyExc_RuntimeError, "unable to write; sendfile is in progress");
+namespace {
+
+// As a list or a tuple. asyncio joined the lines before 3.12, and looks at each since; a wrong
+// argument fails in the words of that.
+Ref lines_of(PyObject* list_of_data) {
+#if PY_VERSION_HEX >= 0x030C0000
+  int is_given = PyObject_IsTrue(list_of_data);
+  binding::check(is_given);
+  if (!is_given) return Ref::checked(PyTuple_New(0));
+  if (!PyList_Check(list_of_data) && !PyTuple_Check(list_of_data)) {
+    return Ref::checked(PySequence_List(list_of_data));
+  }
+#endif
+  return Ref::checked(PySequence_Fast(list_of_data, "can only join an iterable"));
+}
+
+[[noreturn]] void refuse_line(PyObject* line, [[maybe_unused]] Py_ssize_t index) {
+#if PY_VERSION_HEX >= 0x030C0000
+  const char* kind = Py_TYPE(line)->tp_name;
+  binding::raise(PyExc_TypeError, "memoryview: a bytes-like object is required, not '%.200s'",
+                 kind);
+#else
+  binding::raise(PyExc_TypeError, "sequence item %zd: expected a bytes-like object, %.80s found",
+                 index, Py_TYPE(line)->tp_name);
+#endif
+}
+
+}  // namespace
+
+void StreamTransport::refuse_during_sendfile(const char* text) {
+  if (empty_waiter_) binding::raise(PyExc_RuntimeError, text);
 }
 
 void StreamTransport::write_data(PyObject* data) {
   bool is_exact = PyBytes_CheckExact(data);
   if (!is_exact) require_bytes_like(data);
   if (eof_written_) binding::raise(PyExc_RuntimeError, "Cannot call write() after write_eof()");
-  refuse_during_sendfile();
+  refuse_during_sendfile("unable to write; sendfile is in progress");
   Py_ssize_t length = is_exact ? PyBytes_GET_SIZE(data) : PyObject_Length(data);
   binding::check(length < 0 ? -1 : 0);
   if (length == 0 || reject_write()) return;
@@ -30,12 +58,13 @@ void StreamTransport::writelines(Arguments arguments) {
   if (eof_written_) {
     binding::raise(PyExc_RuntimeError, "Cannot call writelines() after write_eof()");
   }
-  refuse_during_sendfile();
-  Ref lines = Ref::checked(PySequence_Fast(list_of_data, "can only join an iterable"));
+  refuse_during_sendfile("unable to writelines; sendfile is in progress");
+  Ref lines = lines_of(list_of_data);
   // All are looked at before the first is queued: a wrong one leaves nothing half written.
   absl::InlinedVector<Ref, 8> frozen;
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(lines.get()); ++i) {
     Ref line = Ref::borrow(PySequence_Fast_GET_ITEM(lines.get(), i));  // the list may change
+    if (!PyObject_CheckBuffer(line.get())) refuse_line(line.get(), i);
     frozen.push_back(binding::frozen_bytes(line.get()));
   }
   if (frozen.empty() || reject_write()) return;

@@ -20,7 +20,11 @@ constexpr int kLostWritesBeforeWarning = 5;
 // --- opening -----------------------------------------------------------------------------------
 
 void Transport::read_addresses(const base::Address* peer) {
-  base::Address::local(fd(), local_);
+  base::Result local = base::Address::local(fd(), local_);
+  if (local.is(EBADF)) {
+    binding::set_os_error(local.error_number());
+    throw binding::PythonError{};
+  }
   if (peer && peer->length() > 0) {
     remote_ = *peer;
   } else {
@@ -32,15 +36,21 @@ void Transport::follow_socket() {
   follow_number(binding::place_of_number(socket_.get(), fd()));
 }
 
+// The program may make a copy of it without our knowledge.
+Ref Transport::get_socket() {
+  share_socket();
+  return python_socket();
+}
+
 void Transport::share_socket() {
   socket_shared_ = true;
   if (lost_count_ == 0) flush_backlog();
 }
 
-void Transport::enter_loop(PyObject* protocol, PyObject* waiter) {
+void Transport::enter_loop(PyObject* protocol, Ref connection_made, PyObject* waiter) {
+  loop_.check_closed();  // by the protocol's own code, while its method was looked up
   context_ = Ref::checked(PyContext_CopyCurrent());
   protocol_ = Ref::borrow(protocol);
-  Ref connection_made = binding::get_attribute(protocol, names::connection_made);
   Ref start_reading = binding::get_attribute(object(), names::start_reading);
   kept_by_loop_ = Ref::borrow(object());
   loop_.transport_opened(*this);
@@ -83,8 +93,9 @@ void Transport::pause_protocol_if_needed() {
   flush_backlog();
   if (backlog() <= high_water_ || protocol_paused_) return;
   protocol_paused_ = true;
+  Ref protocol = protocol_.copy();  // it may be switched by its own call
   try {
-    binding::call_method(protocol_.get(), names::pause_writing);
+    binding::call_method(protocol.get(), names::pause_writing);
   } catch (const binding::PythonError&) {
     flow_control_failed("protocol.pause_writing() failed");
   }
@@ -93,9 +104,10 @@ void Transport::pause_protocol_if_needed() {
 void Transport::resume_protocol_if_possible() {
   if (!protocol_paused_ || backlog() > low_water_) return;
   protocol_paused_ = false;
-  contained(loop_, [this] {
+  Ref protocol = protocol_.copy();
+  contained(loop_, [&] {
     try {
-      binding::call_method(protocol_.get(), names::resume_writing);
+      binding::call_method(protocol.get(), names::resume_writing);
     } catch (const binding::PythonError&) {
       flow_control_failed("protocol.resume_writing() failed");
     }
@@ -140,7 +152,8 @@ Ref address_object(const base::Address& address) {
       return Ref::checked(Py_BuildValue("(sH)", address.host().c_str(), address.port()));
     case AF_INET6: {
       auto in6 = address.as<sockaddr_in6>();
-      return Ref::checked(Py_BuildValue("(sHII)", address.host().c_str(), address.port(),
+      // Without the zone, which the scope says.
+      return Ref::checked(Py_BuildValue("(sHII)", address.bare_host().c_str(), address.port(),
                                         ntohl(in6.sin6_flowinfo), in6.sin6_scope_id));
     }
     case AF_UNIX: {
@@ -183,6 +196,14 @@ void Transport::make_python_socket() {
   follow_socket();
 }
 
+void Transport::read_unusual_addresses() {
+  int family = local_.family();
+  if (family == AF_INET || family == AF_INET6 || family == AF_UNIX) return;
+  contained(loop_, [this] {
+    extra_ = names::report("addresses_of_socket", python_socket().get(), get_extra().get());
+  });
+}
+
 Ref Transport::get_extra_info(Arguments arguments) {
   PyObject* given[2];
   arguments.parse({"name", "default"}, 1, given, "get_extra_info");
@@ -192,6 +213,7 @@ Ref Transport::get_extra_info(Arguments arguments) {
     if (value) return Ref::borrow(value);
     if (PyErr_Occurred()) throw binding::PythonError{};
   }
+  if (PyObject_Hash(given[0]) == -1) throw binding::PythonError{};  // what a dict would say
   const char* name = PyUnicode_Check(given[0]) ? PyUnicode_AsUTF8(given[0]) : "";
   if (!name) throw binding::PythonError{};
   std::string_view wanted = name;
@@ -202,11 +224,9 @@ Ref Transport::get_extra_info(Arguments arguments) {
     if (socket_ || closed_) transport_socket_ = made.copy();  // else another thread makes one now
     return made;
   }
-  if (wanted == "sockname" && local_.length() > 0) return address_object(local_);
-  if (wanted == "peername") {
-    // asyncio keeps None for a peer that was gone before it could be asked.
-    return remote_.length() > 0 ? address_object(remote_) : Ref::borrow(Py_None);
-  }
+  // asyncio keeps None for a name that could not be asked for, e.g. of a peer that was gone.
+  if (wanted == "sockname") return address_object(local_);
+  if (wanted == "peername") return address_object(remote_);
   return Ref::borrow(fallback);
 }
 
@@ -267,24 +287,29 @@ void Transport::fail_with(Ref error, const char* message) {
 
 void Transport::call_connection_lost() {
   if (!protocol_) return;
-  Ref method = Ref::steal(PyObject_GetAttr(protocol_.get(), names::connection_lost.get()));
+  Ref protocol = protocol_.copy();
+  Ref error = Ref::borrow(error_ ? error_.get() : Py_None);
   Ref result;
-  if (method) {
+  {
     ContextScope scope(context_.get());
-    result = binding::try_call(method.get(), error_ ? error_.get() : Py_None);
+    result = binding::try_call_method(protocol.get(), names::connection_lost, error.get());
   }
-  if (!result) upcall_failed("connection_lost");
+  if (!result) upcall_failed("connection_lost", {error.get()});
 }
 
 // For the Python error that is set, raised by a method of the protocol that asyncio calls from a
 // handle: the transport goes on.
-void Transport::upcall_failed(const char* method) {
+void Transport::upcall_failed(const char* method, std::initializer_list<PyObject*> arguments) {
   Ref error = binding::take_exception();
   if (is_exit(error.get())) return loop_.interrupt(std::move(error));
   contained(loop_, [&] {
     Ref name = Ref::checked(PyUnicode_FromString(method));
-    names::report("protocol_callback_failed", loop_object_.get(), object(), protocol_.get(),
-                  error.get(), name.get());
+    Ref tuple = Ref::checked(PyTuple_New(static_cast<Py_ssize_t>(arguments.size())));
+    for (size_t i = 0; i < arguments.size(); ++i) {
+      PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i), Py_NewRef(arguments.begin()[i]));
+    }
+    names::report("protocol_callback_failed", loop_object_.get(),
+                  protocol_ ? protocol_.get() : Py_None, error.get(), name.get(), tuple.get());
   });
 }
 

@@ -22,6 +22,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   // What the kernel has not taken yet, in bytes, and the attempt to make it less.
   virtual size_t backlog() const = 0;
   virtual void flush_backlog() = 0;
+  virtual bool reading_paused() = 0;
 
   // --- asyncio.BaseTransport and flow control ---
   void abort();
@@ -39,6 +40,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   void fatal_error(Arguments arguments);
   // -1 once the program has closed the socket: the number may be another connection's.
   int descriptor() { return closed_ ? -1 : number(); }
+  Ref get_socket();
   Ref get_loop() { return loop_object_.copy(); }
   bool protocol_paused() { return protocol_paused_; }
   Ref get_extra() { return extra_ ? extra_.copy() : Ref::checked(PyDict_New()); }
@@ -95,11 +97,17 @@ class Transport : public base::ListNode<OpenTransportTag> {
            (transport_socket_ && Py_REFCNT(transport_socket_.get()) > 1);
   }
 
-  // `peer`: the remote address if it is known already.
+  // `peer`: the remote address if it is known already. Throws OSError when the descriptor is not
+  // open. (That it is no socket is found by who uses it: a test's imitation of a socket is never
+  // used.)
   void read_addresses(const base::Address* peer = nullptr);
+  // For families whose addresses only the socket module knows: takes them from the Python socket.
+  void read_unusual_addresses();
   // Puts the transport under the loop's care and schedules connection_made, start_reading and the
   // waiter's result, in this order. Nothing is scheduled when it throws.
-  void enter_loop(PyObject* protocol, PyObject* waiter);
+  // `connection_made` is the protocol's method, looked up by the caller: a protocol without it is
+  // refused before anybody counts the connection.
+  void enter_loop(PyObject* protocol, Ref connection_made, PyObject* waiter);
 
   // True when data must be dropped: the connection is lost. Warns as asyncio after some.
   bool reject_write();
@@ -111,7 +119,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   void fail_with(Ref error, const char* message);
   void lose_connection(Ref error);
   void call_connection_lost();
-  void upcall_failed(const char* method);
+  void upcall_failed(const char* method, std::initializer_list<PyObject*> arguments);
   Ref python_socket();
   void make_python_socket();
 
@@ -175,6 +183,8 @@ std::vector<PyGetSetDef> Transport::shared_attributes() {
   using binding::attribute;
   return {
       attribute<&Transport::descriptor, T>("_sock_fd", nullptr),
+      attribute<&Transport::get_socket, T>("_sock", nullptr),
+      attribute<&Transport::reading_paused, T>("_paused", nullptr),
       attribute<&Transport::unsent_bytes, T>("_backlog_bytes", nullptr),
       attribute<&Transport::get_loop, T>("_loop", nullptr),
       attribute<&Transport::protocol_paused, T>("_protocol_paused", nullptr),

@@ -2,13 +2,16 @@
 
 create_connection and create_server are asyncio's own (BaseEventLoop, in the running version's
 form); they come here for the resolver and for _start_serving. Literal addresses need no resolver
-thread: only names do.
+thread: only names do. A function that the program has put in the place of socket.getaddrinfo is
+asked each time, in the executor as with asyncio: it may block, and change its mind.
 """
 
+import _socket
 import functools
 import socket
 from asyncio import constants
 from collections.abc import Callable
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from . import _stdlib
@@ -36,11 +39,22 @@ def _is_literal(host: Host) -> bool:
     return isinstance(host, str) and _is_address(host)
 
 
+def _is_builtin(function: Any) -> bool:
+    return type(function) is BuiltinFunctionType and function.__self__ is _socket
+
+
+def _is_genuine(function: Any) -> bool:
+    """Whether a function of the socket module is its own. (It may be that rloop never saw that one:
+    programs replace it before they import rloop.)"""
+    if type(function) is FunctionType:
+        return function.__globals__ is vars(socket)
+    return _is_builtin(function)
+
+
 @functools.lru_cache(maxsize=1024)
-def _answer_for_literal(resolve: Callable[..., list[Any]], *arguments: Any) -> tuple[Any, ...]:
-    """What resolve(*arguments) returns, remembered; `resolve` is part of the key for whoever
-    replaces socket.getaddrinfo."""
-    return tuple(resolve(*arguments))
+def _answer_for_literal(*arguments: Any) -> tuple[Any, ...]:
+    """What the genuine socket.getaddrinfo returns, remembered."""
+    return tuple(socket.getaddrinfo(*arguments))
 
 
 def _is_number(port: Port) -> bool:
@@ -64,7 +78,8 @@ class ConnectMixin:
     ) -> list[Any]:
         """socket.getaddrinfo; in the default executor unless host and port are literals."""
         resolve = self._getaddrinfo_debug if self._debug else socket.getaddrinfo
-        if not (_is_literal(host) and _is_number(port)):
+        genuine = _is_genuine(socket.getaddrinfo) and _is_builtin(_socket.getaddrinfo)
+        if not (genuine and _is_literal(host) and _is_number(port)):
             answer: list[Any] = await self.run_in_executor(
                 None, resolve, host, port, family, type, proto, flags
             )
@@ -72,12 +87,12 @@ class ConnectMixin:
         has_zone = isinstance(host, str) and "%" in host  # interfaces come and go
         if self._debug or has_zone or flags & ~_PURE_FLAGS:
             return list(resolve(host, port, family, type, proto, flags))
-        return list(_answer_for_literal(resolve, host, port, family, type, proto, flags))
+        return list(_answer_for_literal(host, port, family, type, proto, flags))
 
     async def getnameinfo(self: Any, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """socket.getnameinfo; in the default executor unless only numbers are asked for."""
         numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
-        if flags & numeric == numeric:
+        if flags & numeric == numeric and _is_genuine(socket.getnameinfo):
             return socket.getnameinfo(sockaddr, flags)
         answer: tuple[str, str] = await self.run_in_executor(
             None, socket.getnameinfo, sockaddr, flags

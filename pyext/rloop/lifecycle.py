@@ -73,6 +73,20 @@ class LifecycleMixin:
             self._default_executor = None
             executor.shutdown(wait=False)
 
+    @property
+    def _nest_patched(self) -> bool:
+        """What nest_asyncio asks first; it would replace run_forever by a turn over the queues of
+        asyncio's own loop, which are not here, and fail in the middle of a run. For everybody else
+        there is no such attribute.
+        """
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if caller.partition(".")[0].startswith("nest_asyncio"):
+            raise ValueError(
+                f"Can't patch loop of type {type(self)}: rloop's turn is native and does not nest. "
+                "Use asyncio's own loop with nest_asyncio, or await instead of run_until_complete()"
+            )
+        raise AttributeError("_nest_patched")
+
     def _wakeup_for_this_thread(self: Any) -> SignalWakeup | None:
         if threading.current_thread() is not threading.main_thread():
             return None

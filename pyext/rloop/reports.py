@@ -79,37 +79,50 @@ def protocol_failed(loop: Loop, transport: Transport, protocol: Any, exc: Any, t
 
 
 def protocol_callback_failed(
-    loop: Loop, transport: Transport, protocol: Any, exc: Any, method: str
+    loop: Loop, protocol: Any, exc: BaseException, method: str, arguments: tuple[Any, ...]
 ) -> None:
-    """A method of a protocol raised that asyncio calls from a handle."""
-    # A protocol without the method failed for that.
-    callback = getattr(protocol, method, method)
-    source = format_helpers._format_callback_source(callback, (None,))
-    protocol_failed(loop, transport, protocol, exc, f"Exception in callback {source}")
+    """A method of a protocol raised that asyncio calls from a handle: told with a handle."""
+    try:
+        callback = getattr(protocol, method)
+    except Exception:
+        callback = method
+    callback_failed(loop, asyncio.Handle(callback, arguments, loop, None), exc)
 
 
-def datagram_address(family: int, address: Any) -> tuple[Any, ...]:
-    """The literal form of an address whose host is a name: what socket.sendto makes of it.
+def datagram_address(family: int, address: Any) -> Any:
+    """The literal form of an address that socket.sendto took and that must wait behind others.
 
-    Resolves at once, as sendto does. Raises TypeError, OverflowError or OSError (gaierror) as
-    sendto does.
+    Resolves at once, as sendto does. Raises OSError (gaierror) as sendto does.
     """
-    name = "AF_INET6" if family == socket.AF_INET6 else "AF_INET"
-    if not isinstance(address, tuple):
-        raise TypeError(f"{name} address must be tuple, not {type(address).__name__}")
-    if not 2 <= len(address) <= (4 if family == socket.AF_INET6 else 2):
-        raise TypeError(f"{name} address must be a pair (host, port[, flowinfo[, scopeid]])")
+    if family == socket.AF_UNIX:
+        return bytes(address)
     host, port, *rest = address
-    if not isinstance(port, int):
-        raise TypeError(f"an integer is required (got type {type(port).__name__})")
-    if not 0 <= port <= 0xFFFF:
-        raise OverflowError("sendto(): port must be 0-65535.")
-    if family == socket.AF_INET and host in ("<broadcast>", b"<broadcast>"):
+    if isinstance(host, (bytes, bytearray)):
+        host = host.decode("ascii")
+    if family == socket.AF_INET and host == "<broadcast>":
         return "255.255.255.255", port
     flags = 0 if host else socket.AI_PASSIVE
     found = socket.getaddrinfo(host or None, port, family, socket.SOCK_DGRAM, 0, flags)
     literal = found[0][4]
     return (*literal[:2], *rest, *literal[2 + len(rest) :])
+
+
+def addresses_of_socket(sock: socket.socket, extra: dict[str, Any]) -> dict[str, Any]:
+    """`extra` with the names of the socket's ends, as asyncio's transports ask for them."""
+    found = dict(extra)
+    for key, ask in (("sockname", sock.getsockname), ("peername", sock.getpeername)):
+        if key in extra:
+            continue
+        try:
+            found[key] = ask()
+        except OSError:
+            found[key] = None
+    return found
+
+
+def plain_socket_class() -> type:
+    """socket.socket itself, also when the program has put a subclass in its place."""
+    return next(kind for kind in socket.socket.__mro__ if kind.__module__ == "socket")
 
 
 def connection_setup_failed(loop: Loop, exc: BaseException) -> None:
@@ -161,7 +174,8 @@ def write_buffer_limits(high: int | None, low: int | None) -> tuple[int, int]:
         low = high // 4
     if not high >= low >= 0:
         raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
-    return high, low
+    # Whole bytes: a backlog is above (not above) a fraction when it is above its whole part.
+    return int(min(high, sys.maxsize)), int(min(low, sys.maxsize))
 
 
 def socket_of_descriptor(fd: int) -> socket.socket:

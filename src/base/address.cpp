@@ -79,7 +79,7 @@ Result Address::remote(int fd, Address& out) {
   return result;
 }
 
-std::string Address::host() const {
+std::string Address::bare_host() const {
   char text[INET6_ADDRSTRLEN];
   if (family() == AF_INET) {
     auto in = as<sockaddr_in>();
@@ -87,13 +87,16 @@ std::string Address::host() const {
   }
   if (family() != AF_INET6) return {};
   auto in6 = as<sockaddr_in6>();
-  std::string host = ::inet_ntop(AF_INET6, &in6.sin6_addr, text, sizeof(text));
-  if (uint32_t scope = in6.sin6_scope_id) {
-    char name[IF_NAMESIZE];
-    const char* zone = ::if_indextoname(scope, name);
-    return zone ? absl::StrCat(host, "%", zone) : absl::StrCat(host, "%", scope);
-  }
-  return host;
+  return ::inet_ntop(AF_INET6, &in6.sin6_addr, text, sizeof(text));
+}
+
+std::string Address::host() const {
+  std::string host = bare_host();
+  uint32_t scope = family() == AF_INET6 ? as<sockaddr_in6>().sin6_scope_id : 0;
+  if (scope == 0) return host;
+  char name[IF_NAMESIZE];
+  const char* zone = ::if_indextoname(scope, name);
+  return zone ? absl::StrCat(host, "%", zone) : absl::StrCat(host, "%", scope);
 }
 
 uint16_t Address::port() const {

@@ -42,8 +42,9 @@ class Address {
   const sockaddr* data() const { return reinterpret_cast<const sockaddr*>(bytes_.data()); }
   socklen_t length() const { return static_cast<socklen_t>(bytes_.size()); }
 
-  std::string host() const;  // "127.0.0.1", "fe80::1%lo"; "" for other families
-  uint16_t port() const;     // 0 for other families
+  std::string host() const;       // "127.0.0.1", "fe80::1%lo"; "" for other families
+  std::string bare_host() const;  // without the zone
+  uint16_t port() const;          // 0 for other families
   // AF_UNIX: the path without its final NUL, or the abstract name with its first one; "" for
   // others.
   std::string unix_name() const;

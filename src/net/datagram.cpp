@@ -24,7 +24,14 @@ constexpr int kReceiveRounds = 4;
 // --- receiving -------------------------------------------------------------------------------
 
 void Datagram::start_reading() {
+  reading_started_ = true;
   arm_reading();
+}
+
+void Datagram::resume_reading() {
+  reading_paused_ = false;
+  if (kept_.empty()) return arm_reading();
+  if (later_.idle()) context_.reactor->post(later_, base::Result(0));
 }
 
 bool Datagram::lends_buffers() const {
@@ -34,7 +41,8 @@ bool Datagram::lends_buffers() const {
 }
 
 void Datagram::arm_reading() {
-  if (state_ != State::open || !recv_.idle() || !poll_.idle() || !kept_.empty()) return;
+  if (state_ != State::open || !reading_started_ || must_keep()) return;
+  if (!recv_.idle() || !poll_.idle()) return;
   if (!lends_buffers()) return context_.reactor->submit(poll_);
   recv_.set_multishot(true);
   context_.reactor->submit(recv_);
@@ -44,20 +52,22 @@ void Datagram::on_received(const op::Completion& completion) {
   if (state_ != State::open) return end_of_operation();
   if (!completion.data.empty()) {
     op::ReceivedDatagram datagram(completion.data);
-    deliver(datagram.payload, datagram.from);
+    receive(datagram.payload, datagram.from);
   } else if (!completion.result.ok() && !completion.result.is(ECANCELED) &&
              !completion.result.is(ENOBUFS) && !completion.result.is_again() &&
              !completion.result.is(EINTR)) {
-    events_->on_error(IoStep::read, completion.result.error_number());
+    receive_error(completion.result.error_number());
   }
   context_.hand_over_if_due();
   if (state_ != State::open) return end_of_operation();
+  // A pause is acted upon only when something still comes: short pauses cost nothing.
+  if (reading_paused_ && completion.more) context_.reactor->cancel(recv_);
   arm_reading();
 }
 
 void Datagram::on_readable(const op::Completion& completion) {
   if (state_ != State::open) return end_of_operation();
-  if (!completion.result.is(ECANCELED)) receive_batches();
+  if (!completion.result.is(ECANCELED) && !must_keep()) receive_batches();
   if (state_ != State::open) return end_of_operation();
   arm_reading();
 }
@@ -72,7 +82,7 @@ void Datagram::receive_batches() {
     memory = memory.first(slot);
   }
   for (int round = 0; round < kReceiveRounds; ++round) {
-    if (receive_batch(memory, slot) == 0) break;
+    if (receive_batch(memory, slot) == 0 || reading_paused_) break;
   }
 }
 
@@ -97,7 +107,7 @@ size_t Datagram::receive_batch(std::span<std::byte> memory, size_t slot) {
   if (result.is_again()) descriptor_.mark_drained(op::Direction::read);
   if (result.is_again() || result.is(EINTR)) return 0;
   if (!result.ok()) {
-    events_->on_error(IoStep::read, result.error_number());
+    receive_error(result.error_number());
     return state_ == State::open ? 1 : 0;
   }
   for (size_t i = 0; i < static_cast<size_t>(received); ++i) {
@@ -106,26 +116,40 @@ size_t Datagram::receive_batch(std::span<std::byte> memory, size_t slot) {
     base::Address from = base::Address::from_bytes({name, headers[i].msg_hdr.msg_namelen});
     std::span<const std::byte> data = memory.subspan(i * slot, headers[i].msg_len);
     if (context_.reactor->interrupted()) {
-      kept_.push_back({{data.begin(), data.end()}, from});
+      kept_.push_back({.data = {data.begin(), data.end()}, .from = from});
     } else {
-      deliver(data, from);
+      receive(data, from);
       context_.hand_over_if_due();
     }
   }
   if (!kept_.empty()) {
-    context_.reactor->post(later_, base::Result(0));
+    if (!reading_paused_ && later_.idle()) context_.reactor->post(later_, base::Result(0));
     return 0;
   }
   return state_ == State::open ? static_cast<size_t>(received) : 0;
 }
 
-// An exit left the loop in the middle of a batch: the rest of it, or the end.
+void Datagram::receive(std::span<const std::byte> data, const base::Address& from) {
+  if (!must_keep()) return deliver(data, from);
+  kept_.push_back({.data = {data.begin(), data.end()}, .from = from});
+}
+
+void Datagram::receive_error(int error_number) {
+  if (!must_keep()) return events_->on_error(IoStep::read, error_number);
+  kept_.push_back({.data = {}, .from = {}, .error_number = error_number});
+}
+
+// What was kept over a pause, or when an exit left the loop in the middle of a batch; or the end.
 void Datagram::on_later(const op::Completion& /*completion*/) {
-  while (state_ == State::open && !kept_.empty()) {
+  while (state_ == State::open && !kept_.empty() && !reading_paused_) {
     if (context_.reactor->interrupted()) return context_.reactor->post(later_, base::Result(0));
     Incoming next = std::move(kept_.front());
     kept_.pop_front();
-    deliver(next.data, next.from);
+    if (next.error_number != 0) {
+      events_->on_error(IoStep::read, next.error_number);
+    } else {
+      deliver(next.data, next.from);
+    }
   }
   if (state_ != State::open) return end_of_operation();
   arm_reading();

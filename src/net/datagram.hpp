@@ -46,6 +46,11 @@ class Datagram : public base::ListNode<DirtyListTag> {
       : context_(context), events_(&events), descriptor_(fd), family_(family) {}
 
   void start_reading();
+  // No datagram and no error of a receive until resumed. What was received already is kept and
+  // comes first, in order and in a later turn than resume_reading(); the rest stays in the kernel.
+  void pause_reading() { reading_paused_ = true; }
+  void resume_reading();
+  bool reading_paused() const { return reading_paused_; }
 
   // `holder`: where the Python socket keeps its number; see op::Descriptor::follow.
   void follow(const int* holder) { descriptor_.follow(holder); }
@@ -57,6 +62,7 @@ class Datagram : public base::ListNode<DirtyListTag> {
   // Sends what can be sent now, without waiting for the end of the turn. Raises events.
   void flush();
   size_t backlog_bytes() const { return backlog_bytes_; }
+  bool has_queued() const { return !queue_.empty(); }  // also empty ones
 
   // Stops reading; on_closed after the backlog is sent.
   void close();
@@ -76,6 +82,7 @@ class Datagram : public base::ListNode<DirtyListTag> {
   struct Incoming {
     std::vector<std::byte> data;
     base::Address from;
+    int error_number = 0;  // of a receive that failed, then nothing else counts
   };
   struct Outgoing {
     Segment segment;
@@ -87,6 +94,9 @@ class Datagram : public base::ListNode<DirtyListTag> {
   void on_received(const op::Completion& completion);
   void on_readable(const op::Completion& completion);
   void receive_batches();
+  bool must_keep() const { return reading_paused_ || !kept_.empty(); }
+  void receive(std::span<const std::byte> data, const base::Address& from);
+  void receive_error(int error_number);
   size_t receive_batch(std::span<std::byte> memory, size_t slot);
   void deliver(std::span<const std::byte> data, const base::Address& from);
 
@@ -108,8 +118,11 @@ class Datagram : public base::ListNode<DirtyListTag> {
   int family_;
   State state_ = State::open;
   bool flushing_now_ = false;  // flush() runs: an event may call it again
+  bool reading_started_ = false;
+  bool reading_paused_ = false;
 
-  std::deque<Incoming> kept_;  // received, but an exit left the loop before they were delivered
+  // Received while reading is paused, or when an exit left the loop before they were delivered.
+  std::deque<Incoming> kept_;
   std::deque<Outgoing> queue_;
   size_t backlog_bytes_ = 0;
   SentAtOnce sent_at_once_;

@@ -4,11 +4,14 @@ Source: asyncio's documentation, "Executing code in thread or process pools" and
 literal address needs a thread is not documented: rloop promises that it does not.
 """
 
+import _socket
 import asyncio
 import concurrent.futures
 import contextvars
 import functools
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -193,14 +196,87 @@ async def test_the_answer_for_a_literal_is_the_callers(loop: asyncio.AbstractEve
     assert await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM) == expected
 
 
-@loops_only("asyncio", *RLOOP_IDS)
-async def test_a_replaced_getaddrinfo_is_asked_for_literals_too(
+@differs("uvloop", "it calls getaddrinfo(3) itself")
+@pytest.mark.parametrize("host", ["10.9.8.7", "service.invalid"])
+async def test_a_replaced_getaddrinfo_is_asked_each_time(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    original = socket.getaddrinfo
+    targets = iter(["127.0.0.1", "127.0.0.2"])
+    threads: set[int] = set()
+
+    def mapped(host: str, *args: object) -> list[object]:
+        threads.add(threading.get_ident())
+        target = next(targets, None)
+        if target is None:
+            raise socket.gaierror(socket.EAI_FAIL, "not allowed now")
+        return original(target, *args)  # type: ignore[arg-type,return-value]
+
+    await loop.getaddrinfo("10.9.8.7", 80)  # the genuine answer may be remembered
+    monkeypatch.setattr(socket, "getaddrinfo", mapped)
+    for expected in ("127.0.0.1", "127.0.0.2"):
+        answer = await loop.getaddrinfo(host, 80, type=socket.SOCK_STREAM)
+        assert [entry[4] for entry in answer] == [(expected, 80)]
+    with pytest.raises(socket.gaierror, match="not allowed now"):
+        await loop.getaddrinfo(host, 80, type=socket.SOCK_STREAM)
+    assert threading.get_ident() not in threads  # it may block
+    monkeypatch.undo()
+    answer = await loop.getaddrinfo("10.9.8.7", 80, type=socket.SOCK_STREAM)
+    assert [entry[4] for entry in answer] == [("10.9.8.7", 80)]
+
+
+@differs("uvloop", "it calls getaddrinfo(3) itself")
+async def test_a_replaced_function_below_the_socket_module_is_asked_too(
     loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await loop.getaddrinfo("127.0.0.1", 80)
-    answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.2", 81))]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_arguments: answer)
-    assert await loop.getaddrinfo("127.0.0.1", 80) == answer
+    calls: list[object] = []
+    original = _socket.getaddrinfo
+
+    def counting(*args: object) -> object:
+        calls.append(args[0])
+        return original(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_socket, "getaddrinfo", counting)
+    for _ in range(2):
+        await loop.getaddrinfo("10.9.8.6", 80)
+    assert calls == ["10.9.8.6"] * 2
+
+
+@loops_only(*RLOOP_IDS)
+def test_one_that_was_replaced_before_rloop_was_imported(loop_id: str) -> None:
+    program = """
+import asyncio, socket, sys
+calls = []
+original = socket.getaddrinfo
+socket.getaddrinfo = lambda *arguments: calls.append(arguments[0]) or original(*arguments)
+import rloop
+loop = rloop.new_event_loop(sys.argv[1])
+for _ in range(2):
+    loop.run_until_complete(loop.getaddrinfo("10.9.8.7", 80))
+loop.close()
+print(len(calls))
+"""
+    backend = {"rloop-epoll": "epoll", "rloop-uring": "io_uring"}[loop_id]
+    done = subprocess.run(
+        [sys.executable, "-c", program, backend], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "2\n"
+
+
+@differs("uvloop", "it calls getnameinfo(3) itself")
+async def test_a_replaced_getnameinfo_is_asked_in_a_thread(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def mine(*args: object) -> tuple[str, str]:
+        threads.append(threading.get_ident())
+        return "mine", "too"
+
+    monkeypatch.setattr(socket, "getnameinfo", mine)
+    flags = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+    assert await loop.getnameinfo(("127.0.0.1", 80), flags) == ("mine", "too")
+    assert threads != [threading.get_ident()]
 
 
 async def test_a_cancelled_lookup_is_cancelled(loop: asyncio.AbstractEventLoop) -> None:

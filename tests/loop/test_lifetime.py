@@ -70,6 +70,40 @@ def test_a_pending_handle_held_by_its_own_callback_dies_with_the_loop(loop_id: s
     assert [holder() for holder in alive] == [None, None]
 
 
+@differs("uvloop", "its handles keep it for ever")
+def test_a_loop_that_holds_its_own_queued_handle_is_collected(loop_id: str) -> None:
+    class Owner:
+        """Neither runs nor closes its loop."""
+
+        def __init__(self) -> None:
+            self.loop = new_loop(loop_id)
+            self.handle = self.loop.call_soon(self.__init__)  # type: ignore[misc]
+
+    owners = [Owner() for _ in range(3)]
+    alive = [weakref.ref(owner.loop) for owner in owners]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        collect()  # now the collector knows the handles
+        assert all(loop() for loop in alive)
+        del owners
+        collect()
+        assert [loop() for loop in alive] == [None] * 3
+
+
+def test_a_queued_handle_that_somebody_holds_keeps_its_loop(loop_id: str) -> None:
+    loop = new_loop(loop_id)
+    ran: list[int] = []
+    handle = loop.call_soon(ran.append, 1)
+    alive = weakref.ref(loop)
+    for _ in range(3):
+        collect()
+    assert alive() is loop
+    run_briefly(loop)
+    assert ran == [1]
+    assert not handle.cancelled()
+    loop.close()
+
+
 @pytest.mark.parametrize("delay", [None, 0])
 def test_a_handle_held_by_its_own_callback_that_exited_is_collected(
     loop: asyncio.AbstractEventLoop, delay: float | None

@@ -83,6 +83,7 @@ TEST(AddressTest, AZoneIsAnInterfaceNameOrIndex) {
   ASSERT_TRUE(named);
   EXPECT_EQ(named->as<sockaddr_in6>().sin6_scope_id, index);
   EXPECT_EQ(named->host(), "fe80::1%lo");
+  EXPECT_EQ(named->bare_host(), "fe80::1");
   EXPECT_EQ(Address::parse("fe80::1%7777", 5)->as<sockaddr_in6>().sin6_scope_id, 7777U);
   EXPECT_EQ(Address::parse("fe80::1%7777", 5)->host(), "fe80::1%7777");
   EXPECT_FALSE(Address::parse("fe80::1%nosuchinterface", 5));
@@ -98,6 +99,7 @@ TEST(AddressTest, AsksTheSocketForItsEnds) {
   EXPECT_EQ(address.family(), AF_UNIX);
   EXPECT_EQ(address.to_string(), "unix:(unnamed)");
   EXPECT_EQ(address.host(), "");
+  EXPECT_EQ(address.bare_host(), "");
   EXPECT_EQ(address.port(), 0);
   EXPECT_TRUE(Address::remote(-1, address).is(EBADF));
 }

@@ -68,6 +68,44 @@ TEST_P(DatagramTest, AThousandKeepTheirOrder) {
   EXPECT_EQ(near->datagram.backlog_bytes(), 0U);
 }
 
+TEST_P(DatagramTest, APauseKeepsTheRestOfWhatCame) {
+  for (bool is_unix : {false, true}) {
+    Endpoint& server = is_unix ? *open_pair().second : open(udp_socket());
+    Endpoint& client = is_unix ? *endpoints_[endpoints_.size() - 2] : open(udp_socket());
+    base::Address to = is_unix ? base::Address() : server.address;
+    server.datagram.start_reading();
+    server.upcall = [&](DatagramEvent event) {
+      if (event == DatagramEvent::datagram) server.datagram.pause_reading();
+    };
+    constexpr size_t kCount = 20;
+    for (size_t i = 0; i < kCount; ++i)
+      client.send(std::to_string(i), to);
+    for (size_t i = 1; i <= kCount; ++i) {
+      ASSERT_TRUE(run_until([&] { return server.received.size() == i; }));
+      turns(3);
+      ASSERT_EQ(server.received.size(), i) << "something came during the pause";
+      server.datagram.resume_reading();
+      ASSERT_EQ(server.received.size(), i) << "something came inside resume_reading";
+    }
+    for (size_t i = 0; i < kCount; ++i)
+      EXPECT_EQ(server.received[i], std::to_string(i));
+  }
+}
+
+TEST_P(DatagramTest, TheEndOfAPausedOneComes) {
+  Endpoint& server = open(udp_socket());
+  Endpoint& client = open(udp_socket(AF_INET, &server));
+  server.datagram.start_reading();
+  server.datagram.pause_reading();
+  client.send("kept");
+  client.send("in the kernel");
+  turns(3);
+  server.datagram.resume_reading();  // what was kept is on its way now
+  server.datagram.close();
+  ASSERT_TRUE(run_until([&] { return server.closed(); }));
+  EXPECT_TRUE(server.received.empty());
+}
+
 TEST_P(DatagramTest, ABatchOfUdpArrivesInOrder) {
   Endpoint& server = open(udp_socket());
   Endpoint& client = open(udp_socket(AF_INET, &server));

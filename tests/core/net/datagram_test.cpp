@@ -77,6 +77,28 @@ TEST_F(DatagramStateTest, WithoutMemoryItReceivesOneByOne) {
   reactor_.dispatch_all();
 }
 
+TEST_F(DatagramStateTest, AnErrorThatComesDuringAPauseWaits) {
+  datagram().start_reading();
+  datagram().pause_reading();
+  reactor_.fail_receive(ECONNREFUSED);
+  reactor_.dispatch_all();
+  EXPECT_TRUE(endpoint_->errors.empty());
+  EXPECT_FALSE(reactor_.receiving());
+  datagram().resume_reading();
+  EXPECT_TRUE(endpoint_->errors.empty());
+  reactor_.dispatch_all();
+  EXPECT_EQ(endpoint_->errors, (std::vector<int>{ECONNREFUSED}));
+  EXPECT_TRUE(reactor_.receiving());
+}
+
+TEST_F(DatagramStateTest, APauseBeforeTheStartCounts) {
+  datagram().pause_reading();
+  datagram().start_reading();
+  EXPECT_FALSE(reactor_.receiving());
+  datagram().resume_reading();
+  EXPECT_TRUE(reactor_.receiving());
+}
+
 TEST_F(DatagramStateTest, TheEndWaitsForTheReceiveInFlight) {
   datagram().start_reading();
   datagram().close();
