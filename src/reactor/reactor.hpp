@@ -1,10 +1,12 @@
 // The engine of a loop: takes operations, waits, and brings their completions home.
 //
 // One interface, two engines (uring/, epoll/) that know no operation by name. A reactor borrows
-// operations from submit() to their final completion and never allocates one. wait() may block and
-// is called without the GIL; everything else runs on the loop's thread with the GIL held, except
-// wake(). Completions are first taken off the kernel, then run by dispatch(): no recursion, and a
-// callback that raises KeyboardInterrupt leaves the rest for the next turn.
+// operations from submit() to their final completion and never allocates one. block() is nothing
+// but the system call that waits, and runs without the GIL; everything else needs the GIL, except
+// wake(). So another thread that holds the GIL may submit, cancel and watch while the loop sleeps
+// (programs do, against asyncio's rules): no list is walked meanwhile, and the loop is woken.
+// Completions are first taken off the kernel, then run by dispatch(): no recursion, and a callback
+// that raises KeyboardInterrupt leaves the rest for the next turn.
 #pragma once
 
 #include <atomic>
@@ -52,9 +54,6 @@ class Reactor {
   // Asks for the end of an operation; its final completion (usually -ECANCELED, or its result when
   // it won the race) comes as always. Does nothing to an idle or finishing one.
   virtual void cancel(op::Operation& operation) = 0;
-  // As cancel, but also tries to make the kernel let go of the descriptor before it returns; true
-  // when it has (the completion still comes with the next dispatch).
-  virtual bool cancel_now(op::Operation& operation) = 0;
   // From now on the owner waits for nothing but the end of this operation, in flight or posted
   // later: dispatch_ends brings it home.
   void hasten(op::Operation& operation);
@@ -70,12 +69,24 @@ class Reactor {
   virtual base::Result watch(int fd, op::Direction direction, Watcher& watcher) = 0;
   virtual bool unwatch(int fd, op::Direction direction) = 0;  // false: nobody was watching
 
+  // True: a submitted send waits until the socket takes something. False: it comes home with
+  // "again", and its owner waits for room by a poll.
+  virtual bool sends_wait_for_room() const = 0;
+
   // True when a turn that will not block still has a reason to enter the kernel.
   virtual bool needs_poll() = 0;
   // Enters the kernel: hands over what was submitted, and waits up to timeout_ns (0: not at all,
   // kNever: until something comes). Interrupted by a signal it returns early. An error is fatal
-  // for the loop. Completions are kept for dispatch.
-  virtual base::Result wait(int64_t timeout_ns) = 0;
+  // for the loop. Completions are kept for dispatch. The three steps, for whoever gives the GIL
+  // up in the middle one:
+  base::Result wait(int64_t timeout_ns) {
+    prepare_wait(timeout_ns);
+    block();
+    return collect();
+  }
+  virtual void prepare_wait(int64_t timeout_ns) = 0;
+  virtual void block() = 0;
+  virtual base::Result collect() = 0;
   // Runs the completions that the last wait brought, at most 256 before returning to the loop.
   virtual void dispatch() = 0;
   // Of these only the ones of hastened operations. A connection that is closed ends before what
@@ -83,14 +94,20 @@ class Reactor {
   void dispatch_ends();
   // All but these: what ends during a turn waits for the next one.
   void dispatch_others();
+  // Hands what was submitted to the kernel without waiting or collecting.
+  virtual void flush() {}
+  // Completions that the next dispatch runs. (The epoll reactor knows them only when it attempts.)
+  size_t undispatched_count() const { return arrivals_.size() - arrivals_head_; }
   // True when dispatch has something to do without another wait.
   virtual bool has_undispatched() const { return arrivals_head_ < arrivals_.size(); }
   // Called by a completion that leaves an exception behind: dispatch returns after it.
   void interrupt_dispatch() { interrupted_ = true; }
   bool interrupted() const { return interrupted_; }
 
-  // Before the GIL is given up for a wait that may block. From then on wake() ends the wait.
+  // Before the GIL is given up for block(). From then on wake() ends the wait.
   void announce_sleep() { sleeping_.store(true, std::memory_order_seq_cst); }
+  // Seen with the GIL held: another thread calls while the loop waits.
+  bool asleep() const { return sleeping_.load(std::memory_order_relaxed); }
   // Ends the current or the announced wait; any thread, async-signal-safe.
   virtual void wake() = 0;
 
@@ -119,6 +136,12 @@ class Reactor {
   std::span<std::byte> large_scratch() { return {scratch_.get(), config_.large_scratch_size}; }
 
  protected:
+  // What another thread submits, cancels or posts while the loop sleeps is not left lying.
+  void rouse() {
+    if (asleep()) [[unlikely]]
+      wake();
+  }
+
   // A completion on its way from the kernel to dispatch. `flags` belong to the engine.
   struct Arrival {
     op::Operation* operation;

@@ -13,7 +13,8 @@
 namespace rloop::reactor {
 namespace {
 
-// epoll_event.data.u64 is a Descriptor's address, or an fd with this tag for the WatchSet.
+// epoll_event.data.u64 is a token of ours, whose lowest bit is 0, or an fd with this tag for the
+// WatchSet.
 constexpr uint64_t kWatchTag = 1;
 
 int make_epoll() {
@@ -32,7 +33,6 @@ EpollReactor::EpollReactor(const Config& config, Statistics& statistics)
   capabilities_ = Capabilities{.ring = false,
                                .multishot_recv = true,
                                .multishot_recvmsg = false,
-                               .multishot_accept = true,
                                .buffer_ring = false,
                                .no_iowait = false,
                                .registered_ring_fd = false};
@@ -64,7 +64,10 @@ void EpollReactor::submit(op::Operation& operation) {
     if (!result.ok()) return finish(operation, result);
   }
   bool ready = descriptor.ready[static_cast<int>(operation.direction())];
-  if (ready && !descriptor.linked()) ready_.push_back(descriptor);
+  if (ready && !descriptor.linked()) {
+    ready_.push_back(descriptor);
+    rouse();
+  }
 }
 
 void EpollReactor::cancel(op::Operation& operation) {
@@ -89,24 +92,27 @@ void EpollReactor::detach(op::Operation& operation) {
 }
 
 base::Result EpollReactor::register_descriptor(op::Descriptor& descriptor) {
+  int fd = descriptor.number();
   epoll_event event{};
-  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-  event.data.ptr = &descriptor;
+  event.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
+  event.data.u64 = take_slot(descriptor);
   ++statistics_.syscalls;
   base::Result result =
-      base::Result::from_call(::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, descriptor.fd, &event));
+      base::Result::from_call(::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, fd, &event));
   // A socket that went through sock_* before it became a transport is parked in the WatchSet.
   if (result.is(EEXIST)) {
     ++statistics_.syscalls;
-    result =
-        base::Result::from_call(::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_MOD, descriptor.fd, &event));
+    result = base::Result::from_call(::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_MOD, fd, &event));
   }
-  if (!result.ok()) return result;
+  if (!result.ok()) {
+    free_slot(descriptor);
+    return result;
+  }
   descriptor.registered = true;
   int domain = AF_UNSPEC;
   socklen_t length = sizeof(domain);
   ++statistics_.syscalls;
-  ::getsockopt(descriptor.fd, SOL_SOCKET, SO_DOMAIN, &domain, &length);
+  ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length);
   descriptor.short_read_drains = domain != AF_UNIX;
   return result;
 }
@@ -114,8 +120,35 @@ base::Result EpollReactor::register_descriptor(op::Descriptor& descriptor) {
 void EpollReactor::forget(op::Descriptor& descriptor) {
   if (!descriptor.registered) return;
   descriptor.registered = false;
+  free_slot(descriptor);
+  if (descriptor.number() < 0) return;  // the number may be registered for another file
   ++statistics_.syscalls;
   ::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_DEL, descriptor.fd, nullptr);
+}
+
+uint64_t EpollReactor::take_slot(op::Descriptor& descriptor) {
+  if (free_slots_.empty()) {
+    slots_.push_back({});
+    free_slots_.push_back(static_cast<uint32_t>(slots_.size() - 1));
+  }
+  descriptor.slot = free_slots_.back();
+  free_slots_.pop_back();
+  Slot& slot = slots_[descriptor.slot];
+  slot.descriptor = &descriptor;
+  return (static_cast<uint64_t>(slot.generation) << 32) | (uint64_t{descriptor.slot} << 1);
+}
+
+void EpollReactor::free_slot(const op::Descriptor& descriptor) {
+  slots_[descriptor.slot].descriptor = nullptr;
+  ++slots_[descriptor.slot].generation;
+  free_slots_.push_back(descriptor.slot);
+}
+
+// Null for what was forgotten: events may be on their way, and a file that was closed here may live
+// on elsewhere (in a forked child), where no epoll_ctl reaches it any more.
+op::Descriptor* EpollReactor::find(uint64_t token) const {
+  const Slot& slot = slots_[(token & 0xffff'ffff) >> 1];
+  return slot.generation == token >> 32 ? slot.descriptor : nullptr;
 }
 
 base::Result EpollReactor::watch(int fd, op::Direction direction, Watcher& watcher) {
@@ -130,19 +163,25 @@ bool EpollReactor::needs_poll() {
   return base::now_ns() - last_wait_ns_ >= kBusyPollInterval_ns;
 }
 
-base::Result EpollReactor::wait(int64_t timeout_ns) {
-  if (has_undispatched()) timeout_ns = 0;
+void EpollReactor::prepare_wait(int64_t timeout_ns) {
+  wait_timeout_ns_ = has_undispatched() ? 0 : timeout_ns;
   ++statistics_.syscalls;
-  int count = wait_for_events(timeout_ns);
-  int error = errno;
+}
+
+void EpollReactor::block() {
+  waited_ = base::Result::from_call(wait_for_events(wait_timeout_ns_));
   sleeping_.store(false, std::memory_order_relaxed);
+}
+
+base::Result EpollReactor::collect() {
   last_wait_ns_ = base::now_ns();
-  if (count < 0) return base::Result::error(error == EINTR ? 0 : error);
-  for (const epoll_event& event : std::span(events_).first(static_cast<size_t>(count))) {
+  if (waited_.is(EINTR)) return base::Result(0);
+  if (!waited_.ok()) return waited_;
+  for (const epoll_event& event : std::span(events_).first(static_cast<size_t>(waited_.value()))) {
     if (event.data.u64 & kWatchTag) {
-      watch_events_.push_back(event);  // watchers are told by dispatch: here the GIL is not held
-    } else {
-      note_ready(*static_cast<op::Descriptor*>(event.data.ptr), event.events);
+      watch_events_.push_back(event);  // their watchers are told by dispatch
+    } else if (op::Descriptor* descriptor = find(event.data.u64)) {
+      note_ready(*descriptor, event.events);
     }
   }
   return base::Result(0);
@@ -169,6 +208,7 @@ int EpollReactor::wait_for_events(int64_t timeout_ns) {
 void EpollReactor::note_ready(op::Descriptor& descriptor, uint32_t events) {
   constexpr uint32_t kEnd = EPOLLERR | EPOLLHUP;
   if (events & (EPOLLRDHUP | kEnd)) descriptor.hung_up = true;
+  if (events & EPOLLPRI) descriptor.short_read_drains = false;
   if (events & (EPOLLIN | EPOLLRDHUP | kEnd)) descriptor.ready[0] = true;
   if (events & (EPOLLOUT | kEnd)) descriptor.ready[1] = true;
   if (wanted(descriptor) && !descriptor.linked()) ready_.push_back(descriptor);

@@ -28,14 +28,13 @@ class EpollReactor final : public Reactor {
   void submit(op::Operation& operation) override;
   void cancel(op::Operation& operation) override;
   void forget(op::Descriptor& descriptor) override;
-  bool cancel_now(op::Operation& operation) override {
-    cancel(operation);
-    return true;
-  }
   base::Result watch(int fd, op::Direction direction, Watcher& watcher) override;
   bool unwatch(int fd, op::Direction direction) override;
+  bool sends_wait_for_room() const override { return true; }
   bool needs_poll() override;
-  base::Result wait(int64_t timeout_ns) override;
+  void prepare_wait(int64_t timeout_ns) override;
+  void block() override;
+  base::Result collect() override;
   void dispatch() override;
   bool has_undispatched() const override;
   void wake() override;
@@ -49,7 +48,16 @@ class EpollReactor final : public Reactor {
  private:
   using DescriptorList = base::IntrusiveList<op::Descriptor, op::DescriptorListTag>;
 
+  // A registered descriptor. The kernel is given its place and generation, not its address.
+  struct Slot {
+    op::Descriptor* descriptor = nullptr;  // null: free
+    uint32_t generation = 0;
+  };
+
   void run_batch(size_t batch_end) override;
+  uint64_t take_slot(op::Descriptor& descriptor);  // its token
+  void free_slot(const op::Descriptor& descriptor);
+  op::Descriptor* find(uint64_t token) const;
   base::Result register_descriptor(op::Descriptor& descriptor);
   void note_ready(op::Descriptor& descriptor, uint32_t events);
   void attempt_ready();
@@ -66,12 +74,16 @@ class EpollReactor final : public Reactor {
 
   base::UniqueFd epoll_fd_;
   WatchSet watches_;
+  std::vector<Slot> slots_;
+  std::vector<uint32_t> free_slots_;
   DescriptorList ready_;
   base::IntrusiveList<op::Operation, op::OperationListTag> in_flight_;
   std::array<epoll_event, kMaxBatch> events_;
   std::vector<epoll_event> watch_events_;  // of the WatchSet, on their way to dispatch
   int64_t last_wait_ns_ = 0;
-  bool has_pwait2_ = true;  // 5.11; below, timeouts are rounded up to milliseconds
+  int64_t wait_timeout_ns_ = 0;  // of the wait under way
+  base::Result waited_{0};       // the number of events_, or its error
+  bool has_pwait2_ = true;       // 5.11; below, timeouts are rounded up to milliseconds
   Waker waker_;
 };
 

@@ -59,10 +59,11 @@ void RingReactor::submit(op::Operation& operation) {
   if (dead_) return;
   RLOOP_ASSERT(operation.idle(), "an operation was submitted while in flight");
   ++statistics_.submitted;
-  if (!operation.descriptor().owned) return watch_once(operation);
+  if (operation.waits_in_epoll_set()) return watch_once(operation);
   if (operation.buffer_group() == op::kDatagramBufferGroup) provide_datagram_buffers();
   operation.set_state(op::State::queued);
   queued_.push_back(operation);
+  rouse();
 }
 
 // A poll in the ring would hold the user's file open: closing the socket would send no FIN.
@@ -70,11 +71,12 @@ void RingReactor::watch_once(op::Operation& operation) {
   operation.set_state(op::State::in_flight);
   base::Result result = watches_.wait_once(operation);
   if (!result.ok()) return arrive(operation, result, 0, true);
+  operation.descriptor().in_watch_set = true;
   if (watch_poll_.idle()) submit(watch_poll_);
 }
 
 void RingReactor::cancel(op::Operation& operation) {
-  if (!operation.descriptor().owned) {
+  if (operation.waits_in_epoll_set()) {
     if (operation.state() != op::State::in_flight) return;
     watches_.remove(operation);
     return arrive(operation, base::Result::error(ECANCELED), 0, true);
@@ -85,21 +87,14 @@ void RingReactor::cancel(op::Operation& operation) {
   } else if (operation.state() == op::State::in_flight && !operation.cancel_requested()) {
     operation.set_cancel_requested(true);
     cancels_.push_back(&operation);
+    rouse();
   }
 }
 
-bool RingReactor::cancel_now(op::Operation& operation) {
-  cancel(operation);
-  constexpr int kMaxRounds = 8;
-  for (int round = 0; round < kMaxRounds; ++round) {
-    if (operation.state() != op::State::in_flight) return true;
-    if (owner_thread_ != ::gettid()) return false;
-    prepare_cancels();
-    ++statistics_.syscalls;
-    if (!ring_.enter(0).ok()) return false;
-    collect();
-  }
-  return operation.state() != op::State::in_flight;
+void RingReactor::forget(op::Descriptor& descriptor) {
+  if (!descriptor.in_watch_set) return;
+  descriptor.in_watch_set = false;
+  if (descriptor.number() >= 0) watches_.forget(descriptor.fd);
 }
 
 base::Result RingReactor::watch(int fd, op::Direction direction, Watcher& watcher) {
@@ -113,7 +108,7 @@ bool RingReactor::unwatch(int fd, op::Direction direction) {
 }
 
 void RingReactor::on_watches_ready(const op::Completion& completion) {
-  if (!completion.result.ok()) return;
+  if (completion.result.is(ECANCELED)) return;
   std::array<epoll_event, kMaxBatch> events;
   ++statistics_.syscalls;
   int count = ::epoll_wait(watch_fd_.get(), events.data(), static_cast<int>(events.size()), 0);
@@ -132,19 +127,34 @@ bool RingReactor::needs_poll() {
          ring_.has_completions() || ring_.kernel_has_work();
 }
 
-base::Result RingReactor::wait(int64_t timeout_ns) {
-  if (!ring_.is_open()) return base::Result::error(EBADF);  // as epoll's, in the child of a fork
+void RingReactor::prepare_wait(int64_t timeout_ns) {
+  wait_enters_ = false;
+  waited_ = base::Result::error(EBADF);  // as epoll's, in the child of a fork
+  if (!ring_.is_open()) return;
+  waited_ = base::Result(0);
   prepare_cancels();
   prepare_queued();
-  if (has_undispatched()) timeout_ns = 0;
-  base::Result result(0);
-  if (timeout_ns != 0 || ring_.has_submissions() || ring_.kernel_has_work()) {
-    result = ring_.enter(timeout_ns);
-    ++statistics_.syscalls;
-  }
+  wait_timeout_ns_ = has_undispatched() ? 0 : timeout_ns;
+  wait_enters_ = wait_timeout_ns_ != 0 || ring_.has_submissions() || ring_.kernel_has_work();
+  if (wait_enters_) ++statistics_.syscalls;
+}
+
+void RingReactor::block() {
+  if (wait_enters_) waited_ = ring_.enter(wait_timeout_ns_);
   sleeping_.store(false, std::memory_order_relaxed);
-  collect();
-  return result;
+}
+
+base::Result RingReactor::collect() {
+  if (ring_.is_open()) collect_completions();
+  return waited_;
+}
+
+void RingReactor::flush() {
+  if (!ring_.is_open()) return;
+  prepare_queued();
+  if (!ring_.has_submissions()) return;
+  ++statistics_.syscalls;
+  ring_.submit();
 }
 
 void RingReactor::prepare_queued() {
@@ -172,7 +182,7 @@ void RingReactor::prepare_cancels() {
   cancels_.erase(cancels_.begin(), cancels_.begin() + static_cast<ptrdiff_t>(prepared));
 }
 
-void RingReactor::collect() {
+void RingReactor::collect_completions() {
   ring_.consume(kMaxBatch, [this](uint64_t user_data, int result, uint32_t flags) {
     if (user_data != kNobody) collect_one(user_data, result, flags);
   });
