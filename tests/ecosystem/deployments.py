@@ -64,29 +64,39 @@ class Answer(NamedTuple):
     engine: str
 
 
-class Connection(http.client.HTTPConnection):
+class Connection:
     """HTTP over TCP or, where the address is a path, over a Unix socket."""
 
     def __init__(self, address: tuple[str, int] | str) -> None:
-        super().__init__("localhost", timeout=PATIENCE)
-        self.address = address
+        self._address = address
+        self._socket = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+        self._socket.settimeout(PATIENCE)
+        self.answers = 0
         self.port = 0
-        self.requests = 0
+        self.ended = False
 
-    def connect(self) -> None:
-        family = socket.AF_UNIX if isinstance(self.address, str) else socket.AF_INET
-        self.sock = socket.socket(family)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.address)
-        if family == socket.AF_INET:
-            self.port = self.sock.getsockname()[1]
+    def close(self) -> None:
+        self._socket.close()
 
     def ask(self, seconds: float = 0, *, name: str = "", keep: bool = False) -> Answer:
         """One request, which occupies its worker for that long."""
-        self.request("GET", f"/{name}?{seconds}", headers={} if keep else {"Connection": "close"})
-        answer = self.getresponse()
+        headers = "Host: localhost\r\n" + ("" if keep else "Connection: close\r\n")
+        data = f"GET /{name}?{seconds} HTTP/1.1\r\n{headers}\r\n".encode()
+        if self.answers == 0:
+            self._socket.connect(self._address)
+        # Nothing stands between connecting and sending: a server that ends may close a connection
+        # that has asked for nothing yet.
+        try:
+            self._socket.sendall(data)
+        finally:
+            if isinstance(self._address, tuple):
+                self.port = self._socket.getsockname()[1]
+        answer = http.client.HTTPResponse(self._socket)
+        answer.begin()
         pid, engine = answer.read().split()
         assert answer.status == 200
+        self.answers += 1
+        self.ended = answer.will_close
         return Answer(int(pid), engine.decode())
 
 
@@ -272,25 +282,21 @@ class Client(threading.Thread):
     def _request(self, connection: Connection) -> bool:
         """One request; whether the next may go over the same connection."""
         name = str(next(names))
-        new = connection.requests == 0
+        new = connection.answers == 0
         try:
             self.answers.append(connection.ask(name=name, keep=self._keep))
         except (OSError, http.client.HTTPException, ValueError) as exc:
             self.failures.append(Failure(name, connection.port, new, repr(exc)))
             return False
-        connection.requests += 1
-        if self._stopping.is_set() or connection.requests == KEPT_FOR:
-            return False
-        # http.client closes its socket when the answer said "Connection: close".
-        return connection.sock is not None
+        done = connection.ended or connection.answers == KEPT_FOR
+        return not done and not self._stopping.is_set()
 
 
 @contextlib.contextmanager
 def load(deployment: Deployment) -> Iterator[list[Client]]:
     """Four clients at work, two of each kind."""
     clients = [Client(deployment, keep=number % 2 == 1) for number in range(4)]
-    # A client shall not wait for another one between its connecting and its sending: a server that
-    # ends may close a connection that has asked for nothing yet.
+    # So that no client waits for another one between its connecting and its sending.
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:

