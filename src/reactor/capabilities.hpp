@@ -33,7 +33,7 @@ struct Capabilities {
 
 struct Config {
   unsigned sq_entries = 256;
-  unsigned cq_entries = 4096;
+  unsigned cq_entries = 2048;        // eight batches of dispatch
   size_t buffer_count = 256;         // a power of two
   size_t buffer_size = 16 * 1024;    // bytes of one kernel-selected buffer
   size_t datagram_count = 64;        // buffers for datagrams, each for the largest one

@@ -151,6 +151,40 @@ loop.close()
     assert backend in ("io_uring", "epoll")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an unprivileged user")
+@pytest.mark.parametrize("kib", [1024, 8192])
+def test_loops_one_after_the_other_keep_their_engine_with_little_locked_memory(kib: int) -> None:
+    # The kernel gives the memory of a closed ring back late. A user of its own: it counts by user.
+    source = f"""
+import asyncio, os, resource, rloop, threading
+if not rloop._core.probe()["available"]:
+    print("{{'io_uring'}} {{'io_uring'}} {{'io_uring'}}")
+    raise SystemExit
+resource.setrlimit(resource.RLIMIT_MEMLOCK, ({kib} * 1024, {kib} * 1024))
+os.setgroups([])
+os.setgid(65534)
+os.setuid(200_000 + os.getpid())
+
+def run_one(backend, seen):
+    loop = rloop.new_event_loop(backend)
+    loop.run_until_complete(asyncio.sleep(0))
+    seen.add(loop.backend)
+    loop.close()
+
+chosen, demanded, in_threads = set(), set(), set()
+for _ in range(200):
+    run_one("auto", chosen)
+    run_one("io_uring", demanded)
+for _ in range(100):
+    thread = threading.Thread(target=run_one, args=("io_uring", in_threads))
+    thread.start()
+    thread.join()
+print(chosen, demanded, in_threads)
+"""
+    answer = check_script(source, RLOOP_LOG="", RLOOP_BACKEND="auto").strip()
+    assert answer == "{'io_uring'} {'io_uring'} {'io_uring'}"
+
+
 def test_no_descriptor_left_is_the_users_error() -> None:
     source = """
 import os, resource, rloop

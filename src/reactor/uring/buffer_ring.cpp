@@ -48,6 +48,11 @@ base::Result BufferRing::register_with(Ring& ring) {
   return base::Result(0);
 }
 
+base::Result BufferRing::unregister_from(Ring& ring) {
+  int error = io_uring_unregister_buf_ring(&ring.raw(), group_);
+  return base::Result(error == -ENOENT ? 0 : std::min(error, 0));
+}
+
 void BufferRing::take(uint16_t id) {
   RLOOP_ASSERT(!lent_[id], "the kernel lent a buffer twice");
   lent_[id] = true;

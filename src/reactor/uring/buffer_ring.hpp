@@ -29,6 +29,8 @@ class BufferRing {
 
   // Registers with a new ring; ENOMEM when the memory-lock limit does not allow it.
   base::Result register_with(Ring& ring);
+  // The kernel lets go of its memory; not while a receive is in flight.
+  base::Result unregister_from(Ring& ring);
 
   // The kernel filled buffer `id`: it is lent until give_back.
   void take(uint16_t id);

@@ -8,10 +8,12 @@
 
 #include <cerrno>
 #include <system_error>
+#include <utility>
 
 #include "base/log.hpp"
 #include "op/recv_datagram.hpp"
 #include "reactor/uring/ring_reactor.hpp"
+#include "reactor/uring/ring_supply.hpp"
 
 namespace rloop::reactor {
 
@@ -40,7 +42,7 @@ base::Result RingReactor::attach_to_thread() {
 
 base::Result RingReactor::open_ring() {
   datagram_buffers_registered_ = false;
-  base::Result result = ring_.open(config_.sq_entries, config_.cq_entries, capabilities_);
+  base::Result result = supply_ring(ring_, config_.sq_entries, config_.cq_entries, capabilities_);
   if (!result.ok()) return result;
   if (capabilities_.buffer_ring) {
     result = register_stream_buffers();
@@ -65,7 +67,11 @@ base::Result RingReactor::register_stream_buffers() {
   } catch (const std::system_error& error) {
     return base::Result::error(error.code().value());
   }
-  return buffers->register_with(ring_);
+  base::Result result(0);
+  do {
+    result = buffers->register_with(ring_);
+  } while (result.is(ENOMEM) && ring_memory_may_come_back());
+  return result;
 }
 
 // When the first datagrams are wanted, and for each ring after that. Where the memory for them is
@@ -90,6 +96,20 @@ void RingReactor::provide_datagram_buffers() {
       base::LogLevel::warning, "reactor",
       "datagrams are received without lent buffers, which is slower: ", explain_memory_limit());
   capabilities_.multishot_recvmsg = false;
+}
+
+// The end of the ring: the thread's next loop gets it if this is the thread and nothing of ours is
+// left in it.
+void RingReactor::put_ring_away() {
+  if (!ring_.is_open()) return;
+  bool clean = owner_thread_ == ::gettid() && in_flight_.empty();
+  while (ring_.has_completions())
+    collect();
+  for (std::optional<BufferRing>& buffers : buffers_) {
+    if (clean && buffers) clean = buffers->unregister_from(ring_).ok();
+  }
+  if (clean) return keep_ring(std::move(ring_));
+  ring_.close();
 }
 
 // After the ring is gone: what was in flight waits for the next ring, what was to be cancelled is.

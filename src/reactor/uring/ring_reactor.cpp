@@ -39,7 +39,7 @@ RingReactor::RingReactor(const Config& config, Statistics& statistics)
 }
 
 RingReactor::~RingReactor() {
-  ring_.close();
+  put_ring_away();
   take_back_in_flight();
   end_own_operations();
 }

@@ -48,6 +48,7 @@ class RingReactor final : public Reactor {
 
   void run_batch(size_t batch_end) override;
   base::Result open_ring();
+  void put_ring_away();
   base::Result register_stream_buffers();
   void provide_datagram_buffers();
   void watch_once(op::Operation& operation);

@@ -1,8 +1,8 @@
 // One ring: set-up, submission, waiting; skipped where the machine has no io_uring.
 //
-// Only operations that need no descriptor (NOP) run here. That a ring shrinks under a memory-lock
-// limit is in probe_test.cpp, its change of threads in conformance/threads_test.cpp, and the end of
-// one in a forked child in conformance/fork_test.cpp.
+// Only operations that need no descriptor (NOP) run here. What happens under a memory-lock
+// limit is in ring_supply_test.cpp, its change of threads in conformance/threads_test.cpp, and the
+// end of one in a forked child in conformance/fork_test.cpp.
 #include "reactor/uring/ring.hpp"
 
 #include <gtest/gtest.h>
