@@ -96,9 +96,13 @@ int64_t Loop::wait_timeout_ns() {
 void Loop::wait(int64_t timeout_ns) {
   base::Result result(0);
   if (timeout_ns != 0) {
+    reactor_->prepare_wait(timeout_ns);
     reactor_->announce_sleep();
-    GilRelease unlocked;
-    result = reactor_->wait(timeout_ns);
+    {
+      GilRelease unlocked;
+      reactor_->block();
+    }
+    result = reactor_->collect();
   } else if (reactor_->needs_poll()) {
     result = reactor_->wait(0);
   }

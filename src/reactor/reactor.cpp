@@ -30,6 +30,7 @@ void Reactor::post(op::Operation& operation, base::Result result) {
 void Reactor::arrive(op::Operation& operation, base::Result result, uint32_t flags, bool final) {
   if (final) operation.set_state(op::State::finishing);
   arrivals_.push_back({&operation, result, flags});
+  rouse();
 }
 
 template <class First>

@@ -1,10 +1,12 @@
 // The engine of a loop: takes operations, waits, and brings their completions home.
 //
 // One interface, two engines (uring/, epoll/) that know no operation by name. A reactor borrows
-// operations from submit() to their final completion and never allocates one. wait() may block and
-// is called without the GIL; everything else runs on the loop's thread with the GIL held, except
-// wake(). Completions are first taken off the kernel, then run by dispatch(): no recursion, and a
-// callback that raises KeyboardInterrupt leaves the rest for the next turn.
+// operations from submit() to their final completion and never allocates one. block() is nothing
+// but the system call that waits, and runs without the GIL; everything else needs the GIL, except
+// wake(). So another thread that holds the GIL may submit, cancel and watch while the loop sleeps
+// (programs do, against asyncio's rules): no list is walked meanwhile, and the loop is woken.
+// Completions are first taken off the kernel, then run by dispatch(): no recursion, and a callback
+// that raises KeyboardInterrupt leaves the rest for the next turn.
 #pragma once
 
 #include <atomic>
@@ -74,8 +76,16 @@ class Reactor {
   virtual bool needs_poll() = 0;
   // Enters the kernel: hands over what was submitted, and waits up to timeout_ns (0: not at all,
   // kNever: until something comes). Interrupted by a signal it returns early. An error is fatal
-  // for the loop. Completions are kept for dispatch.
-  virtual base::Result wait(int64_t timeout_ns) = 0;
+  // for the loop. Completions are kept for dispatch. The three steps, for whoever gives the GIL
+  // up in the middle one:
+  base::Result wait(int64_t timeout_ns) {
+    prepare_wait(timeout_ns);
+    block();
+    return collect();
+  }
+  virtual void prepare_wait(int64_t timeout_ns) = 0;
+  virtual void block() = 0;
+  virtual base::Result collect() = 0;
   // Runs the completions that the last wait brought, at most 256 before returning to the loop.
   virtual void dispatch() = 0;
   // Of these only the ones of hastened operations. A connection that is closed ends before what
@@ -89,8 +99,10 @@ class Reactor {
   void interrupt_dispatch() { interrupted_ = true; }
   bool interrupted() const { return interrupted_; }
 
-  // Before the GIL is given up for a wait that may block. From then on wake() ends the wait.
+  // Before the GIL is given up for block(). From then on wake() ends the wait.
   void announce_sleep() { sleeping_.store(true, std::memory_order_seq_cst); }
+  // Seen with the GIL held: another thread calls while the loop waits.
+  bool asleep() const { return sleeping_.load(std::memory_order_relaxed); }
   // Ends the current or the announced wait; any thread, async-signal-safe.
   virtual void wake() = 0;
 
@@ -119,6 +131,12 @@ class Reactor {
   std::span<std::byte> large_scratch() { return {scratch_.get(), config_.large_scratch_size}; }
 
  protected:
+  // What another thread submits, cancels or posts while the loop sleeps is not left lying.
+  void rouse() {
+    if (asleep()) [[unlikely]]
+      wake();
+  }
+
   // A completion on its way from the kernel to dispatch. `flags` belong to the engine.
   struct Arrival {
     op::Operation* operation;

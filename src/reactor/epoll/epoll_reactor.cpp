@@ -64,7 +64,10 @@ void EpollReactor::submit(op::Operation& operation) {
     if (!result.ok()) return finish(operation, result);
   }
   bool ready = descriptor.ready[static_cast<int>(operation.direction())];
-  if (ready && !descriptor.linked()) ready_.push_back(descriptor);
+  if (ready && !descriptor.linked()) {
+    ready_.push_back(descriptor);
+    rouse();
+  }
 }
 
 void EpollReactor::cancel(op::Operation& operation) {
@@ -130,17 +133,23 @@ bool EpollReactor::needs_poll() {
   return base::now_ns() - last_wait_ns_ >= kBusyPollInterval_ns;
 }
 
-base::Result EpollReactor::wait(int64_t timeout_ns) {
-  if (has_undispatched()) timeout_ns = 0;
+void EpollReactor::prepare_wait(int64_t timeout_ns) {
+  wait_timeout_ns_ = has_undispatched() ? 0 : timeout_ns;
   ++statistics_.syscalls;
-  int count = wait_for_events(timeout_ns);
-  int error = errno;
+}
+
+void EpollReactor::block() {
+  waited_ = base::Result::from_call(wait_for_events(wait_timeout_ns_));
   sleeping_.store(false, std::memory_order_relaxed);
+}
+
+base::Result EpollReactor::collect() {
   last_wait_ns_ = base::now_ns();
-  if (count < 0) return base::Result::error(error == EINTR ? 0 : error);
-  for (const epoll_event& event : std::span(events_).first(static_cast<size_t>(count))) {
+  if (waited_.is(EINTR)) return base::Result(0);
+  if (!waited_.ok()) return waited_;
+  for (const epoll_event& event : std::span(events_).first(static_cast<size_t>(waited_.value()))) {
     if (event.data.u64 & kWatchTag) {
-      watch_events_.push_back(event);  // watchers are told by dispatch: here the GIL is not held
+      watch_events_.push_back(event);  // their watchers are told by dispatch
     } else {
       note_ready(*static_cast<op::Descriptor*>(event.data.ptr), event.events);
     }

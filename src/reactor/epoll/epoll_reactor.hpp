@@ -35,7 +35,9 @@ class EpollReactor final : public Reactor {
   base::Result watch(int fd, op::Direction direction, Watcher& watcher) override;
   bool unwatch(int fd, op::Direction direction) override;
   bool needs_poll() override;
-  base::Result wait(int64_t timeout_ns) override;
+  void prepare_wait(int64_t timeout_ns) override;
+  void block() override;
+  base::Result collect() override;
   void dispatch() override;
   bool has_undispatched() const override;
   void wake() override;
@@ -71,7 +73,9 @@ class EpollReactor final : public Reactor {
   std::array<epoll_event, kMaxBatch> events_;
   std::vector<epoll_event> watch_events_;  // of the WatchSet, on their way to dispatch
   int64_t last_wait_ns_ = 0;
-  bool has_pwait2_ = true;  // 5.11; below, timeouts are rounded up to milliseconds
+  int64_t wait_timeout_ns_ = 0;  // of the wait under way
+  base::Result waited_{0};       // the number of events_, or its error
+  bool has_pwait2_ = true;       // 5.11; below, timeouts are rounded up to milliseconds
   Waker waker_;
 };
 

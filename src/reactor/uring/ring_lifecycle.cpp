@@ -22,7 +22,7 @@ base::Result RingReactor::attach_to_thread() {
   if (ring_.is_open() && thread != owner_thread_) {
     // Completions that are in the ring's memory count; the rest has not happened.
     while (ring_.has_completions())
-      collect();
+      collect_completions();
     ring_.close();
     take_back_in_flight();
     ++statistics_.ring_rebuilds;
@@ -149,7 +149,7 @@ void RingReactor::quiesce() {
     prepare_cancels();
     ++statistics_.syscalls;
     if (!ring_.enter(0).ok()) break;
-    collect();
+    collect_completions();
   }
   ring_.unregister_descriptor();
 }
@@ -175,7 +175,7 @@ size_t RingReactor::drain(int64_t limit_ns) {
     // Another thread's ring cannot be entered. Nothing happens in it without its thread, so
     // closing it ends every operation.
     while (ring_.has_completions())
-      collect();
+      collect_completions();
     ring_.close();
     in_flight_.for_each([](op::Operation& operation) { operation.set_cancel_requested(true); });
     take_back_in_flight();
@@ -186,7 +186,7 @@ size_t RingReactor::drain(int64_t limit_ns) {
     prepare_cancels();
     ++statistics_.syscalls;
     if (!ring_.enter(10'000'000).ok()) break;
-    collect();
+    collect_completions();
     while (has_undispatched())
       dispatch();
     while (!queued_.empty())

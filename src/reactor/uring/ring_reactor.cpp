@@ -63,6 +63,7 @@ void RingReactor::submit(op::Operation& operation) {
   if (operation.buffer_group() == op::kDatagramBufferGroup) provide_datagram_buffers();
   operation.set_state(op::State::queued);
   queued_.push_back(operation);
+  rouse();
 }
 
 // A poll in the ring would hold the user's file open: closing the socket would send no FIN.
@@ -85,6 +86,7 @@ void RingReactor::cancel(op::Operation& operation) {
   } else if (operation.state() == op::State::in_flight && !operation.cancel_requested()) {
     operation.set_cancel_requested(true);
     cancels_.push_back(&operation);
+    rouse();
   }
 }
 
@@ -97,7 +99,7 @@ bool RingReactor::cancel_now(op::Operation& operation) {
     prepare_cancels();
     ++statistics_.syscalls;
     if (!ring_.enter(0).ok()) return false;
-    collect();
+    collect_completions();
   }
   return operation.state() != op::State::in_flight;
 }
@@ -132,19 +134,26 @@ bool RingReactor::needs_poll() {
          ring_.has_completions() || ring_.kernel_has_work();
 }
 
-base::Result RingReactor::wait(int64_t timeout_ns) {
-  if (!ring_.is_open()) return base::Result::error(EBADF);  // as epoll's, in the child of a fork
+void RingReactor::prepare_wait(int64_t timeout_ns) {
+  wait_enters_ = false;
+  waited_ = base::Result::error(EBADF);  // as epoll's, in the child of a fork
+  if (!ring_.is_open()) return;
+  waited_ = base::Result(0);
   prepare_cancels();
   prepare_queued();
-  if (has_undispatched()) timeout_ns = 0;
-  base::Result result(0);
-  if (timeout_ns != 0 || ring_.has_submissions() || ring_.kernel_has_work()) {
-    result = ring_.enter(timeout_ns);
-    ++statistics_.syscalls;
-  }
+  wait_timeout_ns_ = has_undispatched() ? 0 : timeout_ns;
+  wait_enters_ = wait_timeout_ns_ != 0 || ring_.has_submissions() || ring_.kernel_has_work();
+  if (wait_enters_) ++statistics_.syscalls;
+}
+
+void RingReactor::block() {
+  if (wait_enters_) waited_ = ring_.enter(wait_timeout_ns_);
   sleeping_.store(false, std::memory_order_relaxed);
-  collect();
-  return result;
+}
+
+base::Result RingReactor::collect() {
+  if (ring_.is_open()) collect_completions();
+  return waited_;
 }
 
 void RingReactor::prepare_queued() {
@@ -172,7 +181,7 @@ void RingReactor::prepare_cancels() {
   cancels_.erase(cancels_.begin(), cancels_.begin() + static_cast<ptrdiff_t>(prepared));
 }
 
-void RingReactor::collect() {
+void RingReactor::collect_completions() {
   ring_.consume(kMaxBatch, [this](uint64_t user_data, int result, uint32_t flags) {
     if (user_data != kNobody) collect_one(user_data, result, flags);
   });

@@ -33,7 +33,9 @@ class RingReactor final : public Reactor {
   base::Result watch(int fd, op::Direction direction, Watcher& watcher) override;
   bool unwatch(int fd, op::Direction direction) override;
   bool needs_poll() override;
-  base::Result wait(int64_t timeout_ns) override;
+  void prepare_wait(int64_t timeout_ns) override;
+  void block() override;
+  base::Result collect() override;
   void dispatch() override;
   void wake() override;
   base::Result attach_to_thread() override;
@@ -55,7 +57,7 @@ class RingReactor final : public Reactor {
   void take_back_in_flight();
   void prepare_queued();
   void prepare_cancels();
-  void collect();
+  void collect_completions();
   void collect_one(uint64_t user_data, int result, uint32_t flags);
   void forget_cancel(op::Operation& operation);
   bool unreplayable_in_flight();
@@ -64,6 +66,10 @@ class RingReactor final : public Reactor {
 
   Ring ring_;
   pid_t owner_thread_ = 0;
+  // The wait under way: whether it enters the kernel, for how long, and what came of it.
+  bool wait_enters_ = false;
+  int64_t wait_timeout_ns_ = 0;
+  base::Result waited_{0};
   std::optional<BufferRing> buffers_[2];      // by buffer group; for datagrams once they are wanted
   bool datagram_buffers_registered_ = false;  // with the present ring
   OperationList queued_;                      // accepted, not in the ring yet

@@ -32,7 +32,9 @@ class OpenReactor final : public Reactor {
   base::Result watch(int, op::Direction, Watcher&) override { return base::Result(0); }
   bool unwatch(int, op::Direction) override { return false; }
   bool needs_poll() override { return false; }
-  base::Result wait(int64_t) override { return base::Result(0); }
+  void prepare_wait(int64_t) override {}
+  void block() override {}
+  base::Result collect() override { return base::Result(0); }
   void wake() override {}
   base::Result attach_to_thread() override { return base::Result(0); }
   void quiesce() override {}
