@@ -98,7 +98,7 @@ class Loop {
   // --- lifecycle (loop_lifecycle.cpp) ---
   void configure(Arguments arguments);
   void close_io();
-  void after_fork_in_child();
+  void after_fork_in_child(PyObject* was_running);
   Ref statistics();
   const char* backend() { return backend_; }
   Ref backend_reason();

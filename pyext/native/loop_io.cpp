@@ -69,6 +69,7 @@ Ref Loop::watch(Arguments arguments, op::Direction direction, const char* method
   PyObject* fd = given[0];
   if (!may_be_transports) ensure_fd_no_transport(fd);
   check_closed();
+  check_fork();
   int number = descriptor_number(fd);
   // Of its own: what the callback sets in its context, it finds there the next time.
   Ref context = Ref::checked(PyContext_CopyCurrent());
@@ -166,6 +167,7 @@ Ref Loop::make_socket_transport(Arguments arguments) {
                   "_make_socket_transport");
   auto or_null = [](PyObject* value) { return value == Py_None ? nullptr : value; };
   check_closed();
+  check_fork();
   ensure_fd_no_transport(given[0]);
   int fd = descriptor_number(given[0]);
   return StreamTransport::open(*this, fd, given[0], given[1], or_null(given[2]), or_null(given[3]),
@@ -179,6 +181,7 @@ Ref Loop::make_datagram_transport(Arguments arguments) {
   for (PyObject*& value : given)
     if (value == Py_None) value = nullptr;
   check_closed();
+  check_fork();
   ensure_fd_no_transport(given[0]);
   return DatagramTransport::open(*this, given[0], given[1], given[2], given[3], given[4]);
 }
@@ -200,6 +203,7 @@ void Loop::start_serving(Arguments arguments) {
   PyObject* given[3];
   arguments.parse({"protocol_factory", "sock", "server"}, 2, given, "_listen");
   check_closed();
+  check_fork();
   Ref listener =
       ServerListener::create(*this, given[0], given[1], given[2] == Py_None ? nullptr : given[2]);
   ServerListener& value = ServerListenerType::value(listener.get());
@@ -239,11 +243,13 @@ Ref Loop::sock_send(Arguments arguments) {
 }
 
 Ref Loop::wait_readable(PyObject* socket) {
+  check_fork();
   ensure_fd_no_transport(socket);
   return SockRequest::wait_ready(*this, socket, op::Direction::read);
 }
 
 Ref Loop::wait_writable(PyObject* socket) {
+  check_fork();
   ensure_fd_no_transport(socket);
   return SockRequest::wait_ready(*this, socket, op::Direction::write);
 }

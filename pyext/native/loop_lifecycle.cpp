@@ -77,6 +77,10 @@ void Loop::attach() {
   base::Result result = reactor_->attach_to_thread();
   if (result.ok()) return;
   int error = result.error_number();
+  if (error == EBADF) {  // in the child of a fork: a watched descriptor was closed meanwhile
+    binding::set_os_error(error);
+    throw binding::PythonError{};
+  }
   bool out_of_descriptors = error == EMFILE || error == ENFILE;
   if (fallback_allowed_ && !out_of_descriptors) return fall_back_to_epoll(result);
   std::string reason = reactor::explain_refusal(error, "io_uring_setup");
@@ -114,8 +118,11 @@ void Loop::check_fork() {
                  "is shared with the parent and cannot be used; make a new loop in the child");
 }
 
-void Loop::after_fork_in_child() {
+// A loop that did not run goes on in the child as in another thread. One that did has the stack of
+// its run, and whatever called it, in both processes: there it is dead.
+void Loop::after_fork_in_child(PyObject* was_running) {
   if (!reactor_ || forked_) return;
+  if (!closed_ && !context_.loop_running && !truth(was_running)) return reactor_->start_over();
   forked_ = true;
   reactor_->abandon();
   transports_.for_each([](Transport& transport) { transport.forget(); });

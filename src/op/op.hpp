@@ -49,7 +49,7 @@ struct Descriptor : base::ListNode<DescriptorListTag> {
   int fd;
   bool owned;
   // State of the epoll reactor; the ring reactor leaves it alone.
-  bool registered = false;
+  uint32_t registered = 0;        // with the reactor's set of that number
   bool ready[2] = {false, true};  // a new socket is writable until it says otherwise
   bool hung_up = false;           // the peer's end is closed: reads go on until they return 0
   // False for AF_UNIX: there a read ends at a message that carried descriptors.

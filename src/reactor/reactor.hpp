@@ -117,7 +117,11 @@ class Reactor {
   // Ends every operation and waits for them, at most `limit_ns`; the number that did not come
   // home (their memory must be leaked).
   virtual size_t drain(int64_t limit_ns) = 0;
-  // In the child of a fork: closes the descriptors, touches nothing that the parent shares. Every
+  // In the child of a fork, for a loop that did not run: lets go of what the parent shares and goes
+  // on with an engine of its own, made when it is first needed. What was in flight waits for it,
+  // what the parent's kernel had brought home already is the child's too.
+  virtual void start_over() = 0;
+  // The same for a loop that ran: closes the descriptors, touches nothing that is shared. Every
   // operation becomes idle, uncompleted; from then on the reactor takes none and runs none.
   virtual void abandon() = 0;
 

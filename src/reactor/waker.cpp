@@ -10,8 +10,12 @@
 namespace rloop::reactor {
 namespace {
 
+int new_eventfd(bool blocking) {
+  return ::eventfd(0, EFD_CLOEXEC | (blocking ? 0 : EFD_NONBLOCK));
+}
+
 int make_eventfd(bool blocking) {
-  int fd = ::eventfd(0, EFD_CLOEXEC | (blocking ? 0 : EFD_NONBLOCK));
+  int fd = new_eventfd(blocking);
   if (fd < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
   return fd;
 }
@@ -19,7 +23,14 @@ int make_eventfd(bool blocking) {
 }  // namespace
 
 Waker::Waker(Reactor& reactor, bool blocking)
-    : reactor_(reactor), fd_(make_eventfd(blocking)), descriptor_(fd_.get()) {}
+    : reactor_(reactor), blocking_(blocking), fd_(make_eventfd(blocking)), descriptor_(fd_.get()) {}
+
+base::Result Waker::open_again() {
+  if (fd_.valid()) return base::Result(0);
+  fd_.reset(new_eventfd(blocking_));
+  descriptor_.fd = fd_.get();
+  return base::Result::from_call(fd_.get());
+}
 
 void Waker::arm() {
   if (read_.idle() && !closing_) reactor_.submit(read_);
@@ -36,7 +47,7 @@ void Waker::on_event(const op::Completion& completion) {
     closing_ = true;
     return;
   }
-  arm();
+  if (fd_.valid()) arm();  // else attaching does, after a fork
 }
 
 }  // namespace rloop::reactor

@@ -20,12 +20,15 @@ class Waker {
   void arm();  // submits the read if it is not in flight
   void signal();
   op::Operation& operation() { return read_; }
+  // In the child of a fork: the eventfd is the parent's, or was; another one when it is needed.
   void close() { fd_.reset(); }
+  base::Result open_again();
 
  private:
   void on_event(const op::Completion& completion);
 
   Reactor& reactor_;
+  bool blocking_;
   base::UniqueFd fd_;
   op::Descriptor descriptor_;
   op::Completes<op::ReadEvent, &Waker::on_event> read_{*this, descriptor_};

@@ -101,6 +101,16 @@ base::Result WatchSet::control(Entry& entry, uint32_t events) {
   return base::Result::from_call(::epoll_ctl(epoll_fd_, second, entry.fd, &event));
 }
 
+void WatchSet::forget_set() {
+  epoll_fd_ = -1;
+  absl::erase_if(entries_, [](auto& item) {
+    Entry& entry = *item.second;
+    entry.registered = entry.enabled = false;
+    return !entry.watcher[0] && !entry.watcher[1] && entry.waiting[0].empty() &&
+           entry.waiting[1].empty();
+  });
+}
+
 void WatchSet::move_to(Reactor& other) {
   for (auto& [fd, entry] : entries_) {
     for (int direction : {0, 1}) {

@@ -51,7 +51,8 @@ void EpollReactor::submit(op::Operation& operation) {
   operation.set_state(op::State::in_flight);
   op::Descriptor& descriptor = operation.descriptor();
   if (!descriptor.owned) {
-    base::Result result = watches_.wait_once(operation);
+    base::Result result = open_set();
+    if (result.ok()) result = watches_.wait_once(operation);
     if (!result.ok()) arrive(operation, result, 0, true);
     return;
   }
@@ -59,8 +60,9 @@ void EpollReactor::submit(op::Operation& operation) {
   op::Operation*& place = descriptor.waiting[static_cast<int>(operation.direction())];
   RLOOP_ASSERT(!place, "two operations of one direction on one descriptor");
   place = &operation;
-  if (!descriptor.registered) {
-    base::Result result = register_descriptor(descriptor);
+  if (descriptor.registered != set_number_) {
+    base::Result result = open_set();
+    if (result.ok()) result = register_descriptor(descriptor);
     if (!result.ok()) return finish(operation, result);
   }
   bool ready = descriptor.ready[static_cast<int>(operation.direction())];
@@ -92,6 +94,7 @@ void EpollReactor::detach(op::Operation& operation) {
 }
 
 base::Result EpollReactor::register_descriptor(op::Descriptor& descriptor) {
+  if (descriptor.registered == set_number_) return base::Result(0);
   epoll_event event{};
   event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
   event.data.ptr = &descriptor;
@@ -105,7 +108,7 @@ base::Result EpollReactor::register_descriptor(op::Descriptor& descriptor) {
         base::Result::from_call(::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_MOD, descriptor.fd, &event));
   }
   if (!result.ok()) return result;
-  descriptor.registered = true;
+  descriptor.registered = set_number_;
   int domain = AF_UNSPEC;
   socklen_t length = sizeof(domain);
   ++statistics_.syscalls;
@@ -115,14 +118,16 @@ base::Result EpollReactor::register_descriptor(op::Descriptor& descriptor) {
 }
 
 void EpollReactor::forget(op::Descriptor& descriptor) {
-  if (!descriptor.registered) return;
-  descriptor.registered = false;
+  if (descriptor.registered != set_number_) return;
+  descriptor.registered = 0;
   ++statistics_.syscalls;
   ::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_DEL, descriptor.fd, nullptr);
 }
 
 base::Result EpollReactor::watch(int fd, op::Direction direction, Watcher& watcher) {
-  return watches_.watch(fd, direction, watcher);
+  if (dead_) return base::Result::error(EBADF);
+  base::Result result = open_set();
+  return result.ok() ? watches_.watch(fd, direction, watcher) : result;
 }
 
 bool EpollReactor::unwatch(int fd, op::Direction direction) {
@@ -259,7 +264,38 @@ void EpollReactor::wake() {
   if (sleeping_.exchange(false)) waker_.signal();
 }
 
+// In the child of a fork there is none at first.
+base::Result EpollReactor::open_set() {
+  if (epoll_fd_.valid()) return base::Result(0);
+  epoll_fd_.reset(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_fd_.valid()) return base::Result::error(errno);
+  watches_.adopt_set(epoll_fd_.get());
+  (void)complete_watches();  // whoever runs the loop is told
+  in_flight_.for_each([this](op::Operation& operation) {
+    base::Result registered = register_descriptor(operation.descriptor());
+    if (!registered.ok()) finish(operation, registered);
+  });
+  return base::Result(0);
+}
+
+base::Result EpollReactor::complete_watches() {
+  return watches_.complete([this](op::Operation& operation, base::Result failure) {
+    arrive(operation, failure, 0, true);
+  });
+}
+
+void EpollReactor::let_go_of_set() {
+  epoll_fd_.reset();
+  ++set_number_;
+  watches_.forget_set();
+  watch_events_.clear();
+}
+
 base::Result EpollReactor::attach_to_thread() {
+  base::Result renewed = waker_.open_again();
+  if (renewed.ok()) renewed = open_set();
+  if (renewed.ok()) renewed = complete_watches();
+  if (!renewed.ok()) return renewed;
   waker_.arm();
   last_wait_ns_ = 0;  // the first turn of a run looks at the kernel, however short the run
   return base::Result(0);
@@ -280,6 +316,12 @@ size_t EpollReactor::drain(int64_t /*limit_ns*/) {
   return 0;
 }
 
+void EpollReactor::start_over() {
+  let_go_of_set();
+  waker_.close();
+  sleeping_.store(false, std::memory_order_relaxed);
+}
+
 void EpollReactor::abandon() {
   in_flight_.for_each([this](op::Operation& operation) {
     detach(operation);
@@ -287,11 +329,9 @@ void EpollReactor::abandon() {
   });
   watches_.take_waiting([](op::Operation& operation) { operation.set_state(op::State::idle); });
   die();
-  watch_events_.clear();
   while (!ready_.empty())
     ready_.pop_front();
-  epoll_fd_.reset();
-  waker_.close();
+  start_over();
 }
 
 std::unique_ptr<Reactor> make_epoll_reactor(const Config& config, Statistics& statistics) {

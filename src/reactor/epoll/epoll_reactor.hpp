@@ -45,6 +45,7 @@ class EpollReactor final : public Reactor {
   void quiesce() override {}
   void move_to(Reactor& other) override;
   size_t drain(int64_t limit_ns) override;
+  void start_over() override;
   void abandon() override;
   const char* name() const override { return "epoll"; }
 
@@ -52,6 +53,9 @@ class EpollReactor final : public Reactor {
   using DescriptorList = base::IntrusiveList<op::Descriptor, op::DescriptorListTag>;
 
   void run_batch(size_t batch_end) override;
+  base::Result open_set();
+  base::Result complete_watches();
+  void let_go_of_set();
   base::Result register_descriptor(op::Descriptor& descriptor);
   void note_ready(op::Descriptor& descriptor, uint32_t events);
   void attempt_ready();
@@ -67,6 +71,7 @@ class EpollReactor final : public Reactor {
   static constexpr int64_t kBusyPollInterval_ns = 20'000;
 
   base::UniqueFd epoll_fd_;
+  uint32_t set_number_ = 1;  // another one in the child of a fork
   WatchSet watches_;
   DescriptorList ready_;
   base::IntrusiveList<op::Operation, op::OperationListTag> in_flight_;

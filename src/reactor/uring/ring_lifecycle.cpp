@@ -4,6 +4,7 @@
 // the loop has moved, and what was in flight waits for it. quiesce ends what could not follow;
 // drain ends everything; abandon lets go in the child of a fork. The turn itself is in
 // ring_reactor.cpp.
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -18,6 +19,10 @@
 namespace rloop::reactor {
 
 base::Result RingReactor::attach_to_thread() {
+  base::Result renewed = open_watch_set();
+  if (renewed.ok()) renewed = complete_watch_set();
+  if (renewed.ok()) renewed = waker_.open_again();
+  if (!renewed.ok()) return renewed;
   pid_t thread = ::gettid();
   if (ring_.is_open() && thread != owner_thread_) {
     // Completions that are in the ring's memory count; the rest has not happened.
@@ -104,7 +109,7 @@ void RingReactor::put_ring_away() {
   if (!ring_.is_open()) return;
   bool clean = owner_thread_ == ::gettid() && in_flight_.empty();
   while (ring_.has_completions())
-    collect();
+    collect_completions();
   for (std::optional<BufferRing>& buffers : buffers_) {
     if (clean && buffers) clean = buffers->unregister_from(ring_).ok();
   }
@@ -199,6 +204,40 @@ size_t RingReactor::drain(int64_t limit_ns) {
   return left;
 }
 
+// In the child of a fork there is none at first.
+base::Result RingReactor::open_watch_set() {
+  if (watch_fd_.valid()) return base::Result(0);
+  watch_fd_.reset(::epoll_create1(EPOLL_CLOEXEC));
+  if (!watch_fd_.valid()) return base::Result::error(errno);
+  watch_descriptor_.fd = watch_fd_.get();
+  watches_.adopt_set(watch_fd_.get());
+  (void)complete_watch_set();  // whoever runs the loop is told
+  if (watch_poll_.idle()) submit(watch_poll_);
+  return base::Result(0);
+}
+
+base::Result RingReactor::complete_watch_set() {
+  return watches_.complete([this](op::Operation& operation, base::Result failure) {
+    arrive(operation, failure, 0, true);
+  });
+}
+
+void RingReactor::let_go_of_descriptors() {
+  ring_.abandon();
+  datagram_buffers_registered_ = false;
+  for (std::optional<BufferRing>& buffers : buffers_)
+    if (buffers) buffers->abandon();
+  watch_fd_.reset();
+  watches_.forget_set();
+  waker_.close();
+  sleeping_.store(false, std::memory_order_relaxed);
+}
+
+void RingReactor::start_over() {
+  let_go_of_descriptors();
+  take_back_in_flight();
+}
+
 void RingReactor::abandon() {
   auto forget = [](op::Operation& operation) {
     operation.unlink();
@@ -209,11 +248,7 @@ void RingReactor::abandon() {
   watches_.take_waiting([](op::Operation& operation) { operation.set_state(op::State::idle); });
   cancels_.clear();
   die();
-  ring_.abandon();
-  for (std::optional<BufferRing>& buffers : buffers_)
-    if (buffers) buffers->abandon();
-  watch_fd_.reset();
-  waker_.close();
+  let_go_of_descriptors();
 }
 
 }  // namespace rloop::reactor

@@ -69,7 +69,8 @@ void RingReactor::submit(op::Operation& operation) {
 // A poll in the ring would hold the user's file open: closing the socket would send no FIN.
 void RingReactor::watch_once(op::Operation& operation) {
   operation.set_state(op::State::in_flight);
-  base::Result result = watches_.wait_once(operation);
+  base::Result result = open_watch_set();
+  if (result.ok()) result = watches_.wait_once(operation);
   if (!result.ok()) return arrive(operation, result, 0, true);
   if (watch_poll_.idle()) submit(watch_poll_);
 }
@@ -105,7 +106,9 @@ bool RingReactor::cancel_now(op::Operation& operation) {
 }
 
 base::Result RingReactor::watch(int fd, op::Direction direction, Watcher& watcher) {
-  base::Result result = watches_.watch(fd, direction, watcher);
+  if (dead_) return base::Result::error(EBADF);
+  base::Result result = open_watch_set();
+  if (result.ok()) result = watches_.watch(fd, direction, watcher);
   if (result.ok() && watch_poll_.idle()) submit(watch_poll_);
   return result;
 }

@@ -42,6 +42,7 @@ class RingReactor final : public Reactor {
   void quiesce() override;
   void move_to(Reactor& other) override;
   size_t drain(int64_t limit_ns) override;
+  void start_over() override;
   void abandon() override;
   const char* name() const override { return "io_uring"; }
 
@@ -53,6 +54,9 @@ class RingReactor final : public Reactor {
   void put_ring_away();
   base::Result register_stream_buffers();
   void provide_datagram_buffers();
+  base::Result open_watch_set();
+  base::Result complete_watch_set();
+  void let_go_of_descriptors();
   void watch_once(op::Operation& operation);
   void take_back_in_flight();
   void prepare_queued();

@@ -152,6 +152,7 @@ class FakeReactor final : public reactor::Reactor {
   void quiesce() override {}
   void move_to(Reactor&) override {}
   size_t drain(int64_t) override { return 0; }
+  void start_over() override {}
   void abandon() override {}
   const char* name() const override { return "fake"; }
 
