@@ -34,6 +34,7 @@ Ref DatagramTransport::open(Loop& loop, PyObject* socket, PyObject* protocol, Py
   int fd = descriptor_number(socket);
   Ref object = DatagramTransportType::create(loop, fd, family_of(fd), socket, address, extra);
   DatagramTransport& self = DatagramTransportType::value(object.get());
+  self.follow_socket();
   self.read_addresses();
   self.enter_loop(protocol, waiter);
   if (base::log_enabled(base::LogLevel::debug)) {
@@ -77,7 +78,7 @@ void DatagramTransport::sendto(Arguments arguments) {
     }
     return error_received(binding::take_exception());
   }
-  datagram_.send(segment_of(std::move(bytes)), to);
+  datagram_.send(segment_of(std::move(bytes)), to, program_has_socket());
   pause_protocol_if_needed();
 }
 

@@ -17,6 +17,7 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
   static constexpr const char* kDoc = "A transport over a datagram socket.";
   static constexpr bool kWeakReferences = true;
   static constexpr bool kInstanceDict = true;  // programs hang their own things on transports
+  static constexpr bool kKeepsReferences = true;
 
   // Makes the transport and schedules its start (Transport::enter_loop). `address` (the only one
   // that may be sent to), `waiter` and `extra` may be null.
@@ -55,8 +56,13 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
     each(on_datagram_method_);
     each(last_peer_object_);
   }
+  template <class Each>
+  void kept_references(Each each) {
+    each(socket_);
+  }
 
  private:
+  void follow_number(const int* holder) override { datagram_.follow(holder); }
   void abort_io() override { datagram_.abort(); }
   void abandon_io() override { datagram_.abandon(); }
   void let_go() override;

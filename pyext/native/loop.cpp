@@ -57,7 +57,6 @@ void Loop::leave() {
 
 void Loop::run_once() {
   ++statistics_.turns;
-  ++context_.turn;
   context_.flush_dirty();
   // Its finalizers may schedule, so it comes before the look at what there is to do.
   if (shared_context_.is_held() && wait_timeout_ns() != 0) shared_context_.forget();
@@ -70,6 +69,7 @@ void Loop::run_once() {
       ends_position == kNoEnds ? 0 : std::min(ready_.count_before(ends_position), ready_count);
   make_due_timers_ready();
   size_t due_count = ready_.size() - ready_count;
+  context_.begin_turn(ready_.size() + reactor_->undispatched_count());
   run_handles(ready_, before_ends_count);
   if (!forked_) reactor_->dispatch_ends();
   raise_interruption();
@@ -96,12 +96,14 @@ int64_t Loop::wait_timeout_ns() {
 void Loop::wait(int64_t timeout_ns) {
   base::Result result(0);
   if (timeout_ns != 0) {
+    context_.worked_ns = base::now_ns() - context_.awake_since_ns;
     reactor_->prepare_wait(timeout_ns);
     reactor_->announce_sleep();
     {
       GilRelease unlocked;
       reactor_->block();
     }
+    context_.awake_since_ns = base::now_ns();
     result = reactor_->collect();
   } else if (reactor_->needs_poll()) {
     result = reactor_->wait(0);
@@ -124,6 +126,7 @@ void Loop::make_due_timers_ready() {
 void Loop::run_handles(ReadyQueue& queue, size_t count) {
   PyThreadState* thread = PyThreadState_Get();
   for (; count > 0 && !queue.empty(); --count) {
+    context_.hand_over_if_due();
     Ref handle = queue.pop();
     absl::Cleanup track = [&] { track_if_held(handle.get()); };
     if (debug_) {

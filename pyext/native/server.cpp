@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "base/log.hpp"
+#include "binding/socket_number.hpp"
 #include "native/names.hpp"
 #include "native/stream_transport.hpp"
 #include "native/upcall.hpp"
@@ -27,7 +28,9 @@ Ref ServerListener::create(Loop& loop, PyObject* protocol_factory, PyObject* soc
                            PyObject* server) {
   int fd = descriptor_number(socket);
   Ref listener = ServerListenerType::create(loop, protocol_factory, socket, fd, server);
-  ServerListenerType::value(listener.get()).context_ = Ref::checked(PyContext_CopyCurrent());
+  ServerListener& value = ServerListenerType::value(listener.get());
+  value.context_ = Ref::checked(PyContext_CopyCurrent());
+  value.listener_.follow(binding::place_of_number(socket, fd));
   return listener;
 }
 
@@ -50,21 +53,17 @@ void ServerListener::resume() {
   listener_.start();
 }
 
+// The port refuses connections, and can be bound again, when Server.close() returns, as with
+// asyncio; unless others hold the socket, who then take what waits in its backlog.
 void ServerListener::stop() {
   if (!kept_by_loop_) return;
-  // The accept is taken back at once, so that the port refuses connections (and can be bound
-  // again) when Server.close() returns, as with asyncio.
-  if (listener_.stop()) close_socket();
-}
-
-void ServerListener::close_socket() {
+  listener_.stop();
   Ref socket = socket_.copy();
   binding::call_method(socket.get(), names::close);
 }
 
 void ServerListener::on_stopped() {
   base::log(LogLevel::debug, "server", "TCP server stopped [fd=", listener_.fd(), "]");
-  contained(loop_, [this] { close_socket(); });
   release();
 }
 
@@ -77,21 +76,10 @@ void ServerListener::release() {
   Ref self = std::move(kept_by_loop_);
 }
 
-void ServerListener::on_accepted(base::UniqueFd connection) {
-  // Multishot accept gave invalid descriptors on some kernels (6.3 to 6.8): tell, and take them
-  // one by one.
-  sockaddr_storage name;
-  socklen_t length = sizeof(name);
-  if (::getsockname(connection.get(), reinterpret_cast<sockaddr*>(&name), &length) < 0) {
-    base::log(LogLevel::warning, "server",
-              "the kernel accepted an invalid descriptor [fd=", connection.get(),
-              "]; accepting one at a time from now on");
-    if (errno == EBADF) connection.release();
-    return listener_.distrust_multishot();
-  }
+void ServerListener::on_accepted(base::UniqueFd connection, const base::Address& peer) {
   contained(loop_, [&] {
     try {
-      make_connection(std::move(connection));
+      make_connection(std::move(connection), peer);
     } catch (const binding::PythonError&) {
       Ref error = binding::take_exception();
       if (is_exit(error.get())) return loop_.interrupt(std::move(error));
@@ -100,12 +88,12 @@ void ServerListener::on_accepted(base::UniqueFd connection) {
   });
 }
 
-void ServerListener::make_connection(base::UniqueFd connection) {
+void ServerListener::make_connection(base::UniqueFd connection, const base::Address& peer) {
   Ref copy = Ref::checked(PyContext_Copy(context_.get()));
   ContextScope scope(copy.get());
   Ref protocol = binding::call(protocol_factory_.get());
   int fd = connection.get();
-  StreamTransport::open(loop_, fd, nullptr, protocol.get(), nullptr, nullptr, server_.get());
+  StreamTransport::open(loop_, fd, nullptr, protocol.get(), nullptr, nullptr, server_.get(), &peer);
   connection.release();  // the transport's from here on
 }
 

@@ -2,8 +2,7 @@
 //
 // The Server object itself is the running interpreter's asyncio.base_events.Server, so that
 // wait_closed, close_clients and the rest are exactly that version's. This type stands behind its
-// loop._start_serving. It keeps itself alive while the accept is in flight and closes the socket
-// when the accept has come home. Needs the GIL.
+// loop._start_serving. It keeps itself alive until the listener has stopped. Needs the GIL.
 #pragma once
 
 #include "binding/heap_type.hpp"
@@ -16,6 +15,7 @@ class ServerListener : public net::ListenerEvents, public base::ListNode<Listene
  public:
   static constexpr const char* kName = "rloop._core.Listener";
   static constexpr const char* kDoc = "Accepts the connections of one listening socket.";
+  static constexpr bool kKeepsReferences = true;
 
   static Ref create(Loop& loop, PyObject* protocol_factory, PyObject* socket, PyObject* server);
   ServerListener(Loop& loop, PyObject* protocol_factory, PyObject* socket, int fd,
@@ -29,7 +29,7 @@ class ServerListener : public net::ListenerEvents, public base::ListNode<Listene
   bool serves(PyObject* socket) const { return socket_.is(socket); }
   void resume();  // after accepting was suspended for lack of descriptors
 
-  void on_accepted(base::UniqueFd connection) override;
+  void on_accepted(base::UniqueFd connection, const base::Address& peer) override;
   void on_exhausted(int error_number) override;
   void on_accept_error(int error_number) override;
   void on_stopped() override;
@@ -40,20 +40,22 @@ class ServerListener : public net::ListenerEvents, public base::ListNode<Listene
   void references(Each each) {
     each(loop_object_);
     each(protocol_factory_);
-    each(socket_);
     each(server_);
     each(context_);
+  }
+  template <class Each>
+  void kept_references(Each each) {
+    each(socket_);
   }
   Ref kept_by_loop_;
 
  private:
-  void make_connection(base::UniqueFd connection);
-  void close_socket();
+  void make_connection(base::UniqueFd connection, const base::Address& peer);
 
   Loop& loop_;
   Ref loop_object_;
   Ref protocol_factory_;
-  Ref socket_;
+  Ref socket_;   // never cleared by the collector: the core looks at its number
   Ref server_;   // or null
   Ref context_;  // of start_serving: each connection runs in a copy of it
   net::Listener listener_;

@@ -29,10 +29,12 @@ StreamTransport::StreamTransport(Loop& loop, int fd, PyObject* socket, PyObject*
       server_(Ref::borrow(server)) {}
 
 Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protocol,
-                          PyObject* waiter, PyObject* extra, PyObject* server) {
+                          PyObject* waiter, PyObject* extra, PyObject* server,
+                          const base::Address* peer) {
   Ref object = StreamTransportType::create(loop, fd, socket, extra, server);
   StreamTransport& self = StreamTransportType::value(object.get());
-  self.read_addresses();
+  self.follow_socket();
+  self.read_addresses(peer);
   if (self.local_.family() == AF_INET || self.local_.family() == AF_INET6) {
     int on = 1;  // as asyncio: no waiting for more to send
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));

@@ -17,11 +17,13 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   static constexpr const char* kDoc = "A transport over a connected stream socket.";
   static constexpr bool kWeakReferences = true;
   static constexpr bool kInstanceDict = true;  // programs hang their own things on transports
+  static constexpr bool kKeepsReferences = true;
 
   // Makes the transport and schedules its start (Transport::enter_loop). `socket`, `waiter`,
-  // `extra`, `server` may be null; with a null socket the transport takes over `fd` if it returns.
+  // `extra`, `server`, `peer` may be null; with a null socket the transport takes over `fd` if it
+  // returns.
   static Ref open(Loop& loop, int fd, PyObject* socket, PyObject* protocol, PyObject* waiter,
-                  PyObject* extra, PyObject* server);
+                  PyObject* extra, PyObject* server, const base::Address* peer = nullptr);
   StreamTransport(Loop& loop, int fd, PyObject* socket, PyObject* extra, PyObject* server);
 
   int fd() const override { return stream_.fd(); }
@@ -71,8 +73,13 @@ class StreamTransport final : public Transport, public net::StreamEvents {
     each(server_);
     each(empty_waiter_);
   }
+  template <class Each>
+  void kept_references(Each each) {
+    each(socket_);
+  }
 
  private:
+  void follow_number(const int* holder) override { stream_.follow(holder); }
   void abort_io() override { stream_.abort(); }
   void abandon_io() override { stream_.abandon(); }
   void let_go() override;
@@ -80,7 +87,8 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   void use_protocol(PyObject* protocol);
   Ref data_method();
   void write_data(PyObject* data);
-  void queue(Ref bytes);
+  void append(Ref bytes);
+  void push();
   void refuse_during_sendfile();
   void finish_empty_waiter(binding::Name& method, PyObject* outcome);
 

@@ -1,7 +1,7 @@
 // Writing to a stream transport; see stream_transport.hpp.
 //
-// Runs per write: exact bytes are kept by reference, anything mutable is snapshotted; the
-// net::Stream below decides when they are sent.
+// Runs per write: exact bytes are kept by reference, anything mutable is snapshotted; the core
+// decides when they are sent (net::Context).
 #include "native/names.hpp"
 #include "native/stream_transport.hpp"
 #include "native/upcall.hpp"
@@ -21,8 +21,8 @@ void StreamTransport::write_data(PyObject* data) {
   Py_ssize_t length = is_exact ? PyBytes_GET_SIZE(data) : PyObject_Length(data);
   binding::check(length < 0 ? -1 : 0);
   if (length == 0 || reject_write()) return;
-  queue(binding::frozen_bytes(data));
-  pause_protocol_if_needed();
+  append(binding::frozen_bytes(data));
+  push();
 }
 
 void StreamTransport::writelines(Arguments arguments) {
@@ -39,12 +39,17 @@ void StreamTransport::writelines(Arguments arguments) {
   }
   if (frozen.empty() || reject_write()) return;
   for (Ref& line : frozen)
-    queue(std::move(line));
-  pause_protocol_if_needed();
+    append(std::move(line));
+  push();
 }
 
-void StreamTransport::queue(Ref bytes) {
-  if (lost_count_ == 0) stream_.write(segment_of(std::move(bytes)));
+void StreamTransport::append(Ref bytes) {
+  if (lost_count_ == 0) stream_.append(segment_of(std::move(bytes)));
+}
+
+void StreamTransport::push() {
+  if (lost_count_ == 0) stream_.push(program_has_socket());
+  pause_protocol_if_needed();
 }
 
 void StreamTransport::write_eof() {

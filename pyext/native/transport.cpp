@@ -5,6 +5,7 @@
 
 #include "base/log.hpp"
 #include "binding/buffer.hpp"
+#include "binding/socket_number.hpp"
 #include "native/names.hpp"
 #include "native/upcall.hpp"
 
@@ -18,9 +19,22 @@ constexpr int kLostWritesBeforeWarning = 5;
 
 // --- opening -----------------------------------------------------------------------------------
 
-void Transport::read_addresses() {
+void Transport::read_addresses(const base::Address* peer) {
   base::Address::local(fd(), local_);
-  base::Address::remote(fd(), remote_);
+  if (peer && peer->length() > 0) {
+    remote_ = *peer;
+  } else {
+    base::Address::remote(fd(), remote_);
+  }
+}
+
+void Transport::follow_socket() {
+  follow_number(binding::place_of_number(socket_.get(), fd()));
+}
+
+void Transport::share_socket() {
+  socket_shared_ = true;
+  if (lost_count_ == 0) flush_backlog();
 }
 
 void Transport::enter_loop(PyObject* protocol, PyObject* waiter) {
@@ -148,6 +162,7 @@ Ref Transport::python_socket() {
   if (!socket_ && own_fd_.valid()) {
     socket_ = names::report("socket_of_descriptor", Ref::checked(PyLong_FromLong(fd())).get());
     own_fd_.release();
+    follow_socket();
   }
   return Ref::borrow(socket_ ? socket_.get() : Py_None);
 }
@@ -165,8 +180,9 @@ Ref Transport::get_extra_info(Arguments arguments) {
   if (!name) throw binding::PythonError{};
   std::string_view wanted = name;
   if (wanted == "socket") {
+    if (lost_count_ == 0) flush_backlog();  // the program may go on with the socket itself
     if (!transport_socket_) {
-      transport_socket_ = names::report("transport_socket", python_socket().get());
+      transport_socket_ = names::report("transport_socket", python_socket().get(), object());
     }
     return transport_socket_.copy();
   }
@@ -257,6 +273,7 @@ void Transport::release() {
   if (lost_count_ == 0) lost_count_ = 1;
   Ref self = std::move(kept_by_loop_);
   loop_.transport_closed(*this);
+  follow_number(nullptr);
   Ref socket = std::move(socket_);
   Ref protocol = std::move(protocol_);
   own_fd_.reset();

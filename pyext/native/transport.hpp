@@ -41,6 +41,8 @@ class Transport : public base::ListNode<OpenTransportTag> {
   bool protocol_paused() { return protocol_paused_; }
   Ref get_extra() { return extra_ ? extra_.copy() : Ref::checked(PyDict_New()); }
   size_t unsent_bytes() { return backlog(); }
+  // The program may write to the socket by itself from now on.
+  void share_socket();
 
   // At the end of the loop: ends everything without an event; then lets go.
   void abandon() {
@@ -68,7 +70,6 @@ class Transport : public base::ListNode<OpenTransportTag> {
   template <class Each>
   void shared_references(Each each) {
     each(loop_object_);
-    each(socket_);
     each(transport_socket_);
     each(protocol_);
     each(context_);
@@ -81,7 +82,19 @@ class Transport : public base::ListNode<OpenTransportTag> {
   template <class T>
   static std::vector<PyGetSetDef> shared_attributes();
 
-  void read_addresses();
+  // Where `socket_` keeps the descriptor's number, for the core; null when it is ours alone.
+  virtual void follow_number(const int* holder) = 0;
+  void follow_socket();
+  // What is written must leave in the order of the calls: the program holds the socket, or a copy.
+  bool program_has_socket() const {
+    if (!socket_) return false;
+    Py_ssize_t ours = transport_socket_ ? 2 : 1;
+    return socket_shared_ || Py_REFCNT(socket_.get()) > ours ||
+           (transport_socket_ && Py_REFCNT(transport_socket_.get()) > 1);
+  }
+
+  // `peer`: the remote address if it is known already.
+  void read_addresses(const base::Address* peer = nullptr);
   // Puts the transport under the loop's care and schedules connection_made, start_reading and the
   // waiter's result, in this order. Nothing is scheduled when it throws.
   void enter_loop(PyObject* protocol, PyObject* waiter);
@@ -102,8 +115,9 @@ class Transport : public base::ListNode<OpenTransportTag> {
   Loop& loop_;
   Ref loop_object_;
   base::UniqueFd own_fd_;  // until a Python socket object owns it
-  Ref socket_;             // socket.socket, or null
-  Ref transport_socket_;   // what get_extra_info('socket') gave
+  // socket.socket, or null. Never cleared by the collector: the core looks at its number.
+  Ref socket_;
+  Ref transport_socket_;  // what get_extra_info('socket') gave
   Ref protocol_;
   Ref context_;  // the upcalls run in it
   Ref extra_;    // dict, or null
@@ -116,6 +130,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   bool closed_ = false;
   bool abandoned_ = false;
   bool protocol_paused_ = false;
+  bool socket_shared_ = false;  // the program took its number or a copy
 };
 
 // TypeError unless data is bytes, bytearray or memoryview, with asyncio's text.
@@ -146,6 +161,7 @@ std::vector<PyMethodDef> Transport::shared_methods() {
       method<&Transport::get_extra_info, T>(
           "get_extra_info",
           "get_extra_info($self, name, default=None)\n--\n\n'socket', 'sockname', 'peername'."),
+      method<&Transport::share_socket, T>("_share_socket", nullptr),
       method<&Transport::force_close, T>("_force_close", nullptr),
       method<&Transport::fatal_error, T>("_fatal_error", nullptr),
   };

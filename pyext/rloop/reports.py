@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _stdlib
+from .transport_socket import TransportSocket
 
 Loop = Any  # UringEventLoop; imported by it, so not imported here
 Transport = Any
@@ -165,12 +166,12 @@ def socket_of_descriptor(fd: int) -> socket.socket:
     return sock
 
 
-def transport_socket(sock: socket.socket | None) -> trsock.TransportSocket:
+def transport_socket(sock: socket.socket | None, transport: Transport) -> TransportSocket:
     """What get_extra_info('socket') returns; a closed socket when nobody asked in time."""
     if sock is None:
         sock = socket.socket()
         sock.close()
-    return trsock.TransportSocket(sock)
+    return TransportSocket(sock, transport)
 
 
 def transport_repr(transport: Transport) -> str:

@@ -1,4 +1,4 @@
-// The policy of flushing; see context.hpp.
+// The policy of sending; see context.hpp.
 #include "net/context.hpp"
 
 #include "net/datagram.hpp"
@@ -7,27 +7,81 @@
 namespace rloop::net {
 namespace {
 
-// Up to so many dirty streams are sent to directly, more go through the ring with the wait. 0, 2,
-// 8 and "always" differed by less than the noise (KERNEL.md 0b).
-constexpr int kDirectFlush_streams = 2;
+// In a turn of so few handlers each send leaves at once: there is nothing to gather.
+constexpr size_t kFewHandlers = 4;
+// So many sockets do in such a turn; a broadcast to more than these gathers the rest.
+constexpr int kSocketsAtOnce = 4;
+// So many writes of one socket leave one by one; what it writes beyond that in the same turn leaves
+// together.
+constexpr uint8_t kWritesAtOnce = 4;
+// So many sockets are handed to the ring together, or fewer when the first has waited so long.
+constexpr size_t kGroup = 16;
+constexpr int64_t kPatience_ns = 200'000;
+// Up to so many dirty streams are sent to directly before the wait, more go through the ring with
+// it. 0, 2, 8 and "always" differed by less than the noise (KERNEL.md 0b).
+constexpr size_t kDirectFlush_streams = 2;
 
 }  // namespace
 
 Context::Context(reactor::Reactor* engine) : reactor(engine) {}
 Context::~Context() = default;
 
+void Context::begin_turn(size_t handlers) {
+  ++turn;
+  sockets_left_ = handlers <= kFewHandlers ? kSocketsAtOnce : 0;
+}
+
+bool Context::may_send_now(SentAtOnce& sent) {
+  if (!loop_running || reactor->asleep()) return true;  // nobody flushes, or another thread writes
+  if (sent.turn != turn) {
+    // Without a ring every socket costs its own system call, now or later.
+    if (reactor->capabilities().ring && sockets_left_-- <= 0) return false;
+    sent = {.turn = turn, .count = 0};
+  }
+  return sent.count++ < kWritesAtOnce;
+}
+
+void Context::gather(Stream& stream) {
+  dirty_.push_back(stream);
+  if (gathered_count_++ == 0) gathered_since_ns_ = base::now_ns();
+  // Without a ring this would send from inside another socket's write(), and call its owner.
+  if (gathered_count_ >= kGroup && reactor->capabilities().ring) hand_over();
+}
+
+void Context::gather(Datagram& datagram) {
+  dirty_datagrams_.push_back(datagram);
+  if (gathered_count_++ == 0) gathered_since_ns_ = base::now_ns();
+}
+
+void Context::hand_over_if_old() {
+  if (gathered_count_ < kGroup && base::now_ns() - gathered_since_ns_ < kPatience_ns) return;
+  flush_datagrams();
+  hand_over();
+}
+
+void Context::hand_over() {
+  bool through_ring = reactor->capabilities().ring;
+  flush_streams(through_ring);
+  if (through_ring) reactor->flush();
+}
+
 void Context::flush_dirty() {
   flush_datagrams();
-  if (dirty.empty()) return;
+  if (dirty_.empty()) return;
+  size_t count = 0;  // not gathered_count_: some may have been flushed or closed since
+  if (reactor->capabilities().ring) dirty_.for_each([&](Stream&) { ++count; });
+  flush_streams(count > kDirectFlush_streams);
+}
+
+// What is written by an event of the flush belongs to the next one.
+void Context::flush_streams(bool through_ring) {
   base::IntrusiveList<Stream, DirtyListTag> batch;
-  batch.splice_back(dirty);
-  int count = 0;
-  if (reactor->capabilities().ring) batch.for_each([&](Stream&) { ++count; });
-  bool through_ring = count > kDirectFlush_streams;
+  batch.splice_back(dirty_);
+  gathered_count_ = 0;
   while (!batch.empty()) {
     Stream& stream = batch.pop_front();
     if (through_ring) {
-      stream.flush_through_ring();
+      stream.flush_through_reactor();
     } else {
       stream.flush_direct();
     }
@@ -38,15 +92,17 @@ void Context::flush_dirty() {
 // that is dirty again after its errors waits for the next turn.
 void Context::flush_datagrams() {
   base::IntrusiveList<Datagram, DirtyListTag> batch;
-  batch.splice_back(dirty_datagrams);
+  batch.splice_back(dirty_datagrams_);
+  if (dirty_.empty()) gathered_count_ = 0;
   while (!batch.empty())
     batch.pop_front().flush();
 }
 
 void Context::flush_dirty_now() {
   flush_datagrams();
-  while (!dirty.empty())
-    dirty.pop_front().flush_direct();
+  gathered_count_ = 0;
+  while (!dirty_.empty())
+    dirty_.pop_front().flush_direct();
 }
 
 std::span<std::byte> Context::datagram_memory() {

@@ -1,7 +1,12 @@
-// What the sockets of a loop share: its reactor, and the lists of those that wrote.
+// What the sockets of a loop share: its reactor, when they send, and the lists of those that wrote.
+//
+// asyncio's write() hands the bytes to the kernel before it returns, and programs rely on it: a
+// handler that writes and then computes, exits or writes through a copy of the socket. So does
+// this, except where gathering what many connections write in one turn saves system calls: then
+// they are handed over in groups. may_send_now() and hand_over_if_due() are the whole policy.
 //
 // The reactor behind a context may be replaced (ring to epoll) while no operation is in flight, so
-// everybody reaches it through here. The loop owns the context; it outlives every socket.
+// everybody reaches it through here. The loop owns the context; it outlives every socket. GIL held.
 #pragma once
 
 #include <cstdint>
@@ -21,22 +26,42 @@ struct DirtyListTag;
 // Which system call an error comes from.
 enum class IoStep { read, write };
 
+// What a socket sent at once in the present turn.
+struct SentAtOnce {
+  uint32_t turn = 0;
+  uint8_t count = 0;
+};
+
 struct Context {
   explicit Context(reactor::Reactor* engine = nullptr);
   ~Context();
 
   reactor::Reactor* reactor;
-  // Streams that wrote during this turn. Flushed once per turn, right before the wait.
-  base::IntrusiveList<Stream, DirtyListTag> dirty;
-  base::IntrusiveList<Datagram, DirtyListTag> dirty_datagrams;
 
   // Between two runs of the loop nobody flushes: then sockets send at once.
   bool loop_running = true;
   // The loop counts its turns here.
-  uint32_t turn = 0;
+  uint32_t turn = 1;
+  // When the loop's last wait ended, in ns, and how long it had worked before that wait.
+  int64_t awake_since_ns = 0;
+  int64_t worked_ns = 0;
 
-  bool has_dirty() const { return !dirty.empty() || !dirty_datagrams.empty(); }
-  // One send per dirty stream: directly, or through the ring with the wait that follows.
+  // A turn begins that is about to run so many handlers: callbacks and completions.
+  void begin_turn(size_t handlers);
+  // Whether an idle socket that has written hands it to the kernel before write() returns.
+  // `sent` is the socket's own count.
+  bool may_send_now(SentAtOnce& sent);
+  // The socket's writes wait for the rest of their group.
+  void gather(Stream& stream);
+  void gather(Datagram& datagram);
+  // Between two handlers of a turn: one that takes long must not keep what others wrote.
+  void hand_over_if_due() {
+    if (gathered_count_ != 0) [[unlikely]]
+      hand_over_if_old();
+  }
+
+  bool has_dirty() const { return !dirty_.empty() || !dirty_datagrams_.empty(); }
+  // Right before the wait: one send per dirty socket, directly, or through the ring with the wait.
   void flush_dirty();
   // The same when no wait follows: what the kernel takes now is sent before this returns.
   void flush_dirty_now();
@@ -45,7 +70,17 @@ struct Context {
   std::span<std::byte> datagram_memory();
 
  private:
+  void hand_over_if_old();
+  void hand_over();
+  void flush_streams(bool through_ring);
   void flush_datagrams();
+
+  // Sockets with gathered writes. The counts are those of the present group.
+  base::IntrusiveList<Stream, DirtyListTag> dirty_;
+  base::IntrusiveList<Datagram, DirtyListTag> dirty_datagrams_;
+  size_t gathered_count_ = 0;
+  int64_t gathered_since_ns_ = 0;
+  int sockets_left_ = 0;  // that may still send at once in this turn, where there is a ring
 
   std::unique_ptr<base::BufferPool> datagram_pool_;
 };

@@ -11,7 +11,7 @@ namespace rloop::net {
 namespace {
 
 // The most that one sendmmsg(2) takes here; a full batch goes out before the end of the turn.
-constexpr size_t kSendBatch = 64;
+constexpr size_t kSendBatch = 16;
 // Room for one datagram of recvmmsg(2). UDP's largest is 65 507 bytes; one between Unix sockets may
 // be as large as the send buffer, and asyncio takes 256 KiB.
 constexpr size_t kSlot_bytes = 64 * 1024;
@@ -41,12 +41,14 @@ void Datagram::arm_reading() {
 }
 
 void Datagram::on_received(const op::Completion& completion) {
+  context_.hand_over_if_due();
   if (state_ != State::open) return end_of_operation();
   if (!completion.data.empty()) {
     op::ReceivedDatagram datagram(completion.data);
     deliver(datagram.payload, datagram.from);
   } else if (!completion.result.ok() && !completion.result.is(ECANCELED) &&
-             !completion.result.is(ENOBUFS)) {
+             !completion.result.is(ENOBUFS) && !completion.result.is_again() &&
+             !completion.result.is(EINTR)) {
     events_->on_error(IoStep::read, completion.result.error_number());
   }
   if (state_ != State::open) return end_of_operation();
@@ -89,7 +91,7 @@ size_t Datagram::receive_batch(std::span<std::byte> memory, size_t slot) {
     headers[i].msg_hdr.msg_iovlen = 1;
   }
   ++context_.reactor->statistics().syscalls;
-  int received = ::recvmmsg(descriptor_.fd, headers.data(), static_cast<unsigned>(count),
+  int received = ::recvmmsg(descriptor_.number(), headers.data(), static_cast<unsigned>(count),
                             MSG_DONTWAIT, nullptr);
   base::Result result = base::Result::from_call(received);
   if (result.is_again()) descriptor_.mark_drained(op::Direction::read);
@@ -99,6 +101,7 @@ size_t Datagram::receive_batch(std::span<std::byte> memory, size_t slot) {
     return state_ == State::open ? 1 : 0;
   }
   for (size_t i = 0; i < static_cast<size_t>(received); ++i) {
+    context_.hand_over_if_due();
     if (state_ != State::open) return 0;
     auto* name = reinterpret_cast<const std::byte*>(&names[i]);
     base::Address from = base::Address::from_bytes({name, headers[i].msg_hdr.msg_namelen});
@@ -137,7 +140,7 @@ void Datagram::deliver(std::span<const std::byte> data, const base::Address& fro
 
 // --- sending ---------------------------------------------------------------------------------
 
-void Datagram::send(Segment segment, const base::Address& to) {
+void Datagram::send(Segment segment, const base::Address& to, bool at_once) {
   if (state_ == State::closed) return;
   backlog_bytes_ += segment.size;
   queue_.push_back({std::move(segment), to});
@@ -148,8 +151,10 @@ void Datagram::send(Segment segment, const base::Address& to) {
     return;
   }
   if (!writable_.idle()) return;  // goes out when the socket is writable again
-  if (!context_.loop_running || queue_.size() >= kSendBatch) return flush();
-  if (!linked()) context_.dirty_datagrams.push_back(*this);
+  if (at_once || queue_.size() >= kSendBatch) return flush();
+  if (linked()) return;
+  if (context_.may_send_now(sent_at_once_)) return flush();
+  context_.gather(*this);
 }
 
 void Datagram::flush() {
@@ -161,7 +166,7 @@ void Datagram::flush() {
   size_t attempts_left = queue_.size();
   while (!queue_.empty() && (state_ == State::open || state_ == State::flushing)) {
     if (attempts_left-- == 0) {
-      if (!linked()) context_.dirty_datagrams.push_back(*this);
+      if (!linked()) context_.gather(*this);
       break;
     }
     int error_number = send_batch();
@@ -198,7 +203,7 @@ int Datagram::send_batch() {
     header.msg_namelen = outgoing.to.length();
   }
   ++context_.reactor->statistics().syscalls;
-  int taken = ::sendmmsg(descriptor_.fd, headers.data(), static_cast<unsigned>(count),
+  int taken = ::sendmmsg(descriptor_.number(), headers.data(), static_cast<unsigned>(count),
                          MSG_DONTWAIT | MSG_NOSIGNAL);
   if (taken < 0) return errno;
   reactor::Statistics& statistics = context_.reactor->statistics();

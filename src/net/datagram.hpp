@@ -5,9 +5,9 @@
 // throughout, and everything may be called from inside an event.
 //
 // Receiving has two ways: a multishot receive into lent buffers (the ring, INET and INET6: no
-// system call per datagram), and `poll_` + recvmmsg(2). Sending: datagrams queue during a turn and
-// leave with one sendmmsg(2) per socket, in order. An error of one datagram is reported and takes
-// no other with it.
+// system call per datagram), and `poll_` + recvmmsg(2). Sending: at once, or gathered and with one
+// sendmmsg(2) per socket, in order (Context decides). An error of one datagram is reported and
+// takes no other with it.
 #pragma once
 
 #include <array>
@@ -47,9 +47,13 @@ class Datagram : public base::ListNode<DirtyListTag> {
 
   void start_reading();
 
-  // Queues; sent at the end of the turn, or at once when the loop does not run or a full batch
-  // waits. An empty address is the peer's that the socket is connected to. May raise events.
-  void send(Segment segment, const base::Address& to);
+  // `holder`: where the Python socket keeps its number; see op::Descriptor::follow.
+  void follow(const int* holder) { descriptor_.follow(holder); }
+
+  // Sends now or gathers: Context's policy, but for a full batch, and when `at_once` says that
+  // somebody else may write to the socket. An empty address is the peer's that the socket is
+  // connected to. May raise events.
+  void send(Segment segment, const base::Address& to, bool at_once = false);
   // Sends what can be sent now, without waiting for the end of the turn. Raises events.
   void flush();
   size_t backlog_bytes() const { return backlog_bytes_; }
@@ -107,11 +111,12 @@ class Datagram : public base::ListNode<DirtyListTag> {
   std::deque<Incoming> kept_;  // received, but an exit left the loop before they were delivered
   std::deque<Outgoing> queue_;
   size_t backlog_bytes_ = 0;
+  SentAtOnce sent_at_once_;
 
   op::Completes<op::RecvDatagram, &Datagram::on_received> recv_{*this, descriptor_};
   op::Completes<op::Poll, &Datagram::on_readable> poll_{*this, descriptor_, op::Direction::read};
-  op::Completes<op::Poll, &Datagram::on_writable> writable_{*this, descriptor_,
-                                                            op::Direction::write};
+  op::Completes<op::Poll, &Datagram::on_writable> writable_{
+      *this, descriptor_, op::Direction::write, op::Readiness::by_epoll_set};
   op::Completes<op::Notice, &Datagram::on_later> later_{*this, descriptor_};
 };
 

@@ -1,31 +1,76 @@
 // Accepting, backing off, stopping; see listener.hpp.
 #include "net/listener.hpp"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 
 namespace rloop::net {
+namespace {
+
+// The most connections of one turn: each of them is served in the next, before others are taken.
+constexpr int kMostPerTurn = 16;
+// A loop that works so long between two waits is busy: it takes one connection at a time, and
+// leaves the others to workers that may be idle.
+constexpr int64_t kBusy_ns = 1'000'000;
+
+// accept4(2), or accept(2) in a sandbox that does not know it.
+base::Result accept_connection(int listening_fd, sockaddr_storage& name, socklen_t& length) {
+  static std::atomic<bool> has_accept4 = true;
+  auto* address = reinterpret_cast<sockaddr*>(&name);
+  if (has_accept4) {
+    int fd = ::accept4(listening_fd, address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0 || (errno != ENOSYS && errno != EPERM)) return base::Result::from_call(fd);
+  }
+  base::UniqueFd fd(::accept(listening_fd, address, &length));
+  if (!fd.valid()) return base::Result::error(errno);
+  has_accept4 = false;
+  if (::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) < 0 || ::fcntl(fd.get(), F_SETFL, O_NONBLOCK) < 0) {
+    return base::Result::error(errno);
+  }
+  return base::Result::count(fd.release());
+}
+
+}  // namespace
 
 void Listener::start() {
   if (state_ != State::suspended) return;
   state_ = State::accepting;
-  accept_.set_multishot(trust_multishot_ && context_.reactor->capabilities().multishot_accept);
-  context_.reactor->submit(accept_);
+  context_.reactor->submit(poll_);
 }
 
-void Listener::on_accept(const op::Completion& completion) {
-  base::UniqueFd connection(completion.result.ok() ? completion.result.value() : -1);
+void Listener::on_readable(const op::Completion& completion) {
   if (state_ != State::accepting) return try_stop();
-  if (connection.valid()) {
-    events_->on_accepted(std::move(connection));
+  if (completion.result.ok()) {
+    accept_some();
   } else {
     fail(completion.result.error_number());
   }
-  if (state_ != State::accepting) return try_stop();
-  if (completion.more || !accept_.idle()) return;
-  state_ = State::suspended;
-  start();
+  if (state_ == State::stopping) return try_stop();
+  if (state_ == State::accepting && poll_.idle()) context_.reactor->submit(poll_);
+}
+
+void Listener::accept_some() {
+  bool busy = context_.worked_ns > kBusy_ns || base::now_ns() - context_.awake_since_ns > kBusy_ns;
+  int left = busy ? 1 : kMostPerTurn;
+  while (left-- > 0 && state_ == State::accepting && !context_.reactor->interrupted()) {
+    sockaddr_storage name;
+    socklen_t length = sizeof(name);
+    ++context_.reactor->statistics().syscalls;
+    base::Result result = accept_connection(descriptor_.number(), name, length);
+    if (result.is_again()) return descriptor_.mark_drained(op::Direction::read);
+    if (!result.ok()) {
+      fail(result.error_number());
+      continue;
+    }
+    auto* bytes = reinterpret_cast<const std::byte*>(&name);
+    events_->on_accepted(
+        base::UniqueFd(result.value()),
+        base::Address::from_bytes({bytes, std::min<size_t>(length, sizeof(name))}));
+  }
 }
 
 void Listener::fail(int error_number) {
@@ -34,9 +79,8 @@ void Listener::fail(int error_number) {
     case ECONNABORTED:
     case EINTR:
     case EAGAIN:
-    // Errors of the connection that accept(2) passes on, or of a firewall: the next one may do.
+    // Errors of the connection that accept(2) passes on: the next one may do.
     case EPROTO:
-    case EPERM:
     case ENETDOWN:
     case ENETUNREACH:
     case EHOSTDOWN:
@@ -52,26 +96,25 @@ void Listener::fail(int error_number) {
     case EFAULT:
       state_ = State::suspended;
       return events_->on_accept_error(error_number);
-    default:  // EMFILE, ENFILE, ENOBUFS, ENOMEM, and what nobody knows: not at once again
+    // EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM (a firewall, or a sandbox that refuses the call), and
+    // what nobody knows: not at once again.
+    default:
       state_ = State::suspended;
       return events_->on_exhausted(error_number);
   }
 }
 
-bool Listener::stop() {
-  if (state_ == State::stopping || state_ == State::stopped) return false;
+void Listener::stop() {
+  if (state_ == State::stopping || state_ == State::stopped) return;
   state_ = State::stopping;
-  bool released = context_.reactor->cancel_now(accept_);
-  // At least no new connection gets in while the accept is on its way home.
-  if (!released) ::shutdown(descriptor_.fd, SHUT_RDWR);
-  if (released) context_.reactor->forget(descriptor_);  // before the caller closes it
+  context_.reactor->cancel(poll_);
+  context_.reactor->forget(descriptor_);
   try_stop();
-  return released;
 }
 
 void Listener::abandon() {
   struct Silence final : ListenerEvents {
-    void on_accepted(base::UniqueFd) override {}
+    void on_accepted(base::UniqueFd, const base::Address&) override {}
     void on_exhausted(int) override {}
     void on_accept_error(int) override {}
     void on_stopped() override {}
@@ -82,13 +125,12 @@ void Listener::abandon() {
 }
 
 void Listener::try_stop() {
-  if (state_ != State::stopping || !accept_.idle() || !stop_.idle()) return;
+  if (state_ != State::stopping || !poll_.idle() || !stop_.idle()) return;
   context_.reactor->post(stop_, base::Result(0));
 }
 
 void Listener::on_stop(const op::Completion& /*completion*/) {
   state_ = State::stopped;
-  context_.reactor->forget(descriptor_);
   events_->on_stopped();
 }
 

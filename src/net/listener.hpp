@@ -1,26 +1,34 @@
 // A listening socket that accepts for as long as it is started.
 //
-// Owns the accept operation and the descriptors that nobody has taken yet, not the listening
-// socket. When the process is out of descriptors or memory the owner is told, and calls start()
-// again after asyncio's one second: re-arming at once would spin. A connection that was accepted
-// while a stop was under way closes itself. Loop's thread, GIL held.
+// The socket may be shared with processes that the loop knows nothing of (workers that inherited
+// it), so a connection is taken only by a loop that is about to serve it: readiness is waited for
+// without exclusivity, in an epoll set on both engines, and accept4(2) runs until "again" or the
+// turn's bound. Everything else stays in the kernel's backlog for whoever is free, and stopping
+// touches nothing that others hold. (An accept of the ring waits exclusively, and takes connections
+// for a process that is busy, stopped or about to leave.)
+//
+// Owns the poll, not the listening socket. When the process is out of descriptors or memory the
+// owner is told, and calls start() again after asyncio's one second: going on at once would spin.
+// Loop's thread, GIL held.
 #pragma once
 
+#include "base/address.hpp"
 #include "base/fd.hpp"
 #include "net/context.hpp"
-#include "op/accept.hpp"
 #include "op/notice.hpp"
+#include "op/poll.hpp"
 
 namespace rloop::net {
 
 class ListenerEvents {
  public:
-  virtual void on_accepted(base::UniqueFd connection) = 0;
+  // `peer` is empty when the kernel gave no address.
+  virtual void on_accepted(base::UniqueFd connection, const base::Address& peer) = 0;
   // EMFILE, ENFILE, ENOBUFS, ENOMEM: accepting is suspended; call start() later.
   virtual void on_exhausted(int error_number) = 0;
   // Accepting cannot go on (the descriptor is no listening socket any more).
   virtual void on_accept_error(int error_number) = 0;
-  // The last event after stop(): the descriptor may be closed.
+  // The last event after stop().
   virtual void on_stopped() = 0;
 
  protected:
@@ -32,13 +40,12 @@ class Listener {
   Listener(Context& context, ListenerEvents& events, int fd)
       : context_(context), events_(&events), descriptor_(fd) {}
 
+  // `holder`: where the Python socket keeps its number; see op::Descriptor::follow.
+  void follow(const int* holder) { descriptor_.follow(holder); }
   void start();
-  // Ends accepting. True: the kernel has let go of the descriptor already, and it may be closed
-  // at once. False: not before on_stopped. Either way on_stopped comes.
-  bool stop();
+  // Ends accepting. The descriptor may be closed when this returns; on_stopped comes later.
+  void stop();
   void abandon();  // stop without any further event; for the end of the loop
-  // Accept one at a time from now on: some kernels (6.3 to 6.8) gave bad descriptors otherwise.
-  void distrust_multishot() { trust_multishot_ = false; }
 
   int fd() const { return descriptor_.fd; }
   bool stopped() const { return state_ == State::stopped; }
@@ -46,7 +53,8 @@ class Listener {
  private:
   enum class State : uint8_t { suspended, accepting, stopping, stopped };
 
-  void on_accept(const op::Completion& completion);
+  void on_readable(const op::Completion& completion);
+  void accept_some();
   void fail(int error_number);
   void try_stop();
   void on_stop(const op::Completion& completion);
@@ -55,8 +63,8 @@ class Listener {
   ListenerEvents* events_;
   op::Descriptor descriptor_;
   State state_ = State::suspended;
-  bool trust_multishot_ = true;
-  op::Completes<op::Accept, &Listener::on_accept> accept_{*this, descriptor_};
+  op::Completes<op::Poll, &Listener::on_readable> poll_{*this, descriptor_, op::Direction::read,
+                                                        op::Readiness::by_epoll_set};
   op::Completes<op::Notice, &Listener::on_stop> stop_{*this, descriptor_};
 };
 

@@ -21,14 +21,18 @@ Stream::Stream(Context& context, StreamEvents& events, int fd)
 
 // --- writing ---------------------------------------------------------------------------------
 
-void Stream::write(Segment segment) {
+void Stream::append(Segment segment) {
   if (state_ == State::joining || state_ == State::closed) return;
-  bool large = segment.size >= kSendAtOnce_bytes;
-  bool idle = queue_.empty();
   queue_.append(std::move(segment));
-  if (!send_.idle()) return;  // goes out when the send in flight completes
-  if ((large && idle) || !context_.loop_running) return flush_direct();
-  if (!linked()) context_.dirty.push_back(*this);
+}
+
+void Stream::push(bool at_once) {
+  if (queue_.empty() || write_pending()) return;  // goes out when what is pending completes
+  bool large = queue_.backlog_bytes() >= kSendAtOnce_bytes;
+  if (large || at_once) return flush_now();
+  if (linked()) return;
+  if (context_.may_send_now(sent_at_once_)) return flush_direct();
+  context_.gather(*this);
 }
 
 void Stream::flush_now() {
@@ -37,14 +41,14 @@ void Stream::flush_now() {
 }
 
 bool Stream::load_send() {
-  if (queue_.empty() || !send_.idle() || state_ == State::joining || state_ == State::closed) {
+  if (queue_.empty() || write_pending() || state_ == State::joining || state_ == State::closed) {
     return false;
   }
   send_.set_range_count(queue_.describe(send_.ranges(queue_.segment_count())));
   return true;
 }
 
-// Tries until the kernel takes no more; the rest waits in the reactor.
+// Tries until the kernel takes no more; the rest waits for room.
 void Stream::flush_direct() {
   while (load_send()) {
     ++context_.reactor->statistics().syscalls;
@@ -52,8 +56,7 @@ void Stream::flush_direct() {
     if (attempt.result.is_again() || (attempt.result.ok() && attempt.drained)) {
       if (attempt.result.ok()) sent(attempt.result);
       descriptor_.mark_drained(op::Direction::write);
-      if (load_send()) context_.reactor->submit(send_);
-      return;
+      return wait_for_room();
     }
     sent(attempt.result);
     // What was written inside on_error waits for the next turn, or it would fail here for ever.
@@ -61,7 +64,7 @@ void Stream::flush_direct() {
   }
 }
 
-void Stream::flush_through_ring() {
+void Stream::flush_through_reactor() {
   if (load_send()) context_.reactor->submit(send_);
 }
 
@@ -74,9 +77,28 @@ void Stream::on_send(const op::Completion& completion) {
     return end_of_operation();
   }
   if (state_ == State::closed) return;
+  if (completion.result.is_again()) return wait_for_room();
   // Cancelled because the loop stopped: nothing was sent, and it is sent again.
   if (!completion.result.is(ECANCELED)) sent(completion.result);
-  flush_through_ring();
+  flush_through_reactor();
+}
+
+// The epoll reactor tries the send itself when there is room. The ring's own poll would end at the
+// peer's half-close, so there an epoll set waits for POLLOUT alone.
+void Stream::wait_for_room() {
+  if (context_.reactor->sends_wait_for_room()) return flush_through_reactor();
+  if (queue_.empty() || state_ == State::joining || state_ == State::closed) return;
+  if (!room_) {
+    room_ = std::make_unique<PollForRoom>(*this, descriptor_, op::Direction::write,
+                                          op::Readiness::by_epoll_set);
+  }
+  if (room_->idle()) context_.reactor->submit(*room_);
+}
+
+// Also after an error of the wait: the send meets it too, and reports it.
+void Stream::on_room(const op::Completion& /*completion*/) {
+  if (state_ == State::joining) return end_of_operation();
+  flush_direct();
 }
 
 void Stream::sent(base::Result result) {
@@ -115,7 +137,7 @@ void Stream::after_backlog() {
   shut_down_ = true;
   // shutdown(2) never blocks; through the ring it would start a worker thread (44 us).
   ++context_.reactor->statistics().syscalls;
-  ::shutdown(descriptor_.fd, SHUT_WR);
+  ::shutdown(descriptor_.number(), SHUT_WR);
   base::log(base::LogLevel::debug, "transport",
             "TCP writer shutdown completed [fd=", descriptor_.fd, "]");
 }
@@ -126,7 +148,7 @@ void Stream::close() {
   if (state_ != State::open) return;
   state_ = State::flushing;
   stop_reading();
-  if (!queue_.empty() && send_.idle()) flush_now();
+  if (!queue_.empty()) flush_now();
   if (queue_.empty() && state_ == State::flushing) begin_join();
 }
 
@@ -178,6 +200,7 @@ void Stream::begin_join() {
   for_each_operation([&](op::Operation& one) { context_.reactor->hasten(one); });
   events_->on_joining();
   stop_reading();
+  if (room_) context_.reactor->cancel(*room_);
   // Posted, not called: the end comes after the caller has returned.
   if (all_idle()) context_.reactor->post(later_, base::Result(0));
 }

@@ -8,8 +8,9 @@
 //
 // Reading has two ways: `recv_` into lent buffers (multishot on the ring: no submission per
 // message) for ordinary streams, and `poll_` + recv(2) straight into the reader's memory for bulk
-// and where there are no lent buffers (KERNEL.md 0b). Writing: append, mark dirty, one vectored
-// send per turn; never two sends in flight.
+// and where there are no lent buffers (KERNEL.md 0b). Writing: append, then send at once or gather
+// (Context decides); never two sends in flight. A send never waits in the ring for room: its poll
+// ends at the peer's half-close, which then costs a worker thread or an answer cut short.
 #pragma once
 
 #include <cstddef>
@@ -63,10 +64,20 @@ class Stream : public base::ListNode<DirtyListTag> {
   void resume_reading();
   bool reading_paused() const { return reading_paused_; }
 
-  // Queues and marks dirty; 16 KiB or more on an idle stream go out at once. Also while a close
-  // waits for the backlog; after that the segment is dropped. May raise on_error, which drops the
+  // `holder`: where the Python socket keeps its number; see op::Descriptor::follow.
+  void follow(const int* holder) { descriptor_.follow(holder); }
+
+  // Queues; push() follows. Also while a close waits for the backlog; after that the segment is
+  // dropped.
+  void append(Segment segment);
+  // Sends what was appended now, or gathers it: Context's policy, but for 16 KiB or more, and when
+  // `at_once` says that somebody else may write to the socket. May raise on_error, which drops the
   // backlog.
-  void write(Segment segment);
+  void push(bool at_once = false);
+  void write(Segment segment, bool at_once = false) {
+    append(std::move(segment));
+    push(at_once);
+  }
   // Sends what can be sent now, without waiting for the end of the turn.
   void flush_now();
   size_t backlog_bytes() const { return queue_.backlog_bytes(); }
@@ -107,9 +118,12 @@ class Stream : public base::ListNode<DirtyListTag> {
   void stop_reading();
 
   void flush_direct();
-  void flush_through_ring();
+  void flush_through_reactor();
   bool load_send();
   void on_send(const op::Completion& completion);
+  bool write_pending() { return !send_.idle() || (room_ && !room_->idle()); }
+  void wait_for_room();
+  void on_room(const op::Completion& completion);
   void sent(base::Result result);
   void count_sent(size_t size);
   void send_quietly();
@@ -124,7 +138,8 @@ class Stream : public base::ListNode<DirtyListTag> {
   void for_each_operation(Visit visit) {
     for (op::Operation* operation :
          {static_cast<op::Operation*>(&recv_), static_cast<op::Operation*>(poll_.get()),
-          static_cast<op::Operation*>(&send_), static_cast<op::Operation*>(&later_)}) {
+          static_cast<op::Operation*>(&send_), static_cast<op::Operation*>(room_.get()),
+          static_cast<op::Operation*>(&later_)}) {
       if (operation) visit(*operation);
     }
   }
@@ -152,11 +167,14 @@ class Stream : public base::ListNode<DirtyListTag> {
   std::unique_ptr<Kept> kept_;
 
   WriteQueue queue_;
+  SentAtOnce sent_at_once_;
   op::Completes<op::Recv, &Stream::on_recv> recv_{*this, descriptor_};
   op::Completes<op::Send, &Stream::on_send> send_{*this, descriptor_};
   op::Completes<op::Notice, &Stream::on_later> later_{*this, descriptor_};
   using PollToRead = op::Completes<op::Poll, &Stream::on_readable>;
   std::unique_ptr<PollToRead> poll_;  // made when first needed
+  using PollForRoom = op::Completes<op::Poll, &Stream::on_room>;
+  std::unique_ptr<PollForRoom> room_;  // the same
 };
 
 }  // namespace rloop::net

@@ -23,6 +23,11 @@ constexpr uint8_t kSmallStreak = 4;
 constexpr size_t kMuch_bytes = 64 * 1024;
 constexpr size_t kMostInARow_bytes = 512 * 1024;
 
+// Nothing was received, and nothing is wrong: whoever still wants data asks again.
+bool means_again(base::Result result) {
+  return result.is_again() || result.is(EINTR) || result.is(ECANCELED);
+}
+
 }  // namespace
 
 void Stream::start_reading() {
@@ -58,9 +63,10 @@ void Stream::arm_reading() {
 }
 
 void Stream::on_recv(const op::Completion& completion) {
+  context_.hand_over_if_due();
   if (state_ != State::open) return end_of_operation();
   base::Result result = completion.result;
-  if (result.is(ECANCELED) || result.is(ENOBUFS)) return arm_reading();
+  if (means_again(result) || result.is(ENOBUFS)) return arm_reading();
   size_t size = completion.data.size();
   if (!bulk_ && context_.reactor->capabilities().ring) {
     judge_bulk(size, context_.reactor->config().buffer_size);
@@ -74,8 +80,9 @@ void Stream::on_recv(const op::Completion& completion) {
 }
 
 void Stream::on_readable(const op::Completion& completion) {
+  context_.hand_over_if_due();
   if (state_ != State::open) return end_of_operation();
-  if (reading_paused_ || kept_ || completion.result.is(ECANCELED)) return arm_reading();
+  if (reading_paused_ || kept_ || means_again(completion.result)) return arm_reading();
   if (!completion.result.ok()) {
     receive(completion.result, {});
     return;
@@ -101,7 +108,7 @@ size_t Stream::receive_directly() {
     if (state_ != State::open || memory.empty()) return 0;  // a failed reader is asked again
   }
   ++context_.reactor->statistics().syscalls;
-  ssize_t received = ::recv(descriptor_.fd, memory.data(), memory.size(), MSG_DONTWAIT);
+  ssize_t received = ::recv(descriptor_.number(), memory.data(), memory.size(), MSG_DONTWAIT);
   base::Result result = base::Result::from_call(received);
   size_t size = received > 0 ? static_cast<size_t>(received) : 0;
   if (result.is_again()) {
@@ -214,6 +221,7 @@ void Stream::keep(base::Result result, std::span<const std::byte> data) {
 
 // What could not be done in the caller's place: the delivery of kept data, or the end.
 void Stream::on_later(const op::Completion& /*completion*/) {
+  context_.hand_over_if_due();
   if (state_ != State::open) return end_of_operation();
   if (reading_paused_) return;
   if (!kept_) return arm_reading();

@@ -6,6 +6,12 @@
 #include "base/assert.hpp"
 
 namespace rloop::net {
+namespace {
+
+// So many places stay with an idle stream; what a burst needed beyond that goes back.
+constexpr size_t kMostKept = 32;
+
+}  // namespace
 
 void WriteQueue::append(Segment segment) {
   if (segment.size == 0) return;
@@ -47,7 +53,11 @@ void WriteQueue::consume(size_t bytes) {
 }
 
 void WriteQueue::clear() {
-  segments_.resize(0);  // clear() would give the room back
+  if (segments_.capacity() > kMostKept) {
+    absl::InlinedVector<Segment, 1>().swap(segments_);
+  } else {
+    segments_.resize(0);  // clear() would give the room back
+  }
   first_ = offset_ = backlog_bytes_ = 0;
 }
 

@@ -1,6 +1,6 @@
 // What a stream still has to send, in order: segments, the first possibly sent in part.
 //
-// One segment lies inline; a queue that ever held more keeps the room for them. Segments are
+// One segment lies inline; a queue that ever held a few more keeps the room for them. Segments are
 // released as soon as they are consumed. Knows neither descriptor nor operation.
 #pragma once
 

@@ -7,11 +7,11 @@
 namespace rloop::op {
 
 void ReadEvent::prepare(io_uring_sqe& sqe) {
-  io_uring_prep_read(&sqe, descriptor().fd, &counter_, sizeof(counter_), 0);
+  io_uring_prep_read(&sqe, descriptor().number(), &counter_, sizeof(counter_), 0);
 }
 
 Attempt ReadEvent::attempt(std::span<std::byte> /*scratch*/) {
-  ssize_t got = ::read(descriptor().fd, &counter_, sizeof(counter_));
+  ssize_t got = ::read(descriptor().number(), &counter_, sizeof(counter_));
   return {base::Result::from_call(got), {}, true};
 }
 

@@ -33,7 +33,15 @@ enum class Direction : uint8_t { read = 0, write = 1 };
 // passed to sock_recv) may be closed behind our back and is watched only while somebody waits.
 struct DescriptorListTag;
 struct Descriptor : base::ListNode<DescriptorListTag> {
-  explicit Descriptor(int number, bool is_owned = true) : fd(number), owned(is_owned) {}
+  explicit Descriptor(int descriptor_fd, bool is_owned = true)
+      : fd(descriptor_fd), owned(is_owned) {}
+
+  // For every system call and submission entry. -1, so that they say EBADF, once somebody else who
+  // holds the socket has closed it: then `fd` may be another file by now.
+  int number() const { return *holder_ == fd ? fd : -1; }
+  // `holder` is where the one who may close the socket keeps its number (another value from then
+  // on). It must stay readable for as long as the descriptor lives; null: nobody else.
+  void follow(const int* holder) { holder_ = holder ? holder : &fd; }
 
   // For code that does its own system calls on readiness: the kernel said "again"; the next edge
   // will tell.
@@ -46,15 +54,21 @@ struct Descriptor : base::ListNode<DescriptorListTag> {
     mark_drained(direction);
   }
 
-  int fd;
+  int fd;  // for tables and logs; see number()
   bool owned;
+  bool in_watch_set = false;  // of the ring reactor: an operation has waited there
   // State of the epoll reactor; the ring reactor leaves it alone.
-  uint32_t registered = 0;        // with the reactor's set of that number
+  bool registered = false;
   bool ready[2] = {false, true};  // a new socket is writable until it says otherwise
   bool hung_up = false;           // the peer's end is closed: reads go on until they return 0
-  // False for AF_UNIX: there a read ends at a message that carried descriptors.
+  // False for AF_UNIX, where a read ends at a message that carried descriptors, and once urgent
+  // data came, where it ends at the mark.
   bool short_read_drains = true;
   Operation* waiting[2] = {nullptr, nullptr};
+  uint32_t slot = 0;  // where the epoll reactor finds it again
+
+ private:
+  const int* holder_ = &fd;
 };
 
 // What an attempt did. `data` points into the scratch memory for receives. `drained` says that the
@@ -76,6 +90,10 @@ struct Completion {
 // idle -> queued -> in_flight -> finishing -> idle. Queued: accepted by the reactor, unknown to
 // the kernel. Finishing: the final result is known and waits for dispatch.
 enum class State : uint8_t { idle, queued, in_flight, finishing };
+
+// Who tells that a poll is ready. The ring's own poll always ends at a hang-up too, and keeps a
+// file open whose owner closes it; an epoll set does neither (KERNEL.md: seen in real deployments).
+enum class Readiness : uint8_t { by_engine, by_epoll_set };
 
 // What a ring can do with an operation whose thread goes away or whose ring is replaced.
 enum class Replay : uint8_t { yes, no };
@@ -109,6 +127,11 @@ class Operation : public base::ListNode<OperationListTag> {
   State state() const { return state_; }
   bool idle() const { return state_ == State::idle; }
 
+  // The ring reactor lets it wait in its watch set. (The epoll reactor has everything in a set.)
+  bool waits_in_epoll_set() const {
+    return !descriptor_.owned || readiness_ == Readiness::by_epoll_set;
+  }
+
   // Multishot: one submission, many completions. A capability decides; see each operation.
   bool multishot() const { return multishot_; }
   void set_multishot(bool on) {
@@ -124,9 +147,13 @@ class Operation : public base::ListNode<OperationListTag> {
   bool cancel_requested() const { return cancel_requested_; }
   void set_cancel_requested(bool requested) { cancel_requested_ = requested; }
 
+ protected:
+  void set_readiness(Readiness readiness) { readiness_ = readiness; }
+
  private:
   Descriptor& descriptor_;
   Direction direction_;
+  Readiness readiness_ = Readiness::by_engine;
   Replay replay_;
   uint16_t buffer_group_;
   State state_ = State::idle;

@@ -14,7 +14,10 @@ namespace rloop::op {
 
 class Poll : public Operation {
  public:
-  Poll(Descriptor& descriptor, Direction direction) : Operation(descriptor, direction) {}
+  Poll(Descriptor& descriptor, Direction direction, Readiness readiness = Readiness::by_engine)
+      : Operation(descriptor, direction) {
+    set_readiness(readiness);
+  }
 
   void prepare(io_uring_sqe& sqe) override;
   // Reactors attempt an operation only when its descriptor is ready, which is all it asks. But

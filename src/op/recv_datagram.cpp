@@ -25,7 +25,7 @@ ReceivedDatagram::ReceivedDatagram(std::span<const std::byte> data) {
 void RecvDatagram::prepare(io_uring_sqe& sqe) {
   message_ = {};
   message_.msg_namelen = kNameSize;
-  io_uring_prep_recvmsg_multishot(&sqe, descriptor().fd, &message_, 0);
+  io_uring_prep_recvmsg_multishot(&sqe, descriptor().number(), &message_, 0);
   sqe.flags |= IOSQE_BUFFER_SELECT;
   sqe.buf_group = kDatagramBufferGroup;
 }
@@ -38,7 +38,7 @@ Attempt RecvDatagram::attempt(std::span<std::byte> scratch) {
   message.msg_namelen = kNameSize;
   message.msg_iov = &range;
   message.msg_iovlen = 1;
-  ssize_t received = ::recvmsg(descriptor().fd, &message, MSG_DONTWAIT);
+  ssize_t received = ::recvmsg(descriptor().number(), &message, MSG_DONTWAIT);
   if (received < 0) return {base::Result::from_call(received)};
   io_uring_recvmsg_out header{};
   header.namelen = message.msg_namelen;

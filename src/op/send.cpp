@@ -15,11 +15,11 @@ std::span<iovec> Send::ranges(size_t wanted) {
 }
 
 void Send::prepare(io_uring_sqe& sqe) {
-  constexpr int kFlags = MSG_WAITALL | MSG_NOSIGNAL;
+  constexpr int kFlags = MSG_DONTWAIT | MSG_NOSIGNAL;
   if (count_ == 1) {
-    io_uring_prep_send(&sqe, descriptor().fd, ranges_->iov_base, ranges_->iov_len, kFlags);
+    io_uring_prep_send(&sqe, descriptor().number(), ranges_->iov_base, ranges_->iov_len, kFlags);
   } else {
-    io_uring_prep_sendmsg(&sqe, descriptor().fd, &message_of_all(), kFlags);
+    io_uring_prep_sendmsg(&sqe, descriptor().number(), &message_of_all(), kFlags);
   }
 }
 
@@ -29,12 +29,12 @@ Attempt Send::attempt(std::span<std::byte> /*scratch*/) {
   ssize_t sent;
   if (count_ == 1) {
     wanted = ranges_->iov_len;
-    sent = ::send(descriptor().fd, ranges_->iov_base, wanted, kFlags);
+    sent = ::send(descriptor().number(), ranges_->iov_base, wanted, kFlags);
   } else {
     const msghdr& message = message_of_all();
     for (const iovec& range : std::span(message.msg_iov, count_))
       wanted += range.iov_len;
-    sent = ::sendmsg(descriptor().fd, &message, kFlags);
+    sent = ::sendmsg(descriptor().number(), &message, kFlags);
   }
   return {base::Result::from_call(sent), {}, sent < static_cast<ssize_t>(wanted)};
 }

@@ -1,8 +1,8 @@
 // Send a few byte ranges of one stream, in order.
 //
 // One range is a SEND, several are one SENDMSG (slower for one: the kernel copies msghdr and
-// iovec in). On the ring MSG_WAITALL makes the kernel go on until all is sent (5.19), so a short
-// result only follows a cancel or an error. The ranges must stay untouched until the final
+// iovec in). It never waits for room, on the ring either: what the kernel does not take at once is
+// the owner's again, by a short result or "again". The ranges must stay untouched until the final
 // completion; iovec and msghdr live here, those for several ranges from the first time on that
 // there are several (most connections never have them). Never two sends in flight on one socket:
 // they interleave. Completion: result = bytes sent. Not replayable: what went out must be known.

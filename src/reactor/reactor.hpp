@@ -54,9 +54,6 @@ class Reactor {
   // Asks for the end of an operation; its final completion (usually -ECANCELED, or its result when
   // it won the race) comes as always. Does nothing to an idle or finishing one.
   virtual void cancel(op::Operation& operation) = 0;
-  // As cancel, but also tries to make the kernel let go of the descriptor before it returns; true
-  // when it has (the completion still comes with the next dispatch).
-  virtual bool cancel_now(op::Operation& operation) = 0;
   // From now on the owner waits for nothing but the end of this operation, in flight or posted
   // later: dispatch_ends brings it home.
   void hasten(op::Operation& operation);
@@ -71,6 +68,10 @@ class Reactor {
   // epoll_ctl's (EPERM: a regular file, EBADF).
   virtual base::Result watch(int fd, op::Direction direction, Watcher& watcher) = 0;
   virtual bool unwatch(int fd, op::Direction direction) = 0;  // false: nobody was watching
+
+  // True: a submitted send waits until the socket takes something. False: it comes home with
+  // "again", and its owner waits for room by a poll.
+  virtual bool sends_wait_for_room() const = 0;
 
   // True when a turn that will not block still has a reason to enter the kernel.
   virtual bool needs_poll() = 0;
@@ -93,6 +94,10 @@ class Reactor {
   void dispatch_ends();
   // All but these: what ends during a turn waits for the next one.
   void dispatch_others();
+  // Hands what was submitted to the kernel without waiting or collecting.
+  virtual void flush() {}
+  // Completions that the next dispatch runs. (The epoll reactor knows them only when it attempts.)
+  size_t undispatched_count() const { return arrivals_.size() - arrivals_head_; }
   // True when dispatch has something to do without another wait.
   virtual bool has_undispatched() const { return arrivals_head_ < arrivals_.size(); }
   // Called by a completion that leaves an exception behind: dispatch returns after it.

@@ -30,6 +30,7 @@ bool WatchSet::unwatch(int fd, op::Direction direction) {
 }
 
 base::Result WatchSet::wait_once(op::Operation& operation) {
+  if (operation.descriptor().number() < 0) return base::Result::error(EBADF);
   Entry& entry = entry_of(operation.descriptor().fd);
   entry.waiting[static_cast<int>(operation.direction())].push_back(operation);
   base::Result result = update(entry);
@@ -43,6 +44,13 @@ base::Result WatchSet::wait_once(op::Operation& operation) {
 void WatchSet::remove(op::Operation& operation) {
   operation.unlink();
   if (Entry* entry = find(operation.descriptor().fd)) update(*entry);
+}
+
+void WatchSet::forget(int fd) {
+  Entry* entry = find(fd);
+  bool used = entry && (entry->watcher[0] || entry->watcher[1] || !entry->waiting[0].empty() ||
+                        !entry->waiting[1].empty());
+  if (entry && !used) take_out(*entry);
 }
 
 WatchSet::Entry* WatchSet::find(int fd) {
@@ -66,12 +74,7 @@ base::Result WatchSet::update(Entry& entry, bool force) {
   }
   if (wanted == 0) {
     if (entry.registered && !entry.enabled) return base::Result(0);  // parked, for the next wait
-    if (entry.registered) {
-      ++statistics_.syscalls;
-      // Fails when the user closed the fd first, which removed it from the set already.
-      ::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, entry.fd, nullptr);
-    }
-    entries_.erase(entry.fd);
+    take_out(entry);
     return base::Result(0);
   }
   bool one_shot = !entry.watcher[0] && !entry.watcher[1];
@@ -84,6 +87,15 @@ base::Result WatchSet::update(Entry& entry, bool force) {
   entry.one_shot = one_shot;
   entry.registered = entry.enabled = true;
   return result;
+}
+
+void WatchSet::take_out(Entry& entry) {
+  if (entry.registered) {
+    ++statistics_.syscalls;
+    // Fails when the user closed the fd first, which removed it from the set already.
+    ::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, entry.fd, nullptr);
+  }
+  entries_.erase(entry.fd);
 }
 
 base::Result WatchSet::control(Entry& entry, uint32_t events) {

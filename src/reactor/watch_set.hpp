@@ -7,7 +7,8 @@
 //
 // A persistent Watcher is told on every turn. One-shot waiters are Poll operations, which leave
 // their fd registered but disabled (EPOLLONESHOT): the next wait costs one epoll_ctl, not two,
-// and a number that was closed and re-used in between is noticed by ENOENT.
+// and a number that was closed and re-used in between is noticed by ENOENT. Operations on owned
+// descriptors wait here too where the ring's own poll will not do (op::Readiness).
 #pragma once
 
 #include <sys/epoll.h>
@@ -33,6 +34,8 @@ class WatchSet {
   // Waits once; `operation` is in the set until it is ready or removed.
   base::Result wait_once(op::Operation& operation);
   void remove(op::Operation& operation);
+  // The owner is about to close the descriptor; nobody waits for it any more.
+  void forget(int fd);
 
   // Reports an event of the epoll set: persistent watchers are told, one-shot operations are
   // unlinked and handed to `ready(operation)`.
@@ -108,6 +111,7 @@ class WatchSet {
   Entry* find(int fd);
   Entry& entry_of(int fd);
   base::Result update(Entry& entry, bool force = false);
+  void take_out(Entry& entry);
   base::Result control(Entry& entry, uint32_t events);
 
   int epoll_fd_;

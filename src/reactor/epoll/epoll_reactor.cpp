@@ -13,7 +13,8 @@
 namespace rloop::reactor {
 namespace {
 
-// epoll_event.data.u64 is a Descriptor's address, or an fd with this tag for the WatchSet.
+// epoll_event.data.u64 is a token of ours, whose lowest bit is 0, or an fd with this tag for the
+// WatchSet.
 constexpr uint64_t kWatchTag = 1;
 
 int make_epoll() {
@@ -32,7 +33,6 @@ EpollReactor::EpollReactor(const Config& config, Statistics& statistics)
   capabilities_ = Capabilities{.ring = false,
                                .multishot_recv = true,
                                .multishot_recvmsg = false,
-                               .multishot_accept = true,
                                .buffer_ring = false,
                                .no_iowait = false,
                                .registered_ring_fd = false};
@@ -60,7 +60,7 @@ void EpollReactor::submit(op::Operation& operation) {
   op::Operation*& place = descriptor.waiting[static_cast<int>(operation.direction())];
   RLOOP_ASSERT(!place, "two operations of one direction on one descriptor");
   place = &operation;
-  if (descriptor.registered != set_number_) {
+  if (!descriptor.registered) {
     base::Result result = open_set();
     if (result.ok()) result = register_descriptor(descriptor);
     if (!result.ok()) return finish(operation, result);
@@ -94,34 +94,64 @@ void EpollReactor::detach(op::Operation& operation) {
 }
 
 base::Result EpollReactor::register_descriptor(op::Descriptor& descriptor) {
-  if (descriptor.registered == set_number_) return base::Result(0);
+  if (descriptor.registered) return base::Result(0);
+  int fd = descriptor.number();
   epoll_event event{};
-  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-  event.data.ptr = &descriptor;
+  event.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
+  event.data.u64 = take_slot(descriptor);
   ++statistics_.syscalls;
   base::Result result =
-      base::Result::from_call(::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, descriptor.fd, &event));
+      base::Result::from_call(::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, fd, &event));
   // A socket that went through sock_* before it became a transport is parked in the WatchSet.
   if (result.is(EEXIST)) {
     ++statistics_.syscalls;
-    result =
-        base::Result::from_call(::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_MOD, descriptor.fd, &event));
+    result = base::Result::from_call(::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_MOD, fd, &event));
   }
-  if (!result.ok()) return result;
-  descriptor.registered = set_number_;
+  if (!result.ok()) {
+    free_slot(descriptor);
+    return result;
+  }
+  descriptor.registered = true;
   int domain = AF_UNSPEC;
   socklen_t length = sizeof(domain);
   ++statistics_.syscalls;
-  ::getsockopt(descriptor.fd, SOL_SOCKET, SO_DOMAIN, &domain, &length);
+  ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length);
   descriptor.short_read_drains = domain != AF_UNIX;
   return result;
 }
 
 void EpollReactor::forget(op::Descriptor& descriptor) {
-  if (descriptor.registered != set_number_) return;
-  descriptor.registered = 0;
+  if (!descriptor.registered) return;
+  descriptor.registered = false;
+  free_slot(descriptor);
+  if (descriptor.number() < 0) return;  // the number may be registered for another file
   ++statistics_.syscalls;
   ::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_DEL, descriptor.fd, nullptr);
+}
+
+uint64_t EpollReactor::take_slot(op::Descriptor& descriptor) {
+  if (free_slots_.empty()) {
+    slots_.push_back({});
+    free_slots_.push_back(static_cast<uint32_t>(slots_.size() - 1));
+  }
+  descriptor.slot = free_slots_.back();
+  free_slots_.pop_back();
+  Slot& slot = slots_[descriptor.slot];
+  slot.descriptor = &descriptor;
+  return (static_cast<uint64_t>(slot.generation) << 32) | (uint64_t{descriptor.slot} << 1);
+}
+
+void EpollReactor::free_slot(const op::Descriptor& descriptor) {
+  slots_[descriptor.slot].descriptor = nullptr;
+  ++slots_[descriptor.slot].generation;
+  free_slots_.push_back(descriptor.slot);
+}
+
+// Null for what was forgotten: events may be on their way, and a file that was closed here may live
+// on elsewhere (in a forked child), where no epoll_ctl reaches it any more.
+op::Descriptor* EpollReactor::find(uint64_t token) const {
+  const Slot& slot = slots_[(token & 0xffff'ffff) >> 1];
+  return slot.generation == token >> 32 ? slot.descriptor : nullptr;
 }
 
 base::Result EpollReactor::watch(int fd, op::Direction direction, Watcher& watcher) {
@@ -155,8 +185,8 @@ base::Result EpollReactor::collect() {
   for (const epoll_event& event : std::span(events_).first(static_cast<size_t>(waited_.value()))) {
     if (event.data.u64 & kWatchTag) {
       watch_events_.push_back(event);  // their watchers are told by dispatch
-    } else {
-      note_ready(*static_cast<op::Descriptor*>(event.data.ptr), event.events);
+    } else if (op::Descriptor* descriptor = find(event.data.u64)) {
+      note_ready(*descriptor, event.events);
     }
   }
   return base::Result(0);
@@ -183,6 +213,7 @@ int EpollReactor::wait_for_events(int64_t timeout_ns) {
 void EpollReactor::note_ready(op::Descriptor& descriptor, uint32_t events) {
   constexpr uint32_t kEnd = EPOLLERR | EPOLLHUP;
   if (events & (EPOLLRDHUP | kEnd)) descriptor.hung_up = true;
+  if (events & EPOLLPRI) descriptor.short_read_drains = false;
   if (events & (EPOLLIN | EPOLLRDHUP | kEnd)) descriptor.ready[0] = true;
   if (events & (EPOLLOUT | kEnd)) descriptor.ready[1] = true;
   if (wanted(descriptor) && !descriptor.linked()) ready_.push_back(descriptor);
@@ -286,7 +317,11 @@ base::Result EpollReactor::complete_watches() {
 
 void EpollReactor::let_go_of_set() {
   epoll_fd_.reset();
-  ++set_number_;
+  for (const Slot& slot : slots_) {
+    if (!slot.descriptor) continue;
+    slot.descriptor->registered = false;
+    free_slot(*slot.descriptor);
+  }
   watches_.forget_set();
   watch_events_.clear();
 }

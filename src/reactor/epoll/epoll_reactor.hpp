@@ -28,12 +28,9 @@ class EpollReactor final : public Reactor {
   void submit(op::Operation& operation) override;
   void cancel(op::Operation& operation) override;
   void forget(op::Descriptor& descriptor) override;
-  bool cancel_now(op::Operation& operation) override {
-    cancel(operation);
-    return true;
-  }
   base::Result watch(int fd, op::Direction direction, Watcher& watcher) override;
   bool unwatch(int fd, op::Direction direction) override;
+  bool sends_wait_for_room() const override { return true; }
   bool needs_poll() override;
   void prepare_wait(int64_t timeout_ns) override;
   void block() override;
@@ -52,10 +49,19 @@ class EpollReactor final : public Reactor {
  private:
   using DescriptorList = base::IntrusiveList<op::Descriptor, op::DescriptorListTag>;
 
+  // A registered descriptor. The kernel is given its place and generation, not its address.
+  struct Slot {
+    op::Descriptor* descriptor = nullptr;  // null: free
+    uint32_t generation = 0;
+  };
+
   void run_batch(size_t batch_end) override;
   base::Result open_set();
   base::Result complete_watches();
   void let_go_of_set();
+  uint64_t take_slot(op::Descriptor& descriptor);  // its token
+  void free_slot(const op::Descriptor& descriptor);
+  op::Descriptor* find(uint64_t token) const;
   base::Result register_descriptor(op::Descriptor& descriptor);
   void note_ready(op::Descriptor& descriptor, uint32_t events);
   void attempt_ready();
@@ -71,8 +77,9 @@ class EpollReactor final : public Reactor {
   static constexpr int64_t kBusyPollInterval_ns = 20'000;
 
   base::UniqueFd epoll_fd_;
-  uint32_t set_number_ = 1;  // another one in the child of a fork
   WatchSet watches_;
+  std::vector<Slot> slots_;
+  std::vector<uint32_t> free_slots_;
   DescriptorList ready_;
   base::IntrusiveList<op::Operation, op::OperationListTag> in_flight_;
   std::array<epoll_event, kMaxBatch> events_;

@@ -64,8 +64,8 @@ bool knows_operations(Ring& ring) {
   io_uring_probe* probe = io_uring_get_probe_ring(&ring.raw());
   if (!probe) return false;
   bool all = true;
-  for (int operation : {IORING_OP_RECV, IORING_OP_SEND, IORING_OP_SENDMSG, IORING_OP_ACCEPT,
-                        IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL, IORING_OP_READ}) {
+  for (int operation : {IORING_OP_RECV, IORING_OP_SEND, IORING_OP_SENDMSG, IORING_OP_POLL_ADD,
+                        IORING_OP_ASYNC_CANCEL, IORING_OP_READ}) {
     all = all && io_uring_opcode_supported(probe, operation);
   }
   io_uring_free_probe(probe);

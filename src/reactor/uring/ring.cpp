@@ -112,6 +112,14 @@ bool Ring::has_no_iowait() const {
   return (enter_flags_ & kEnterNoIowait) != 0;
 }
 
+// An error leaves the entries where they are, for the next enter.
+void Ring::submit() {
+  unsigned to_submit = publish_submissions(ring_);
+  ++enter_count_;
+  io_uring_enter2(static_cast<unsigned>(ring_.enter_ring_fd), to_submit, 0,
+                  enter_flags_ & ~unsigned{IORING_ENTER_GETEVENTS}, nullptr, _NSIG / 8);
+}
+
 base::Result Ring::enter(int64_t timeout_ns) {
   unsigned to_submit = publish_submissions(ring_);
   unsigned wait_count = timeout_ns == 0 || has_completions() ? 0 : 1;

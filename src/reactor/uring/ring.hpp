@@ -48,6 +48,9 @@ class Ring {
   // timeout_ns, or for ever (base::kNever). EINTR, ETIME, EAGAIN and EBUSY are no errors.
   base::Result enter(int64_t timeout_ns);
 
+  // Submits alone. What can be done at once is; its completions wait for the next enter.
+  void submit();
+
   bool has_completions() const { return io_uring_cq_ready(&ring_) != 0; }
   bool kernel_has_work() const;
   bool has_no_iowait() const;  // the kernel knows it and the ring uses it

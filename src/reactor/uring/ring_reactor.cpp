@@ -59,7 +59,7 @@ void RingReactor::submit(op::Operation& operation) {
   if (dead_) return;
   RLOOP_ASSERT(operation.idle(), "an operation was submitted while in flight");
   ++statistics_.submitted;
-  if (!operation.descriptor().owned) return watch_once(operation);
+  if (operation.waits_in_epoll_set()) return watch_once(operation);
   if (operation.buffer_group() == op::kDatagramBufferGroup) provide_datagram_buffers();
   operation.set_state(op::State::queued);
   queued_.push_back(operation);
@@ -72,11 +72,12 @@ void RingReactor::watch_once(op::Operation& operation) {
   base::Result result = open_watch_set();
   if (result.ok()) result = watches_.wait_once(operation);
   if (!result.ok()) return arrive(operation, result, 0, true);
+  operation.descriptor().in_watch_set = true;
   if (watch_poll_.idle()) submit(watch_poll_);
 }
 
 void RingReactor::cancel(op::Operation& operation) {
-  if (!operation.descriptor().owned) {
+  if (operation.waits_in_epoll_set()) {
     if (operation.state() != op::State::in_flight) return;
     watches_.remove(operation);
     return arrive(operation, base::Result::error(ECANCELED), 0, true);
@@ -91,18 +92,10 @@ void RingReactor::cancel(op::Operation& operation) {
   }
 }
 
-bool RingReactor::cancel_now(op::Operation& operation) {
-  cancel(operation);
-  constexpr int kMaxRounds = 8;
-  for (int round = 0; round < kMaxRounds; ++round) {
-    if (operation.state() != op::State::in_flight) return true;
-    if (owner_thread_ != ::gettid()) return false;
-    prepare_cancels();
-    ++statistics_.syscalls;
-    if (!ring_.enter(0).ok()) return false;
-    collect_completions();
-  }
-  return operation.state() != op::State::in_flight;
+void RingReactor::forget(op::Descriptor& descriptor) {
+  if (!descriptor.in_watch_set) return;
+  descriptor.in_watch_set = false;
+  if (descriptor.number() >= 0) watches_.forget(descriptor.fd);
 }
 
 base::Result RingReactor::watch(int fd, op::Direction direction, Watcher& watcher) {
@@ -118,7 +111,7 @@ bool RingReactor::unwatch(int fd, op::Direction direction) {
 }
 
 void RingReactor::on_watches_ready(const op::Completion& completion) {
-  if (!completion.result.ok()) return;
+  if (completion.result.is(ECANCELED)) return;
   std::array<epoll_event, kMaxBatch> events;
   ++statistics_.syscalls;
   int count = ::epoll_wait(watch_fd_.get(), events.data(), static_cast<int>(events.size()), 0);
@@ -157,6 +150,14 @@ void RingReactor::block() {
 base::Result RingReactor::collect() {
   if (ring_.is_open()) collect_completions();
   return waited_;
+}
+
+void RingReactor::flush() {
+  if (!ring_.is_open()) return;
+  prepare_queued();
+  if (!ring_.has_submissions()) return;
+  ++statistics_.syscalls;
+  ring_.submit();
 }
 
 void RingReactor::prepare_queued() {

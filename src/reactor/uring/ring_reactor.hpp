@@ -29,14 +29,16 @@ class RingReactor final : public Reactor {
 
   void submit(op::Operation& operation) override;
   void cancel(op::Operation& operation) override;
-  bool cancel_now(op::Operation& operation) override;
+  void forget(op::Descriptor& descriptor) override;
   base::Result watch(int fd, op::Direction direction, Watcher& watcher) override;
   bool unwatch(int fd, op::Direction direction) override;
+  bool sends_wait_for_room() const override { return false; }
   bool needs_poll() override;
   void prepare_wait(int64_t timeout_ns) override;
   void block() override;
   base::Result collect() override;
   void dispatch() override;
+  void flush() override;
   void wake() override;
   base::Result attach_to_thread() override;
   void quiesce() override;

@@ -1,8 +1,8 @@
 // Listeners on every engine: bursts, stopping, running out of descriptors; and connecting.
 //
-// A connection is accepted once and has one owner; what was accepted while a stop was under way
-// closes itself; a listener that stopped and was closed refuses connections, also the ring's. A
-// connect is a poll for writing followed by SO_ERROR.
+// A connection is accepted once and has one owner; what comes while nobody is about to serve it
+// stays in the backlog, for others who hold the socket; a listener that stopped and was closed
+// refuses connections. A connect is a poll for writing followed by SO_ERROR.
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -20,8 +20,9 @@ class ListenerOwner final : public net::ListenerEvents {
   ListenerOwner(net::Context& context, TestListener& socket)
       : listener(context, *this, socket.fd.get()), socket_(socket) {}
 
-  void on_accepted(base::UniqueFd connection) override {
+  void on_accepted(base::UniqueFd connection, const base::Address& peer) override {
     connections.push_back(std::move(connection));
+    peers.push_back(peer);
     if (upcall) upcall();
   }
   void on_exhausted(int error_number) override { exhausted.push_back(error_number); }
@@ -32,6 +33,7 @@ class ListenerOwner final : public net::ListenerEvents {
   }
 
   std::vector<base::UniqueFd> connections;
+  std::vector<base::Address> peers;
   std::vector<int> exhausted;
   std::vector<int> errors;
   int stopped_count = 0;
@@ -100,14 +102,63 @@ TEST_P(AcceptTest, AListenerStoppedWhileArmedRefusesConnections) {
   EXPECT_EQ(owner_->stopped_count, 1);
 }
 
-TEST_P(AcceptTest, AConnectionAcceptedDuringAStopClosesItself) {
+TEST_P(AcceptTest, AConnectionThatComesWithAStopIsLeftToOthers) {
   owner_->listener.start();
   turns(3);
+  base::UniqueFd others(::fcntl(socket_.fd.get(), F_DUPFD_CLOEXEC, 0));
   base::UniqueFd client = connect_to(socket_);
   owner_->listener.stop();
   ASSERT_TRUE(run_until([&] { return owner_->stopped_count == 1; }));
   EXPECT_TRUE(owner_->connections.empty());
-  EXPECT_EQ(read_to_end(client.get()), "") << "the client learns that nobody serves it";
+  base::UniqueFd taken(::accept4(others.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  EXPECT_TRUE(taken.valid()) << "whoever else holds the socket serves it";
+}
+
+TEST_P(AcceptTest, NothingIsTakenWhileTheLoopDoesNotTurn) {
+  owner_->listener.start();
+  turns(3);
+  base::UniqueFd client = connect_to(socket_);
+  base::UniqueFd taken(::accept4(socket_.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  EXPECT_TRUE(taken.valid()) << "a busy loop leaves it in the backlog";
+  turns(3);
+  EXPECT_TRUE(owner_->connections.empty());
+  EXPECT_TRUE(owner_->errors.empty());
+}
+
+TEST_P(AcceptTest, ABusyLoopTakesOneConnectionAtATime) {
+  context_.worked_ns = 1'000'000'000;
+  owner_->listener.start();
+  std::vector<base::UniqueFd> clients;
+  for (int i = 0; i < 3; ++i)
+    clients.push_back(connect_to(socket_));
+  size_t seen = 0;
+  ASSERT_TRUE(run_until([&] {
+    EXPECT_LE(owner_->connections.size(), seen + 1);
+    seen = owner_->connections.size();
+    return seen == clients.size();
+  }));
+}
+
+TEST_P(AcceptTest, ASocketThatItsHolderClosedIsNotAcceptedFrom) {
+  int number = socket_.fd.get();
+  owner_->listener.follow(&number);
+  owner_->listener.start();
+  turns(3);
+  base::UniqueFd client = connect_to(socket_);
+  number = -1;
+  ASSERT_TRUE(run_until([&] { return !owner_->errors.empty(); }));
+  EXPECT_EQ(owner_->errors, (std::vector{EBADF}));
+  EXPECT_TRUE(owner_->connections.empty());
+  owner_->listener.follow(nullptr);
+}
+
+TEST_P(AcceptTest, ThePeersAddressComesWithTheConnection) {
+  owner_->listener.start();
+  base::UniqueFd client = connect_to(socket_);
+  ASSERT_TRUE(run_until([&] { return owner_->connections.size() == 1; }));
+  base::Address expected;
+  ASSERT_TRUE(base::Address::local(client.get(), expected).ok());
+  EXPECT_EQ(owner_->peers[0], expected);
 }
 
 TEST_P(AcceptTest, AStopFromInsideOnAcceptedIsTheLastConnection) {

@@ -23,13 +23,14 @@ class Connection final : public net::StreamEvents {
   Connection(net::Context& context, base::UniqueFd fd)
       : stream(context, *this, fd.get()), fd_(std::move(fd)) {}
 
-  void write(std::string bytes) {
+  void write(std::string bytes, bool at_once = false) {
     auto* owned = new std::string(std::move(bytes));
     owned->shrink_to_fit();
     auto* held_by = new Held{std::unique_ptr<std::string>(owned), &held};
     ++held;
     stream.write({reinterpret_cast<const std::byte*>(owned->data()), owned->size(),
-                  net::Keeper(held_by, release)});
+                  net::Keeper(held_by, release)},
+                 at_once);
   }
 
   void on_data(std::span<const std::byte> data) override {

@@ -18,7 +18,6 @@ std::vector<Engine> engines() {
   Engine single_shot{.name = "RingWithoutMultishot", .ring = true, .config = {}};
   single_shot.config.allowed.multishot_recv = false;
   single_shot.config.allowed.multishot_recvmsg = false;
-  single_shot.config.allowed.multishot_accept = false;
   Engine no_buffers{.name = "RingWithoutBufferRing", .ring = true, .config = {}};
   no_buffers.config.allowed.buffer_ring = false;
   // Every burst overflows the completions, and every message needs several buffers.

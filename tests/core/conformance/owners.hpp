@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "base/fd.hpp"
-#include "op/accept.hpp"
 #include "op/notice.hpp"
 #include "op/poll.hpp"
 #include "op/recv.hpp"
@@ -49,7 +48,6 @@ class Owner {
 
 using Receiver = Owner<op::Recv>;
 using Sender = Owner<op::Send>;
-using Acceptor = Owner<op::Accept>;
 using Poller = Owner<op::Poll>;
 using Note = Owner<op::Notice>;
 
@@ -57,15 +55,6 @@ using Note = Owner<op::Notice>;
 inline void load(Sender& sender, const std::string& bytes) {
   sender.operation.ranges(1)[0] = {const_cast<char*>(bytes.data()), bytes.size()};
   sender.operation.set_range_count(1);
-}
-
-// Closes accepted connections that a test did not want, and says how many are open.
-inline std::vector<base::UniqueFd> take_connections(Acceptor& acceptor) {
-  std::vector<base::UniqueFd> connections;
-  for (base::Result result : std::exchange(acceptor.results, {})) {
-    if (result.ok()) connections.emplace_back(result.value());
-  }
-  return connections;
 }
 
 // A watcher that counts how often it was told.

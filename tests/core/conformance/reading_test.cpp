@@ -24,6 +24,19 @@ class ReadingTest : public ConnectionTest {
 };
 INSTANTIATE_TEST_SUITE_P(Engines, ReadingTest, every_engine(), engine_name);
 
+// recv(2) stops at the urgent mark although data lies behind it.
+TEST_P(ReadingTest, DataBehindUrgentDataArrives) {
+  connect_and_read(tcp_pair());
+  ASSERT_EQ(::send(far_->stream.fd(), "before", 6, 0), 6);
+  ASSERT_EQ(::send(far_->stream.fd(), "!", 1, MSG_OOB), 1);
+  ASSERT_EQ(::send(far_->stream.fd(), "behind", 6, 0), 6);
+  ASSERT_TRUE(run_until([&] { return near_->received.size() == 12; }));
+  EXPECT_EQ(near_->received, "beforebehind");
+  ::send(far_->stream.fd(), "!", 1, MSG_OOB);
+  far_->stream.close();
+  ASSERT_TRUE(run_until([&] { return near_->eof; }));
+}
+
 TEST_P(ReadingTest, BytesComeInOrderAndThenTheEnd) {
   base::UniqueFd far = read_from(unix_pair());
   std::string expected;

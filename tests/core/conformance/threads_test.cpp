@@ -9,6 +9,7 @@
 
 #include "conformance/connection.hpp"
 #include "conformance/owners.hpp"
+#include "net/listener.hpp"
 
 namespace rloop::test {
 namespace {
@@ -90,29 +91,30 @@ TEST_P(ThreadTest, ALargeSendInFlightIsNeitherLostNorRepeated) {
 }
 
 TEST_P(ThreadTest, ConnectionsMadeBetweenTwoThreadsAreAccepted) {
-  TestListener listener = listen_on_loopback();
-  op::Descriptor descriptor(listener.fd.get());
-  Acceptor acceptor(descriptor);
-  acceptor.operation.set_multishot(reactor_->capabilities().multishot_accept);
-  std::vector<base::UniqueFd> accepted, clients;
-  acceptor.upcall = [&](const op::Completion&) {
-    for (base::UniqueFd& fd : take_connections(acceptor))
-      accepted.push_back(std::move(fd));
-    if (acceptor.operation.idle()) reactor_->submit(acceptor.operation);
-  };
-  reactor_->submit(acceptor.operation);
+  struct Accepting final : net::ListenerEvents {
+    void on_accepted(base::UniqueFd fd, const base::Address&) override {
+      connections.push_back(std::move(fd));
+    }
+    void on_exhausted(int) override {}
+    void on_accept_error(int) override {}
+    void on_stopped() override { stopped = true; }
+    std::vector<base::UniqueFd> connections;
+    bool stopped = false;
+  } owner;
+  TestListener socket = listen_on_loopback();
+  net::Listener listener(context_, owner, socket.fd.get());
+  listener.start();
   turns(3);
+  std::vector<base::UniqueFd> clients;
   for (size_t round = 1; round <= 4; ++round) {
     for (int i = 0; i < 20; ++i)
-      clients.push_back(connect_to(listener));
-    run_elsewhere([&] { return accepted.size() == round * 20; });
-    EXPECT_EQ(accepted.size(), clients.size());
+      clients.push_back(connect_to(socket));
+    run_elsewhere([&] { return owner.connections.size() == round * 20; });
+    EXPECT_EQ(owner.connections.size(), clients.size());
   }
   come_back();
-  acceptor.upcall = nullptr;
-  reactor_->cancel(acceptor.operation);
-  ASSERT_TRUE(run_until([&] { return acceptor.operation.idle(); }));
-  reactor_->forget(descriptor);
+  listener.stop();
+  ASSERT_TRUE(run_until([&] { return owner.stopped; }));
 }
 
 TEST_P(ThreadTest, WatchersAndForeignPollsFollowTheLoop) {

@@ -15,17 +15,52 @@ class ClosingTest : public ConnectionTest {};
 INSTANTIATE_TEST_SUITE_P(Engines, WritingTest, every_engine(), engine_name);
 INSTANTIATE_TEST_SUITE_P(Engines, ClosingTest, every_engine(), engine_name);
 
-TEST_P(WritingTest, SmallWritesLeaveTogetherAtTheEndOfTheTurn) {
+TEST_P(WritingTest, InATurnOfManyTheRingGathersAndEpollSendsAtOnce) {
   connect_and_read(unix_pair());
+  context_.begin_turn(1000);
   near_->write("one ");
   near_->write("two ");
   near_->write("three");
-  EXPECT_EQ(near_->stream.backlog_bytes(), 13U);
+  EXPECT_EQ(near_->stream.backlog_bytes(), is_ring() ? 13U : 0U);
   ASSERT_TRUE(run_until([&] { return far_->received.size() == 13; }));
   EXPECT_EQ(far_->received, "one two three");
   EXPECT_EQ(near_->stream.backlog_bytes(), 0U);
   EXPECT_EQ(near_->held, 0);
-  EXPECT_EQ(statistics_.messages_out, 1U);
+  EXPECT_EQ(statistics_.messages_out, is_ring() ? 1U : 3U);
+}
+
+// The peer has said all it has to say (nc -N), and reads the long answer slowly. Its half-close is
+// a hang-up to every poll that asks for one.
+TEST_P(WritingTest, APeerThatHasClosedItsHalfGetsTheWholeAnswer) {
+  enum class End { before, during };
+  for (bool tcp : {true, false}) {
+    for (End end : {End::before, End::during}) {
+      SocketPair pair = tcp ? tcp_pair() : unix_pair();
+      shrink_buffers(pair);
+      base::UniqueFd peer = std::move(pair.far);
+      Connection connection(context_, std::move(pair.near));
+      connection.stream.start_reading();
+      if (end == End::before) ::shutdown(peer.get(), SHUT_WR);
+      turns(3);
+      const std::string answer = pattern(2 << 20);
+      for (size_t i = 0; i < 8; ++i) {
+        connection.write(answer.substr(i * answer.size() / 8, answer.size() / 8));
+        turns(1);
+      }
+      if (end == End::during) ::shutdown(peer.get(), SHUT_WR);
+      turns(20);  // the peer sleeps
+      connection.stream.close();
+      std::string received;
+      ASSERT_TRUE(run_until([&] {
+        received += read_available(peer.get());
+        return connection.closed();
+      }));
+      received += read_to_end(peer.get());
+      EXPECT_TRUE(received == answer) << received.size() << " of " << answer.size();
+      EXPECT_EQ(connection.error, 0);
+      EXPECT_EQ(connection.held, 0);
+    }
+  }
 }
 
 TEST_P(WritingTest, ALargeWriteOnAnIdleStreamLeavesAtOnce) {

@@ -1,8 +1,8 @@
-// The flush at the end of a turn: which streams send directly, which through the ring.
+// When sockets send: inside write(), in groups, or before the wait; directly or through the ring.
 //
-// One policy in one function: few dirty streams send at once, many go through the ring with the
-// wait. Owners act inside the flush (abort another stream, write again), and the list survives it.
-// On a reactor whose kernel is a script.
+// In a turn of few handlers a write leaves at once; in one of many, writes are handed over in
+// groups, and when one has waited long. Owners act inside the flush (abort another stream, write
+// again), and the list survives it. On a reactor whose kernel is a script.
 #include "net/context.hpp"
 
 #include <gtest/gtest.h>
@@ -84,7 +84,92 @@ TEST_F(ContextTest, AStreamThatWritesDuringTheFlushIsDirtyAgain) {
   context_.flush_dirty();
   context_.flush_dirty();
   EXPECT_EQ(read_available(peers_[0].get()), "xy");
-  EXPECT_TRUE(context_.dirty.empty());
+  EXPECT_FALSE(context_.has_dirty());
+}
+
+TEST_F(ContextTest, InATurnOfFewHandlersAWriteLeavesAtOnce) {
+  connect(6);
+  context_.begin_turn(1);
+  for (auto& connection : connections_)
+    connection->write("x");
+  for (size_t i = 0; i < 4; ++i)
+    EXPECT_EQ(read_available(peers_[i].get()), "x");
+  EXPECT_EQ(read_available(peers_[4].get()), "") << "a broadcast is gathered";
+  EXPECT_TRUE(context_.has_dirty());
+  context_.flush_dirty();
+  EXPECT_EQ(read_available(peers_[5].get()), "x");
+}
+
+TEST_F(ContextTest, WhatASocketWritesOnAndOnIsGathered) {
+  connect(1);
+  context_.begin_turn(1);
+  for (int i = 0; i < 6; ++i)
+    connections_[0]->write("x");
+  EXPECT_EQ(read_available(peers_[0].get()), "xxxx");
+  context_.begin_turn(1);
+  context_.flush_dirty();
+  EXPECT_EQ(read_available(peers_[0].get()), "xx");
+  connections_[0]->write("y");
+  EXPECT_EQ(read_available(peers_[0].get()), "y");
+}
+
+TEST_F(ContextTest, InATurnOfManyHandlersAGroupIsHandedOverWhenItIsFull) {
+  connect(20);
+  context_.begin_turn(20);
+  for (auto& connection : connections_)
+    connection->write("x");
+  EXPECT_EQ(reactor_.submit_count, 16U);
+  EXPECT_EQ(reactor_.flush_count, 1U);
+  context_.flush_dirty();
+  EXPECT_EQ(reactor_.submit_count, 20U);
+  reactor_.send(1);
+  reactor_.dispatch_all();
+}
+
+TEST_F(ContextTest, WhatHasWaitedLongIsHandedOverBetweenTwoHandlers) {
+  connect(3);
+  context_.begin_turn(20);
+  for (auto& connection : connections_)
+    connection->write("x");
+  EXPECT_EQ(reactor_.submit_count, 0U);
+  int64_t start_ns = base::now_ns();
+  while (base::now_ns() - start_ns < 300'000) {
+    // a handler that takes long
+  }
+  context_.hand_over_if_due();
+  EXPECT_EQ(reactor_.submit_count, 3U);
+  EXPECT_EQ(reactor_.flush_count, 1U);
+  EXPECT_FALSE(context_.has_dirty());
+  reactor_.send(1);
+  reactor_.dispatch_all();
+}
+
+TEST_F(ContextTest, WhereThereIsNoRingEachSocketSendsAtOnce) {
+  connect(20);
+  reactor_.mask_ring();
+  context_.begin_turn(20);
+  for (size_t i = 0; i < 20; ++i) {
+    connections_[i]->write("x");
+    EXPECT_EQ(read_available(peers_[i].get()), "x");
+  }
+}
+
+TEST_F(ContextTest, ASharedSocketSendsAtOnceInEveryTurn) {
+  connect(1);
+  context_.begin_turn(20);
+  connections_[0]->write("a");
+  EXPECT_EQ(read_available(peers_[0].get()), "");
+  for (int i = 0; i < 6; ++i)
+    connections_[0]->write("b", /*at_once=*/true);
+  EXPECT_EQ(read_available(peers_[0].get()), "abbbbbb");
+}
+
+TEST_F(ContextTest, AWriteOfAnotherThreadDoesNotWaitForTheSleepingLoop) {
+  connect(1);
+  context_.begin_turn(20);
+  reactor_.announce_sleep();
+  connections_[0]->write("x");
+  EXPECT_EQ(read_available(peers_[0].get()), "x");
 }
 
 }  // namespace

@@ -31,6 +31,8 @@ class FakeReactor final : public reactor::Reactor {
     capabilities_.buffer_ring = lends_buffers;
   }
 
+  void mask_ring() { capabilities_.ring = false; }
+
   // --- what the owner asks for ---------------------------------------------------------------
 
   void submit(op::Operation& operation) override {
@@ -42,17 +44,13 @@ class FakeReactor final : public reactor::Reactor {
     operation.prepare(sqe);
     Pending pending{&operation, sqe.opcode, sqe.fd, sqe.addr, sqe.len};
     for (const Pending& other : in_flight_) {
-      EXPECT_TRUE(other.fd != pending.fd || is_send(other) != is_send(pending))
+      EXPECT_TRUE(other.fd != pending.fd || writes(other) != writes(pending))
           << "two operations of one direction on one socket";
     }
     in_flight_.push_back(pending);
   }
   void cancel(op::Operation& operation) override {
     if (operation.state() == op::State::in_flight) operation.set_cancel_requested(true);
-  }
-  bool cancel_now(op::Operation& operation) override {
-    cancel(operation);
-    return operation.state() != op::State::in_flight;
   }
 
   // --- what the kernel does ------------------------------------------------------------------
@@ -61,25 +59,22 @@ class FakeReactor final : public reactor::Reactor {
   void receive() {
     for (Pending& pending : snapshot()) {
       if (pending.opcode == IORING_OP_RECV) receive_one(pending);
-      if (pending.opcode == IORING_OP_POLL_ADD) poll_one(pending);
+      if (pending.opcode == IORING_OP_POLL_ADD && !writes(pending)) poll_one(pending);
+    }
+  }
+  // Completes the polls of those that wait for room: there is some, or a hang-up looks like it.
+  void make_room() {
+    for (Pending& pending : snapshot()) {
+      if (pending.opcode == IORING_OP_POLL_ADD && writes(pending)) {
+        complete(*pending.operation, POLLOUT, false, {});
+      }
     }
   }
   // Ends a receive in flight with an errno: ENOBUFS, ECANCELED, ...
   void fail_receive(int error_number) {
     for (Pending& pending : snapshot()) {
-      if (!is_send(pending)) complete(*pending.operation, -error_number, false, {});
+      if (!writes(pending)) complete(*pending.operation, -error_number, false, {});
     }
-  }
-  // An accept in flight brings a connection.
-  void accept(int fd, bool more) {
-    for (Pending& pending : snapshot()) {
-      if (pending.opcode == IORING_OP_ACCEPT) complete(*pending.operation, fd, more, {});
-    }
-  }
-  bool accepts_many() const {
-    return std::any_of(in_flight_.begin(), in_flight_.end(), [](const Pending& pending) {
-      return pending.opcode == IORING_OP_ACCEPT && pending.operation->multishot();
-    });
   }
   // A send in flight takes at most `limit` bytes onto the wire and ends.
   void send(size_t limit) {
@@ -137,16 +132,22 @@ class FakeReactor final : public reactor::Reactor {
 
   size_t in_flight_count() const { return in_flight_.size() + collected_.size(); }
   bool sending() const { return std::any_of(in_flight_.begin(), in_flight_.end(), is_send); }
-  bool receiving() const { return in_flight_.size() > (sending() ? 1U : 0U); }
+  bool waiting_for_room() const {
+    return std::any_of(in_flight_.begin(), in_flight_.end(),
+                       [](const Pending& pending) { return writes(pending) && !is_send(pending); });
+  }
+  bool receiving() const { return !std::all_of(in_flight_.begin(), in_flight_.end(), writes); }
 
   // --- what no stream needs ------------------------------------------------------------------
 
   base::Result watch(int, op::Direction, reactor::Watcher&) override { return base::Result(0); }
   bool unwatch(int, op::Direction) override { return false; }
+  bool sends_wait_for_room() const override { return sends_wait; }
   bool needs_poll() override { return true; }
   void prepare_wait(int64_t) override {}
   void block() override {}
   base::Result collect() override { return base::Result(0); }
+  void flush() override { ++flush_count; }
   void wake() override {}
   base::Result attach_to_thread() override { return base::Result(0); }
   void quiesce() override {}
@@ -158,6 +159,8 @@ class FakeReactor final : public reactor::Reactor {
 
   std::string wire;  // what sends took
   size_t submit_count = 0;
+  size_t flush_count = 0;
+  bool sends_wait = true;  // as epoll's; the ring's come home with "again"
 
  private:
   struct Pending {
@@ -182,6 +185,9 @@ class FakeReactor final : public reactor::Reactor {
   }
   static bool is_send(const Pending& pending) {
     return pending.opcode == IORING_OP_SEND || pending.opcode == IORING_OP_SENDMSG;
+  }
+  static bool writes(const Pending& pending) {
+    return pending.operation->direction() == op::Direction::write;
   }
   static std::string bytes_of(const Pending& pending) {
     if (pending.opcode == IORING_OP_SEND) {

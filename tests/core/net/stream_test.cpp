@@ -124,6 +124,102 @@ TEST_F(StreamTest, ManySegmentsLeaveInAFewSends) {
   EXPECT_EQ(sends, 3) << "at most 16 ranges each";
 }
 
+// The ring's sends do not wait for room: they come home with "again", and a poll waits.
+class RoomTest : public StreamTest {
+ protected:
+  void SetUp() override {
+    StreamTest::SetUp();
+    reactor_.sends_wait = false;
+  }
+  // The far end reads; how much there was.
+  size_t drain() { return read_available(far_.get()).size(); }
+};
+
+TEST_F(RoomTest, AWriteThatFindsNoRoomWaitsForItAndGoesOn) {
+  connection_->write("kept");
+  settle();
+  EXPECT_TRUE(reactor_.waiting_for_room());
+  connection_->write(" in order");
+  reactor_.make_room();  // a hang-up that looks like room
+  settle();
+  EXPECT_TRUE(reactor_.waiting_for_room()) << "again is no end";
+  EXPECT_EQ(connection_->error, 0);
+  drain();
+  reactor_.make_room();
+  settle();
+  EXPECT_EQ(read_available(far_.get()), "kept in order");
+  EXPECT_EQ(connection_->held, 0);
+  EXPECT_FALSE(reactor_.waiting_for_room());
+}
+
+TEST_F(RoomTest, ASendOfTheRingThatComesHomeWithAgainWaitsForRoom) {
+  reactor_.sends_wait = true;
+  connection_->write("kept");
+  settle();
+  ASSERT_TRUE(reactor_.sending());
+  reactor_.sends_wait = false;
+  reactor_.fail_send(EAGAIN);
+  settle();
+  EXPECT_FALSE(reactor_.sending());
+  EXPECT_TRUE(reactor_.waiting_for_room());
+  EXPECT_EQ(connection_->error, 0);
+  drain();
+  reactor_.make_room();
+  settle();
+  EXPECT_EQ(read_available(far_.get()), "kept");
+}
+
+TEST_F(RoomTest, ACloseWaitsForRoomToo) {
+  connection_->write("last words");
+  settle();
+  stream().close();
+  settle();
+  EXPECT_FALSE(connection_->closed());
+  drain();
+  reactor_.make_room();
+  settle();
+  EXPECT_TRUE(connection_->closed());
+  EXPECT_EQ(read_available(far_.get()), "last words");
+}
+
+TEST_F(RoomTest, AnAbortEndsTheWaitForRoom) {
+  connection_->write("lost");
+  settle();
+  stream().abort();
+  settle();
+  EXPECT_FALSE(connection_->closed()) << "the poll is in flight";
+  reactor_.run_cancels();
+  settle();
+  EXPECT_TRUE(connection_->closed());
+  EXPECT_EQ(connection_->held, 0);
+}
+
+TEST_F(StreamTest, NoReceiveThatMeansAgainIsAnEnd) {
+  stream().start_reading();
+  for (int error : {EAGAIN, EINTR, ECANCELED, ENOBUFS}) {
+    reactor_.fail_receive(error);
+    settle();
+    EXPECT_TRUE(reactor_.receiving());
+  }
+  write_all(far_.get(), "all the same");
+  reactor_.receive();
+  settle();
+  EXPECT_EQ(connection_->received, "all the same");
+  EXPECT_EQ(connection_->error, 0);
+}
+
+TEST_F(StreamTest, NothingIsSentToANumberThatItsHolderGaveUp) {
+  int number = stream().fd();
+  stream().follow(&number);
+  read_available(far_.get());  // there is room
+  number = -1;
+  connection_->write("for nobody else");
+  settle();
+  EXPECT_EQ(connection_->error, EBADF);
+  EXPECT_EQ(read_available(far_.get()), "");
+  stream().follow(nullptr);
+}
+
 TEST_F(StreamTest, StatisticsCountMessagesAndBytes) {
   stream().start_reading();
   write_all(far_.get(), "12345");

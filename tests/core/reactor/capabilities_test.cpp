@@ -16,17 +16,14 @@ TEST(CapabilitiesTest, AMaskOnlyTakesAway) {
   Capabilities all, none{.ring = false,
                          .multishot_recv = false,
                          .multishot_recvmsg = false,
-                         .multishot_accept = false,
                          .buffer_ring = false,
                          .no_iowait = false,
                          .registered_ring_fd = false};
   EXPECT_FALSE(all.masked_by(none).ring);
   EXPECT_FALSE(none.masked_by(all).buffer_ring);
-  EXPECT_TRUE(all.masked_by(all).multishot_accept);
   Capabilities one;
   one.multishot_recv = false;
   EXPECT_FALSE(all.masked_by(one).multishot_recv);
-  EXPECT_TRUE(all.masked_by(one).multishot_accept);
 }
 
 TEST(CapabilitiesTest, EveryRefusalSaysWhatToChange) {

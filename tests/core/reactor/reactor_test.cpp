@@ -28,7 +28,7 @@ class OpenReactor final : public Reactor {
   }
   void submit(op::Operation&) override {}
   void cancel(op::Operation&) override {}
-  bool cancel_now(op::Operation&) override { return true; }
+  bool sends_wait_for_room() const override { return true; }
   base::Result watch(int, op::Direction, Watcher&) override { return base::Result(0); }
   bool unwatch(int, op::Direction) override { return false; }
   bool needs_poll() override { return false; }

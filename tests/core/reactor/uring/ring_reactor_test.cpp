@@ -29,7 +29,7 @@ class RingReactorTest : public testing::Test {
 
 TEST_F(RingReactorTest, ManySendsLeaveWithOneSystemCall) {
   ASSERT_TRUE(ring_->attach_to_thread().ok());
-  constexpr size_t kStreams = 30;
+  constexpr size_t kStreams = 15;  // less than a group that is handed over early
   std::vector<std::unique_ptr<Connection>> writers;
   std::vector<base::UniqueFd> peers;
   for (size_t i = 0; i < kStreams; ++i) {
