@@ -172,7 +172,8 @@ class Loop {
   static bool truth(PyObject* value);
 
   void attach();
-  void fall_back_to_epoll(base::Result why);
+  void refuse_engine(base::Result why, const char* call);
+  void fall_back_to_epoll(base::Result why, const char* call);
   void mask(PyObject* names);
   void check_fork();
 

@@ -20,6 +20,12 @@ void Reactor::hasten(op::Operation& operation) {
   if (!operation.idle()) ++hastened_count_;
 }
 
+void Reactor::take_over(op::Operation& operation) {
+  operation.set_state(op::State::idle);
+  if (operation.hastened()) ++hastened_count_;
+  submit(operation);
+}
+
 void Reactor::post(op::Operation& operation, base::Result result) {
   if (dead_) return;
   RLOOP_ASSERT(operation.idle(), "an operation was posted while in flight");

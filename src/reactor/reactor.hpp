@@ -57,6 +57,8 @@ class Reactor {
   // From now on the owner waits for nothing but the end of this operation, in flight or posted
   // later: dispatch_ends brings it home.
   void hasten(op::Operation& operation);
+  // An operation that another reactor has let go of, with what its owner told that one.
+  void take_over(op::Operation& operation);
   // Completes an idle operation with `result` in the next dispatch, without the kernel.
   void post(op::Operation& operation, base::Result result);
 
@@ -116,8 +118,12 @@ class Reactor {
   virtual base::Result attach_to_thread() = 0;
   // Called when the loop stops running: ends what could not be replayed on another thread.
   virtual void quiesce() = 0;
+  // The kernel refuses to go on with this engine (a sandbox that was set up late): everything is
+  // taken back from it, to be brought home or moved. An operation of which nobody can know how far
+  // it came ends with `why`.
+  virtual void give_up(base::Result why) = 0;
   // Hands all operations and watchers over; this reactor must never have been attached, or must
-  // have failed to attach.
+  // have given up.
   virtual void move_to(Reactor& other) = 0;
   // Ends every operation and waits for them, at most `limit_ns`; the number that did not come
   // home (their memory must be leaked).

@@ -128,8 +128,7 @@ void WatchSet::move_to(Reactor& other) {
     for (int direction : {0, 1}) {
       while (!entry->waiting[direction].empty()) {
         op::Operation& operation = entry->waiting[direction].pop_front();
-        operation.set_state(op::State::idle);
-        other.submit(operation);
+        other.take_over(operation);
       }
       if (Watcher* watcher = entry->watcher[direction]) {
         other.watch(fd, static_cast<op::Direction>(direction), *watcher);

@@ -34,8 +34,7 @@ EpollReactor::EpollReactor(const Config& config, Statistics& statistics)
                                .multishot_recv = true,
                                .multishot_recvmsg = false,
                                .buffer_ring = false,
-                               .no_iowait = false,
-                               .registered_ring_fd = false};
+                               .no_iowait = false};
 }
 
 EpollReactor::~EpollReactor() {
@@ -202,7 +201,9 @@ int EpollReactor::wait_for_events(int64_t timeout_ns) {
     timespec timeout{.tv_sec = timeout_ns / 1'000'000'000, .tv_nsec = timeout_ns % 1'000'000'000};
     long count = ::syscall(SYS_epoll_pwait2, epoll_fd_.get(), events_.data(), capacity, &timeout,
                            nullptr, size_t{0});
-    if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return static_cast<int>(count);
+    if (count >= 0 || (errno != ENOSYS && errno != EPERM && errno != EACCES)) {
+      return static_cast<int>(count);
+    }
     has_pwait2_ = false;
   }
   // Rounded up: a timer is never early.
@@ -334,6 +335,10 @@ base::Result EpollReactor::attach_to_thread() {
   waker_.arm();
   last_wait_ns_ = 0;  // the first turn of a run looks at the kernel, however short the run
   return base::Result(0);
+}
+
+void EpollReactor::give_up(base::Result /*why*/) {
+  base::assertion_failed("the epoll reactor is the last resort", __FILE__, __LINE__);
 }
 
 void EpollReactor::move_to(Reactor& /*other*/) {

@@ -40,6 +40,7 @@ class EpollReactor final : public Reactor {
   void wake() override;
   base::Result attach_to_thread() override;
   void quiesce() override {}
+  void give_up(base::Result why) override;
   void move_to(Reactor& other) override;
   size_t drain(int64_t limit_ns) override;
   void start_over() override;

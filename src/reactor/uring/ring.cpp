@@ -48,7 +48,6 @@ base::Result Ring::open(unsigned sq_entries, unsigned cq_entries,
 void Ring::allow(const Capabilities& capabilities) {
   enter_flags_ = IORING_ENTER_GETEVENTS;
   if (capabilities.no_iowait && (ring_.features & kFeatureNoIowait)) enter_flags_ |= kEnterNoIowait;
-  may_register_ = capabilities.registered_ring_fd;
 }
 
 // The structure of liburing points to the mappings only, never to itself.
@@ -57,23 +56,11 @@ Ring& Ring::operator=(Ring&& other) noexcept {
   close();
   ring_ = other.ring_;
   open_ = std::exchange(other.open_, false);
-  may_register_ = other.may_register_;
   enter_flags_ = other.enter_flags_;
   asked_sq_ = other.asked_sq_;
   asked_cq_ = other.asked_cq_;
   enter_count_ = other.enter_count_;
   return *this;
-}
-
-void Ring::register_descriptor() {
-  if (!may_register_ || (enter_flags_ & IORING_ENTER_REGISTERED_RING)) return;
-  if (io_uring_register_ring_fd(&ring_) == 1) enter_flags_ |= IORING_ENTER_REGISTERED_RING;
-}
-
-void Ring::unregister_descriptor() {
-  if (!(enter_flags_ & IORING_ENTER_REGISTERED_RING)) return;
-  io_uring_unregister_ring_fd(&ring_);
-  enter_flags_ &= ~static_cast<unsigned>(IORING_ENTER_REGISTERED_RING);
 }
 
 void Ring::close() {

@@ -40,7 +40,9 @@ base::Result RingReactor::attach_to_thread() {
     owner_thread_ = thread;
   }
   if (buffers_[op::kDatagramBufferGroup]) provide_datagram_buffers();
-  ring_.register_descriptor();
+  // A sandbox may have been set up since the last run.
+  base::Result entered = ring_.enter(0);
+  if (!entered.ok()) return entered;
   waker_.arm();
   return base::Result(0);
 }
@@ -118,20 +120,52 @@ void RingReactor::put_ring_away() {
 }
 
 // After the ring is gone: what was in flight waits for the next ring, what was to be cancelled is.
-void RingReactor::take_back_in_flight() {
+// One that cannot be repeated, and whose result is not known, ends with `unknown`.
+void RingReactor::take_back_in_flight(base::Result unknown) {
   cancels_.clear();
   OperationList again;
   in_flight_.for_each([&](op::Operation& operation) {
-    operation.unlink();
-    if (operation.cancel_requested() || operation.replay() == op::Replay::no) {
-      arrive(operation, base::Result::error(ECANCELED), 0, true);
+    if (operation.replay() == op::Replay::no && !operation.cancel_requested()) {
+      operation.unlink();
+      arrive(operation, unknown, 0, true);
     } else {
-      operation.set_state(op::State::queued);
-      again.push_back(operation);
+      take_back(operation, again);
     }
   });
   again.splice_back(queued_);
   queued_.splice_back(again);
+}
+
+void RingReactor::take_back(op::Operation& operation, OperationList& again) {
+  operation.unlink();
+  if (operation.cancel_requested()) {
+    arrive(operation, base::Result::error(ECANCELED), 0, true);
+  } else {
+    operation.set_state(op::State::queued);
+    again.push_back(operation);
+  }
+}
+
+// What is prepared and was never submitted has not happened.
+void RingReactor::take_back_unsubmitted() {
+  OperationList again;
+  ring_.for_each_submission([&](uint64_t user_data) {
+    if (user_data != kNobody) take_back(*reinterpret_cast<op::Operation*>(user_data), again);
+  });
+  again.splice_back(queued_);
+  queued_.splice_back(again);
+}
+
+// Nothing happens in a ring outside our own enter, and a send ends when it is submitted: what has
+// a completion in the ring's memory has happened, what the kernel did not take has not.
+void RingReactor::give_up(base::Result why) {
+  if (ring_.is_open()) {
+    while (ring_.has_completions())
+      collect_completions();
+    take_back_unsubmitted();
+    ring_.close();
+  }
+  take_back_in_flight(why);
 }
 
 bool RingReactor::unreplayable_in_flight() {
@@ -156,7 +190,6 @@ void RingReactor::quiesce() {
     if (!ring_.enter(0).ok()) break;
     collect_completions();
   }
-  ring_.unregister_descriptor();
 }
 
 void RingReactor::move_to(Reactor& other) {
@@ -165,8 +198,7 @@ void RingReactor::move_to(Reactor& other) {
   watches_.move_to(other);
   while (!queued_.empty()) {
     op::Operation& operation = queued_.pop_front();
-    operation.set_state(op::State::idle);
-    other.submit(operation);
+    other.take_over(operation);
   }
 }
 
@@ -190,8 +222,9 @@ size_t RingReactor::drain(int64_t limit_ns) {
     in_flight_.for_each([this](op::Operation& operation) { cancel(operation); });
     prepare_cancels();
     ++statistics_.syscalls;
-    if (!ring_.enter(10'000'000).ok()) break;
-    collect_completions();
+    base::Result entered = ring_.enter(10'000'000);
+    if (!entered.ok()) give_up(entered);
+    if (ring_.is_open()) collect_completions();
     while (has_undispatched())
       dispatch();
     while (!queued_.empty())

@@ -14,9 +14,6 @@
 namespace rloop::reactor {
 namespace {
 
-// The user_data of cancels, whose own results nobody needs: the target's completion says it all.
-constexpr uint64_t kNobody = 0;
-
 int make_epoll() {
   int fd = ::epoll_create1(EPOLL_CLOEXEC);
   if (fd < 0) throw std::system_error(errno, std::generic_category(), "epoll_create1");

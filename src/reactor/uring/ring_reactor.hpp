@@ -9,6 +9,7 @@
 
 #include <sys/types.h>
 
+#include <cerrno>
 #include <optional>
 #include <vector>
 
@@ -42,6 +43,7 @@ class RingReactor final : public Reactor {
   void wake() override;
   base::Result attach_to_thread() override;
   void quiesce() override;
+  void give_up(base::Result why) override;
   void move_to(Reactor& other) override;
   size_t drain(int64_t limit_ns) override;
   void start_over() override;
@@ -49,6 +51,8 @@ class RingReactor final : public Reactor {
   const char* name() const override { return "io_uring"; }
 
  private:
+  // The user_data of cancels, whose own results nobody needs: the target's completion says it all.
+  static constexpr uint64_t kNobody = 0;
   using OperationList = base::IntrusiveList<op::Operation, op::OperationListTag>;
 
   void run_batch(size_t batch_end) override;
@@ -60,7 +64,9 @@ class RingReactor final : public Reactor {
   base::Result complete_watch_set();
   void let_go_of_descriptors();
   void watch_once(op::Operation& operation);
-  void take_back_in_flight();
+  void take_back(op::Operation& operation, OperationList& again);
+  void take_back_unsubmitted();
+  void take_back_in_flight(base::Result unknown = base::Result::error(ECANCELED));
   void prepare_queued();
   void prepare_cancels();
   void collect_completions();

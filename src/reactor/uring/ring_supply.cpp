@@ -112,7 +112,6 @@ base::Result supply_ring(Ring& ring, unsigned sq_entries, unsigned cq_entries,
 
 void keep_ring(Ring ring) {
   if (!ring.is_open()) return;
-  ring.unregister_descriptor();
   Kept& kept = kept_by_this_thread();
   std::scoped_lock lock(supply().mutex);
   if (!supply().scarce || kept.linked() || !ring.is_clean()) return ring.close();

@@ -58,19 +58,6 @@ TEST_F(RingTest, ATimeoutIsNoErrorAndNotEarly) {
   EXPECT_FALSE(ring_.has_completions());
 }
 
-TEST_F(RingTest, WorksWithARegisteredDescriptorAndWithout) {
-  for (int round = 0; round < 3; ++round) {
-    ring_.register_descriptor();
-    ring_.register_descriptor();
-    add_nop(1);
-    ASSERT_TRUE(ring_.enter(base::kNever).ok());
-    ring_.unregister_descriptor();
-    add_nop(2);
-    ASSERT_TRUE(ring_.enter(base::kNever).ok());
-  }
-  EXPECT_EQ(ring_.consume(16, [](uint64_t, int, uint32_t) {}), 6U);
-}
-
 TEST_F(RingTest, CanBeOpenedAgain) {
   ring_.close();
   EXPECT_FALSE(ring_.is_open());
