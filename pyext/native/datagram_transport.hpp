@@ -27,6 +27,7 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
                     PyObject* extra);
 
   int fd() const override { return datagram_.fd(); }
+  int number() const override { return datagram_.number(); }
   PyObject* object() const override;
   size_t backlog() const override { return datagram_.backlog_bytes(); }
   void flush_backlog() override { datagram_.flush(); }

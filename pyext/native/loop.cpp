@@ -71,7 +71,7 @@ void Loop::run_once() {
       ends_position == kNoEnds ? 0 : std::min(ready_.count_before(ends_position), ready_count);
   make_due_timers_ready();
   size_t due_count = ready_.size() - ready_count;
-  context_.begin_turn(ready_.size() + reactor_->undispatched_count());
+  context_.begin_turn();
   run_handles(ready_, before_ends_count);
   if (!forked_) reactor_->dispatch_ends();
   raise_interruption();

@@ -27,6 +27,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   StreamTransport(Loop& loop, int fd, PyObject* socket, PyObject* extra, PyObject* server);
 
   int fd() const override { return stream_.fd(); }
+  int number() const override { return stream_.number(); }
   PyObject* object() const override;
   size_t backlog() const override { return stream_.backlog_bytes(); }
   void flush_backlog() override { stream_.flush_now(); }

@@ -16,7 +16,8 @@ namespace rloop::native {
 
 class Transport : public base::ListNode<OpenTransportTag> {
  public:
-  virtual int fd() const = 0;
+  virtual int fd() const = 0;      // for tables and logs
+  virtual int number() const = 0;  // for system calls; see op::Descriptor::number
   virtual PyObject* object() const = 0;
   // What the kernel has not taken yet, in bytes, and the attempt to make it less.
   virtual size_t backlog() const = 0;
@@ -36,7 +37,8 @@ class Transport : public base::ListNode<OpenTransportTag> {
   // asyncio's private ones that sslproto, Server and tests use.
   void force_close(PyObject* exception);
   void fatal_error(Arguments arguments);
-  int descriptor() { return closed_ ? -1 : fd(); }
+  // -1 once the program has closed the socket: the number may be another connection's.
+  int descriptor() { return closed_ ? -1 : number(); }
   Ref get_loop() { return loop_object_.copy(); }
   bool protocol_paused() { return protocol_paused_; }
   Ref get_extra() { return extra_ ? extra_.copy() : Ref::checked(PyDict_New()); }

@@ -36,7 +36,7 @@ class SendfileMixin:
             raise RuntimeError("Empty waiter is already set")
         try:
             # The transport's descriptor is the engine's; waiting needs one of our own.
-            sock = transp.get_extra_info("socket").dup()
+            sock = transp.get_extra_info("socket")._sock.dup()  # not shared with the program
         except OSError as exc:
             raise SendfileNotAvailableError("no descriptor is left for it") from exc
         was_reading = transp.is_reading()

@@ -1,19 +1,20 @@
 // The policy of sending; see context.hpp.
 #include "net/context.hpp"
 
+#include <utility>
+
 #include "net/datagram.hpp"
 #include "net/stream.hpp"
 
 namespace rloop::net {
 namespace {
 
-// In a turn of so few handlers each send leaves at once: there is nothing to gather.
-constexpr size_t kFewHandlers = 4;
-// So many sockets do in such a turn; a broadcast to more than these gathers the rest.
-constexpr int kSocketsAtOnce = 4;
+// So many sockets send at once in a turn, the others gather. Where more than that wrote in the turn
+// before there is something to gain by gathering, and one does.
+constexpr int kFewSockets = 4;
 // So many writes of one socket leave one by one; what it writes beyond that in the same turn leaves
 // together.
-constexpr uint8_t kWritesAtOnce = 4;
+constexpr int kWritesAtOnce = 4;
 // So many sockets are handed to the ring together, or fewer when the first has waited so long.
 constexpr size_t kGroup = 16;
 constexpr int64_t kPatience_ns = 200'000;
@@ -26,19 +27,21 @@ constexpr size_t kDirectFlush_streams = 2;
 Context::Context(reactor::Reactor* engine) : reactor(engine) {}
 Context::~Context() = default;
 
-void Context::begin_turn(size_t handlers) {
+void Context::begin_turn() {
   ++turn;
-  sockets_left_ = handlers <= kFewHandlers ? kSocketsAtOnce : 0;
+  if (writers_ > 0) writers_before_ = std::exchange(writers_, 0);
+  sockets_left_ = writers_before_ <= kFewSockets ? kFewSockets : 1;
 }
 
 bool Context::may_send_now(SentAtOnce& sent) {
   if (!loop_running || reactor->asleep()) return true;  // nobody flushes, or another thread writes
   if (sent.turn != turn) {
+    ++writers_;
     // Without a ring every socket costs its own system call, now or later.
-    if (reactor->capabilities().ring && sockets_left_-- <= 0) return false;
-    sent = {.turn = turn, .count = 0};
+    bool may = !reactor->capabilities().ring || sockets_left_-- > 0;
+    sent = {.turn = turn, .left = may ? kWritesAtOnce : 0};
   }
-  return sent.count++ < kWritesAtOnce;
+  return sent.left-- > 0;
 }
 
 void Context::gather(Stream& stream) {

@@ -26,10 +26,10 @@ struct DirtyListTag;
 // Which system call an error comes from.
 enum class IoStep { read, write };
 
-// What a socket sent at once in the present turn.
+// What a socket may still send at once in the turn in which it wrote last.
 struct SentAtOnce {
   uint32_t turn = 0;
-  uint8_t count = 0;
+  int left = 0;
 };
 
 struct Context {
@@ -46,8 +46,7 @@ struct Context {
   int64_t awake_since_ns = 0;
   int64_t worked_ns = 0;
 
-  // A turn begins that is about to run so many handlers: callbacks and completions.
-  void begin_turn(size_t handlers);
+  void begin_turn();
   // Whether an idle socket that has written hands it to the kernel before write() returns.
   // `sent` is the socket's own count.
   bool may_send_now(SentAtOnce& sent);
@@ -80,7 +79,10 @@ struct Context {
   base::IntrusiveList<Datagram, DirtyListTag> dirty_datagrams_;
   size_t gathered_count_ = 0;
   int64_t gathered_since_ns_ = 0;
-  int sockets_left_ = 0;  // that may still send at once in this turn, where there is a ring
+  // Where there is a ring: how many sockets wrote in this turn and in the last in which any did,
+  // and how many more may send at once in this one.
+  int writers_ = 0, writers_before_ = 0;
+  int sockets_left_ = 0;
 
   std::unique_ptr<base::BufferPool> datagram_pool_;
 };

@@ -69,6 +69,7 @@ class Datagram : public base::ListNode<DirtyListTag> {
 
   bool open() const { return state_ == State::open; }
   int fd() const { return descriptor_.fd; }
+  int number() const { return descriptor_.number(); }
 
  private:
   enum class State : uint8_t { open, flushing, joining, closed };

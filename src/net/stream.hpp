@@ -96,6 +96,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   bool open() const { return state_ == State::open; }
   bool closed() const { return state_ == State::closed; }
   int fd() const { return descriptor_.fd; }
+  int number() const { return descriptor_.number(); }
 
  private:
   friend struct Context;

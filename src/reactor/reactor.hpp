@@ -98,8 +98,6 @@ class Reactor {
   void dispatch_others();
   // Hands what was submitted to the kernel without waiting or collecting.
   virtual void flush() {}
-  // Completions that the next dispatch runs. (The epoll reactor knows them only when it attempts.)
-  size_t undispatched_count() const { return arrivals_.size() - arrivals_head_; }
   // True when dispatch has something to do without another wait.
   virtual bool has_undispatched() const { return arrivals_head_ < arrivals_.size(); }
   // Called by a completion that leaves an exception behind: dispatch returns after it.

@@ -20,7 +20,9 @@ def script_environment(**extra: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **extra}
 
 
-def start_script(source: str, *arguments: str, **extra: str) -> subprocess.Popen[str]:
+def start_script(
+    source: str, *arguments: str, pass_fds: tuple[int, ...] = (), **extra: str
+) -> subprocess.Popen[str]:
     """Start a program that may read `sys.argv[1:]`; ended by whoever started it, by its pid."""
     return subprocess.Popen(
         [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(source), *arguments],
@@ -29,12 +31,15 @@ def start_script(source: str, *arguments: str, **extra: str) -> subprocess.Popen
         stderr=subprocess.PIPE,
         text=True,
         env=script_environment(**extra),
+        pass_fds=pass_fds,
     )
 
 
-def run_script(source: str, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+def run_script(
+    source: str, *arguments: str, pass_fds: tuple[int, ...] = (), **extra: str
+) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, with a deadline."""
-    with start_script(source, *arguments, **extra) as process:
+    with start_script(source, *arguments, pass_fds=pass_fds, **extra) as process:
         try:
             out, err = process.communicate(timeout=3 * DEADLINE)
         except subprocess.TimeoutExpired:

@@ -27,10 +27,7 @@ from support import (
 
 @contextlib.contextmanager
 def few_descriptors(spare: int = 20) -> Iterator[None]:
-    """The limit of open files is `spare` above the highest descriptor.
-
-    It has to be in force before the server starts: io_uring reads it when an accept is armed.
-    """
+    """The limit of open files is `spare` above the highest descriptor."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(open_descriptors()) + spare, hard))
     try:
@@ -40,14 +37,14 @@ def few_descriptors(spare: int = 20) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def no_descriptor_left() -> Iterator[None]:
-    """Every descriptor that the limit allows is taken."""
+def no_descriptor_left() -> Iterator[list[int]]:
+    """Every descriptor that the limit allows is taken; these."""
     taken = [os.open("/dev/null", os.O_RDONLY)]
     try:
         with contextlib.suppress(OSError):
             while True:
                 taken.append(os.dup(taken[0]))
-        yield
+        yield taken
     finally:
         for descriptor in taken:
             os.close(descriptor)
@@ -97,3 +94,57 @@ async def test_it_is_reported_once_per_second(
 ) -> None:
     # asyncio reports it up to `backlog` times in a row.
     assert await accept_without_descriptors(loop, noise) == 1
+
+
+async def test_a_limit_that_was_raised_while_serving_counts(
+    loop: asyncio.AbstractEventLoop, noise: Noise
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    clients: list[socket.socket] = []
+    try:
+        with few_descriptors(spare=30):
+            async with serving(Echo) as (_, address):
+                await turns(3)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                for _ in range(40):
+                    clients.append(socket.create_connection(address))
+                    clients[-1].setblocking(False)
+                    await loop.sock_sendall(clients[-1], b"hello")
+                for client in clients:
+                    assert await recv_exactly(client, 5) == b"hello"
+                assert noise.take() == []
+                for client in clients:
+                    client.close()
+                await turns(5)
+    finally:
+        for client in clients:
+            client.close()
+
+
+@differs("uvloop", "libuv closes the client that does not fit, and says nothing")
+@differs("asyncio", "each failed accept starts serving again a second later, the closed server too")
+async def test_a_limit_that_was_lowered_while_serving_counts(
+    loop: asyncio.AbstractEventLoop, noise: Noise
+) -> None:
+    made: list[Echo] = []
+
+    def factory() -> Echo:
+        made.append(Echo())
+        return made[-1]
+
+    clients = [socket.socket() for _ in range(20)]
+    async with serving(factory) as (_, address):
+        await turns(3)
+        with few_descriptors():
+            with no_descriptor_left() as taken:
+                for _ in range(5):
+                    os.close(taken.pop())
+                for client in clients:
+                    client.setblocking(False)
+                    client.connect_ex(address)
+                await wait_until(lambda: noise.contexts)
+                assert len(made) == 5
+        for client in clients:
+            client.close()
+        await turns(5)
+    noise.take()

@@ -7,6 +7,7 @@ neither Python's allocated blocks nor the resident memory may have grown by more
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket
@@ -191,3 +192,24 @@ def test_loops(loop_id: str) -> None:
     assert len(open_descriptors()) == descriptors
     if not SANITIZED:
         assert resident_bytes() - memory < 1024 * 1024 + 1000 * count
+
+
+@pytest.mark.skipif(SANITIZED, reason="the sanitizer's allocator keeps what is freed")
+async def test_idle_connections_give_back_what_a_burst_of_small_writes_needed(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    connections, writes = 20, 20_000
+    async with contextlib.AsyncExitStack() as stack:
+        pairs = [await stack.enter_async_context(support.connected()) for _ in range(connections)]
+        gc.collect()
+        before = resident_bytes()
+        for client, server_side in pairs:
+            for _ in range(writes):
+                server_side.transport.write(b"x")
+            await client.wait_for_bytes(writes)
+            client.data.clear()
+            client.chunks.clear()
+            client.events.clear()
+        gc.collect()
+        kept = (resident_bytes() - before) / connections
+    assert kept < 64 * 1024, "a queue of 20 000 segments takes 640 KiB"

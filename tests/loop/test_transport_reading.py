@@ -9,7 +9,17 @@ import os
 import socket
 
 import pytest
-from support import Recorder, connected, reset, tcp_pair, turns, until_closed, wait_until, wired
+from support import (
+    BufferedRecorder,
+    Recorder,
+    connected,
+    reset,
+    tcp_pair,
+    turns,
+    until_closed,
+    wait_until,
+    wired,
+)
 
 
 async def test_data_arrives_as_bytes_and_in_order(loop: asyncio.AbstractEventLoop) -> None:
@@ -223,3 +233,22 @@ async def test_one_gigantic_sender_does_not_starve_the_others(
         await timer
         flooding.cancel()
         await asyncio.gather(flooding, return_exceptions=True)
+
+
+@pytest.mark.parametrize("reader", [Recorder, BufferedRecorder])
+async def test_urgent_data_does_not_hold_up_what_lies_behind_it(
+    loop: asyncio.AbstractEventLoop, reader: type
+) -> None:
+    """recv(2) stops at the urgent mark: a short read does not mean that the socket is empty."""
+    async with wired(reader) as (_, protocol, far):
+        await turns(3)
+        for _ in range(3):
+            far.sendall(b"before")
+            far.send(b"!", socket.MSG_OOB)
+            far.sendall(b"behind")
+            expected = len(protocol.data) + len("beforebehind")
+            await protocol.wait_for_bytes(expected)
+            assert bytes(protocol.data[-12:]) == b"beforebehind"
+        far.send(b"!", socket.MSG_OOB)
+        far.close()
+        await wait_until(lambda: protocol.eof)

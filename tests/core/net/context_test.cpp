@@ -1,11 +1,13 @@
 // When sockets send: inside write(), in groups, or before the wait; directly or through the ring.
 //
-// In a turn of few handlers a write leaves at once; in one of many, writes are handed over in
-// groups, and when one has waited long. Owners act inside the flush (abort another stream, write
-// again), and the list survives it. On a reactor whose kernel is a script.
+// Where few write, a write leaves at once; where many do, writes are handed over in groups, and
+// when one has waited long. Owners act inside the flush (abort another stream, write again), and
+// the list survives it. On a reactor whose kernel is a script.
 #include "net/context.hpp"
 
 #include <gtest/gtest.h>
+
+#include <array>
 
 #include "conformance/connection.hpp"
 #include "net/fake_reactor.hpp"
@@ -34,6 +36,21 @@ class ContextTest : public testing::Test {
     }
   }
 
+  // The next turn, after one in which many sockets wrote.
+  void many_wrote() {
+    context_.begin_turn();
+    for (net::SentAtOnce& other : others_)
+      context_.may_send_now(other);
+    context_.begin_turn();
+  }
+  // What was gathered and submitted reaches the wire.
+  void finish_sends() {
+    context_.flush_dirty();
+    reactor_.send(1);
+    reactor_.dispatch_all();
+  }
+
+  std::array<net::SentAtOnce, 10> others_;
   reactor::Statistics statistics_;
   FakeReactor reactor_{statistics_};
   net::Context context_;
@@ -87,9 +104,9 @@ TEST_F(ContextTest, AStreamThatWritesDuringTheFlushIsDirtyAgain) {
   EXPECT_FALSE(context_.has_dirty());
 }
 
-TEST_F(ContextTest, InATurnOfFewHandlersAWriteLeavesAtOnce) {
+TEST_F(ContextTest, TheFirstToWriteInATurnSendAtOnce) {
   connect(6);
-  context_.begin_turn(1);
+  context_.begin_turn();
   for (auto& connection : connections_)
     connection->write("x");
   for (size_t i = 0; i < 4; ++i)
@@ -100,54 +117,73 @@ TEST_F(ContextTest, InATurnOfFewHandlersAWriteLeavesAtOnce) {
   EXPECT_EQ(read_available(peers_[5].get()), "x");
 }
 
+TEST_F(ContextTest, WhereManyWroteBeforeOnlyTheFirstSendsAtOnce) {
+  connect(6);
+  many_wrote();
+  for (auto& connection : connections_)
+    connection->write("x");
+  EXPECT_EQ(read_available(peers_[0].get()), "x");
+  EXPECT_EQ(read_available(peers_[1].get()), "");
+  finish_sends();
+  context_.begin_turn();  // nobody writes
+  context_.begin_turn();
+  connections_[0]->write("y");
+  connections_[1]->write("y");
+  EXPECT_EQ(read_available(peers_[1].get()), "") << "the last turn in which any did counts";
+  finish_sends();
+  context_.begin_turn();
+  connections_[1]->write("z");
+  EXPECT_EQ(read_available(peers_[1].get()), "yz") << "two are few";
+}
+
 TEST_F(ContextTest, WhatASocketWritesOnAndOnIsGathered) {
   connect(1);
-  context_.begin_turn(1);
+  context_.begin_turn();
   for (int i = 0; i < 6; ++i)
     connections_[0]->write("x");
   EXPECT_EQ(read_available(peers_[0].get()), "xxxx");
-  context_.begin_turn(1);
+  context_.begin_turn();
   context_.flush_dirty();
   EXPECT_EQ(read_available(peers_[0].get()), "xx");
   connections_[0]->write("y");
   EXPECT_EQ(read_available(peers_[0].get()), "y");
 }
 
-TEST_F(ContextTest, InATurnOfManyHandlersAGroupIsHandedOverWhenItIsFull) {
+TEST_F(ContextTest, AGroupIsHandedOverWhenItIsFull) {
   connect(20);
-  context_.begin_turn(20);
+  many_wrote();
+  size_t before = reactor_.submit_count;
   for (auto& connection : connections_)
     connection->write("x");
-  EXPECT_EQ(reactor_.submit_count, 16U);
+  EXPECT_EQ(reactor_.submit_count, before + 16U);
   EXPECT_EQ(reactor_.flush_count, 1U);
   context_.flush_dirty();
-  EXPECT_EQ(reactor_.submit_count, 20U);
-  reactor_.send(1);
-  reactor_.dispatch_all();
+  EXPECT_EQ(reactor_.submit_count, before + 19U) << "all but the first, which left at once";
+  finish_sends();
 }
 
 TEST_F(ContextTest, WhatHasWaitedLongIsHandedOverBetweenTwoHandlers) {
-  connect(3);
-  context_.begin_turn(20);
+  connect(4);
+  many_wrote();
+  size_t before = reactor_.submit_count;
   for (auto& connection : connections_)
     connection->write("x");
-  EXPECT_EQ(reactor_.submit_count, 0U);
+  EXPECT_EQ(reactor_.submit_count, before);
   int64_t start_ns = base::now_ns();
   while (base::now_ns() - start_ns < 300'000) {
     // a handler that takes long
   }
   context_.hand_over_if_due();
-  EXPECT_EQ(reactor_.submit_count, 3U);
+  EXPECT_EQ(reactor_.submit_count, before + 3U);
   EXPECT_EQ(reactor_.flush_count, 1U);
   EXPECT_FALSE(context_.has_dirty());
-  reactor_.send(1);
-  reactor_.dispatch_all();
+  finish_sends();
 }
 
 TEST_F(ContextTest, WhereThereIsNoRingEachSocketSendsAtOnce) {
   connect(20);
   reactor_.mask_ring();
-  context_.begin_turn(20);
+  many_wrote();
   for (size_t i = 0; i < 20; ++i) {
     connections_[i]->write("x");
     EXPECT_EQ(read_available(peers_[i].get()), "x");
@@ -155,8 +191,9 @@ TEST_F(ContextTest, WhereThereIsNoRingEachSocketSendsAtOnce) {
 }
 
 TEST_F(ContextTest, ASharedSocketSendsAtOnceInEveryTurn) {
-  connect(1);
-  context_.begin_turn(20);
+  connect(2);
+  many_wrote();
+  connections_[1]->write("first");
   connections_[0]->write("a");
   EXPECT_EQ(read_available(peers_[0].get()), "");
   for (int i = 0; i < 6; ++i)
@@ -165,8 +202,9 @@ TEST_F(ContextTest, ASharedSocketSendsAtOnceInEveryTurn) {
 }
 
 TEST_F(ContextTest, AWriteOfAnotherThreadDoesNotWaitForTheSleepingLoop) {
-  connect(1);
-  context_.begin_turn(20);
+  connect(2);
+  many_wrote();
+  connections_[1]->write("first");
   reactor_.announce_sleep();
   connections_[0]->write("x");
   EXPECT_EQ(read_available(peers_[0].get()), "x");

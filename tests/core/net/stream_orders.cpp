@@ -5,6 +5,8 @@
 // aborted and the kernel finishes what is left. In between the owner may act inside an event. The
 // invariants hold for all of them: one on_closed, after the last operation came home, and nothing
 // after it; what is delivered is what was sent, in order; each segment is released once.
+#include <sys/ioctl.h>
+
 #include <functional>
 
 #include "conformance/connection.hpp"
@@ -41,6 +43,7 @@ struct Mode {
   bool own_memory = false;  // the reader has memory of its own
   bool late = false;        // completions are dispatched only after the next step
   bool aborts_on_error = true;
+  bool sends_wait = true;  // in the reactor; else the stream waits for room by a poll
   // What the owner does inside which event; Event::closed means nothing.
   Event event = Event::closed;
   Step reaction = Step::write;
@@ -54,7 +57,8 @@ class World {
     context_.reactor = &reactor_;
     SocketPair pair = unix_pair();
     minimise_buffers(pair);
-    fill(pair.near.get());
+    filled_ = fill(pair.near.get());
+    reactor_.sends_wait = mode.sends_wait;
     far_ = std::move(pair.far);
     connection_ = std::make_unique<Connection>(context_, std::move(pair.near));
     connection_->aborts_on_error = mode.aborts_on_error;
@@ -100,12 +104,13 @@ class World {
     EXPECT_EQ(connection_->closed_count, 1);
     EXPECT_EQ(connection_->held, 0) << "a segment was not released";
     EXPECT_EQ(reactor_.in_flight_count(), 0U);
-    EXPECT_EQ(written_.compare(0, reactor_.wire.size(), reactor_.wire), 0) << "sent: order";
+    const std::string sent = sent_bytes();
+    EXPECT_EQ(written_.compare(0, sent.size(), sent), 0) << "sent: order";
     EXPECT_EQ(arrived_.compare(0, connection_->received.size(), connection_->received), 0)
         << "received: order";
     bool broken = reset_ || send_failed_ || aborted_ || connection_->error != 0;
     if (gracefully && !broken) {
-      EXPECT_EQ(reactor_.wire, written_) << "the backlog is delivered";
+      EXPECT_EQ(sent, written_) << "the backlog is delivered";
     }
     EXPECT_LT(reactor_.submit_count, 200U);
   }
@@ -165,7 +170,8 @@ class World {
         ::shutdown(far_.get(), SHUT_WR);
         return reactor_.receive();
       case Step::reset:
-        reset_ = true;  // unread bytes make the close a reset
+        reset_ = true;  // unread bytes make the close a reset, else it is an end
+        ended_ = ended_ || unread_bytes() == 0;
         far_.reset();
         return reactor_.receive();
       case Step::no_buffers:
@@ -186,8 +192,26 @@ class World {
 
   // A socket that failed once fails again.
   void send(size_t limit) {
+    if (!mode_.sends_wait) {
+      if (limit > 1) drain();  // else a hang-up that looks like room
+      reactor_.make_room();
+    }
     if (send_failed_) return reactor_.fail_send(EPIPE);
     reactor_.send(limit);
+  }
+
+  int unread_bytes() const {
+    int count = 0;
+    ::ioctl(far_.get(), FIONREAD, &count);
+    return count;
+  }
+  void drain() {
+    if (far_.valid()) drained_ += read_available(far_.get());
+  }
+  std::string sent_bytes() {
+    if (mode_.sends_wait) return reactor_.wire;
+    drain();
+    return drained_.size() < filled_ ? "" : drained_.substr(filled_);
   }
 
   void on_event(Event event) {
@@ -213,7 +237,8 @@ class World {
   net::Context context_;
   base::UniqueFd far_;
   std::unique_ptr<Connection> connection_;
-  std::string written_, arrived_;
+  std::string written_, arrived_, drained_;
+  size_t filled_ = 0;
   bool eof_written_ = false, aborted_ = false, ended_ = false, reset_ = false;
   bool send_failed_ = false, read_failed_ = false, over_ = false, reacts_ = true;
   int late_ = 0, reaction_count_ = 0;
@@ -256,6 +281,11 @@ TEST(StreamOrdersTest, ThreeStepsInEveryWayOfReading) {
   }
 }
 
+TEST(StreamOrdersTest, FourStepsWhereAStreamWaitsForRoomByAPoll) {
+  run_every_order({.sends_wait = false}, 4);
+  run_every_order({.late = true, .sends_wait = false}, 3);
+}
+
 // The owner does `reaction` inside each event; and it may be one that does not abort on errors.
 void react_in_every_event(Step reaction) {
   for (Event event : {Event::data, Event::buffer, Event::eof, Event::sent, Event::read_error,
@@ -267,6 +297,8 @@ void react_in_every_event(Step reaction) {
                 .aborts_on_error = aborts,
                 .event = event,
                 .reaction = reaction};
+      run_every_order(mode, 3);
+      mode.sends_wait = false;
       run_every_order(mode, 3);
       ASSERT_FALSE(testing::Test::HasFailure())
           << "with " << kStepNames[static_cast<int>(reaction)] << " inside event "

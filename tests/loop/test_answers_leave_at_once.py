@@ -1,0 +1,221 @@
+"""write() hands the bytes to the kernel before it returns, as in asyncio.
+
+Programs rely on it: a handler that writes and then computes, ends the process, blocks until the
+peer has answered, or goes on with the socket itself. When many connections write in one turn, rloop
+on io_uring may keep the writes of one group of them until the next handler.
+"""
+
+import asyncio
+import os
+import socket
+import threading
+from typing import Any
+
+import pytest
+from programs import run_script
+from support import (
+    RLOOP_IDS,
+    Recorder,
+    bound,
+    connected,
+    loops_only,
+    serving,
+    turns,
+    wait_until,
+    wired,
+)
+
+
+def arrived(sock: socket.socket, count: int = 1000) -> bytes:
+    """What the peer can receive now, without any turn of the loop."""
+    try:
+        return sock.recv(count, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return b""
+
+
+async def test_a_write_is_with_the_kernel_when_it_returns(loop: asyncio.AbstractEventLoop) -> None:
+    async with wired() as (transport, _, far):
+        await turns(2)
+        transport.write(b"one")
+        assert arrived(far) == b"one"
+        transport.write(b" two")
+        transport.writelines([b" three", b" four"])
+        assert arrived(far) == b" two three four"
+        await turns(2)
+        transport.write(b"next turn")
+        assert arrived(far) == b"next turn"
+
+
+async def test_a_stream_writer_has_sent_what_it_has_drained(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    near, far = socket.socketpair()
+    with far:
+        _, writer = await asyncio.open_connection(sock=near)
+        writer.write(b"progress")
+        await writer.drain()
+        assert arrived(far) == b"progress"
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_datagram_is_with_the_kernel_when_sendto_returns(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as far:
+        far.bind(("127.0.0.1", 0))
+        async with bound() as endpoint:
+            for data in (b"one", b"two", b"three"):
+                endpoint.transport.sendto(data, far.getsockname())
+                assert arrived(far) == data
+
+
+async def test_an_answer_to_each_of_many_clients_does_not_wait_for_a_slow_handler(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """All requests come in one turn; the last handler looks at what the others' clients got."""
+    count, group = 60, 20
+    clients: list[socket.socket] = []
+    seen: list[int] = []
+
+    class Handler(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.write(b"answer")
+            handled.append(self)
+            if len(handled) == count:
+                seen.append(sum(arrived(client) == b"answer" for client in clients))
+
+    handled: list[Handler] = []
+    made: list[Handler] = []
+
+    def factory() -> Handler:
+        made.append(Handler())
+        return made[-1]
+
+    async with serving(factory) as (_, address):
+        try:
+            for _ in range(count):
+                clients.append(socket.create_connection(address))
+            await wait_until(lambda: len(made) == count and all(p.transport for p in made))
+            await turns(2)
+            for client in clients:
+                client.sendall(b"request")
+            await wait_until(lambda: seen)
+            assert seen[0] >= count - group
+        finally:
+            for client in clients:
+                client.close()
+            await wait_until(lambda: all(protocol.lost.done() for protocol in made))
+
+
+@pytest.mark.parametrize("writes", [1, 3, 10])
+async def test_what_is_written_through_a_copy_of_the_socket_comes_after_the_writes(
+    loop: asyncio.AbstractEventLoop, writes: int
+) -> None:
+    async with wired() as (transport, _, far):
+        await turns(2)
+        for _ in range(writes):
+            transport.write(b"HEAD ")
+        with transport.get_extra_info("socket").dup() as copy:
+            copy.send(b"BODY ")
+            for _ in range(writes):
+                transport.write(b"tail ")
+            copy.send(b"end")
+        expected = b"HEAD " * writes + b"BODY " + b"tail " * writes + b"end"
+        assert arrived(far) == expected
+
+
+async def test_the_programs_own_socket_object_keeps_the_order(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    near, far = socket.socketpair()
+    with far:
+        transport, _ = await loop.create_connection(Recorder, sock=near)
+        number = os.dup(near.fileno())
+        for piece in range(10):
+            transport.write(b"w%d " % piece)
+            near.send(b"s%d " % piece)
+            os.write(number, b"n%d " % piece)
+        os.close(number)
+        assert arrived(far) == b"".join(b"w%d s%d n%d " % (i, i, i) for i in range(10))
+        transport.close()
+        await turns(3)
+
+
+async def test_the_peer_may_be_asked_in_the_same_callback(loop: asyncio.AbstractEventLoop) -> None:
+    async with wired() as (transport, _, far):
+        far.settimeout(10)
+        transport.write(b"question")
+        assert far.recv(100) == b"question"  # blocks, and the loop with it
+
+
+async def test_a_write_from_another_thread_reaches_the_peer(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """Against asyncio's rules, and it works there: the loop sleeps, and nothing else wakes it."""
+    async with wired() as (transport, _, far):
+        far.settimeout(10)
+        await turns(3)
+        answers: list[bytes] = []
+
+        def talk() -> None:
+            for number in range(20):
+                transport.write(b"%3d" % number)
+                answers.append(far.recv(3))
+
+        thread = threading.Thread(target=talk)
+        thread.start()
+        await wait_until(lambda: not thread.is_alive())
+        thread.join()
+        assert answers == [b"%3d" % number for number in range(20)]
+
+
+@pytest.mark.parametrize("way", ["_exit", "kill", "exec", "exit", "abort", "raise"])
+def test_the_last_words_of_a_process_arrive(loop_id: str, way: str) -> None:
+    source = """
+    import asyncio, os, signal, socket, sys
+    from support import *
+    loop_id, way, number = sys.argv[1:]
+
+    async def main():
+        _, writer = await asyncio.open_connection(sock=socket.socket(fileno=int(number)))
+        writer.write(b"last ")
+        writer.write(b"words")
+        await writer.drain()
+        if way == "_exit":
+            os._exit(0)
+        if way == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if way == "exec":
+            os.execv("/bin/true", ["true"])
+        if way == "exit":
+            sys.exit(0)
+        if way == "raise":
+            raise KeyboardInterrupt
+        writer.transport.abort()
+        await asyncio.sleep(0)
+
+    loop = new_loop(loop_id)
+    loop.run_until_complete(main())
+    """
+    near, far = socket.socketpair()
+    with near, far:
+        copy = os.dup(near.fileno())
+        near.close()
+        run_script(source, loop_id, way, str(copy), pass_fds=(copy,))
+        os.close(copy)
+        far.settimeout(10)
+        assert far.recv(100) == b"last words"
+
+
+@loops_only(*RLOOP_IDS)
+async def test_many_small_writes_of_one_callback_are_gathered(loop: Any) -> None:
+    async with connected() as (client, server_side):
+        await turns(2)
+        before = loop.statistics()["messages_out"]
+        for _ in range(1000):
+            server_side.transport.write(b"x")
+        assert await client.wait_for_bytes(1000) == b"x" * 1000
+        assert loop.statistics()["messages_out"] - before <= 100
