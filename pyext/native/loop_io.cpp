@@ -76,9 +76,9 @@ Ref Loop::watch(Arguments arguments, op::Direction direction, const char* method
   Ref handle = make_handle(given[1], arguments.rest(2), context.get());
   PyObject_GC_Track(handle.get());  // it stays
   if (debug_) keep_source_traceback(handle_of(handle.get()));
-  check_closed();  // while Python code ran
-  std::unique_ptr<FdWatch>& watch = watches_[number];
-  if (!watch) watch = std::make_unique<FdWatch>(*this);
+  check_closed();                                // while Python code ran
+  auto made = std::make_unique<FdWatch>(*this);  // first: without memory the table stays as it is
+  std::unique_ptr<FdWatch>& watch = watches_.try_emplace(number, std::move(made)).first->second;
   HandleWatcher& side = watch->side(direction);
   base::Result result = reactor_->watch(number, direction, side);
   if (!result.ok()) {

@@ -158,6 +158,11 @@ class Reactor {
   };
   static constexpr size_t kMaxBatch = 256;
 
+  // Takes the memory that the final arrival of an operation needs, before it becomes busy: only
+  // here, on the way in, may memory be short (std::bad_alloc, and nothing has changed).
+  void expect_arrival();
+  // Memory for a batch of arrivals that are not final; false when there is none.
+  bool make_room_for_batch();
   void arrive(op::Operation& operation, base::Result result, uint32_t flags, bool final);
   // Takes the next arrival of the current batch; false when the batch is done or interrupted.
   bool next_arrival(size_t batch_end, Arrival& out);
@@ -179,6 +184,7 @@ class Reactor {
   template <class First>
   size_t gather(size_t batch_end, First first);
 
+  size_t busy_count_ = 0;   // operations that are not idle: each arrives finally once
   bool ends_wait_ = false;  // dispatch_others runs
   int hastened_count_ = 0;  // hastened operations that are not idle
   bool interrupted_ = false;

@@ -2,6 +2,8 @@
 #include "reactor/watch_set.hpp"
 
 #include <cerrno>
+#include <new>
+#include <utility>
 
 namespace rloop::reactor {
 
@@ -31,7 +33,13 @@ bool WatchSet::unwatch(int fd, op::Direction direction) {
 
 base::Result WatchSet::wait_once(op::Operation& operation) {
   if (operation.descriptor().number() < 0) return base::Result::error(EBADF);
-  Entry& entry = entry_of(operation.descriptor().fd);
+  Entry* waited;
+  try {
+    waited = &entry_of(operation.descriptor().fd);
+  } catch (const std::bad_alloc&) {
+    return base::Result::error(ENOMEM);
+  }
+  Entry& entry = *waited;
   entry.waiting[static_cast<int>(operation.direction())].push_back(operation);
   base::Result result = update(entry);
   if (!result.ok()) {
@@ -59,12 +67,10 @@ WatchSet::Entry* WatchSet::find(int fd) {
 }
 
 WatchSet::Entry& WatchSet::entry_of(int fd) {
-  std::unique_ptr<Entry>& entry = entries_[fd];
-  if (!entry) {
-    entry = std::make_unique<Entry>();
-    entry->fd = fd;
-  }
-  return *entry;
+  if (Entry* known = find(fd)) return *known;
+  auto made = std::make_unique<Entry>();  // first: without memory the table stays as it is
+  made->fd = fd;
+  return *entries_.emplace(fd, std::move(made)).first->second;
 }
 
 base::Result WatchSet::update(Entry& entry, bool force) {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 #include <system_error>
 #include <utility>
 
@@ -35,6 +36,7 @@ EpollReactor::EpollReactor(const Config& config, Statistics& statistics)
                                .multishot_recvmsg = false,
                                .buffer_ring = false,
                                .no_iowait = false};
+  watch_events_.reserve(kMaxBatch);
 }
 
 EpollReactor::~EpollReactor() {
@@ -46,6 +48,7 @@ EpollReactor::~EpollReactor() {
 void EpollReactor::submit(op::Operation& operation) {
   if (dead_) return;
   RLOOP_ASSERT(operation.idle(), "an operation was submitted while in flight");
+  expect_arrival();
   ++statistics_.submitted;
   operation.set_state(op::State::in_flight);
   op::Descriptor& descriptor = operation.descriptor();
@@ -97,7 +100,11 @@ base::Result EpollReactor::register_descriptor(op::Descriptor& descriptor) {
   int fd = descriptor.number();
   epoll_event event{};
   event.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
-  event.data.u64 = take_slot(descriptor);
+  try {
+    event.data.u64 = take_slot(descriptor);
+  } catch (const std::bad_alloc&) {
+    return base::Result::error(ENOMEM);
+  }
   ++statistics_.syscalls;
   base::Result result =
       base::Result::from_call(::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, fd, &event));
@@ -131,6 +138,7 @@ void EpollReactor::forget(op::Descriptor& descriptor) {
 uint64_t EpollReactor::take_slot(op::Descriptor& descriptor) {
   if (free_slots_.empty()) {
     slots_.push_back({});
+    free_slots_.reserve(slots_.capacity());  // giving one back needs no memory
     free_slots_.push_back(static_cast<uint32_t>(slots_.size() - 1));
   }
   descriptor.slot = free_slots_.back();
@@ -231,11 +239,14 @@ bool EpollReactor::has_undispatched() const {
 }
 
 void EpollReactor::report_watches() {
-  for (const epoll_event& event : std::exchange(watch_events_, {})) {
+  std::vector<epoll_event> events = std::exchange(watch_events_, {});
+  for (const epoll_event& event : events) {
     watches_.report(event, [this](op::Operation& operation) {
       arrive(operation, base::Result::count(1), 0, true);
     });
   }
+  events.clear();
+  watch_events_ = std::move(events);  // its memory is there for the next wait
 }
 
 void EpollReactor::dispatch() {

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <new>
 #include <system_error>
 #include <utility>
 
@@ -26,8 +27,7 @@ base::Result RingReactor::attach_to_thread() {
   pid_t thread = ::gettid();
   if (ring_.is_open() && thread != owner_thread_) {
     // Completions that are in the ring's memory count; the rest has not happened.
-    while (ring_.has_completions())
-      collect_completions();
+    collect_all();
     ring_.close();
     take_back_in_flight();
     ++statistics_.ring_rebuilds;
@@ -105,13 +105,19 @@ void RingReactor::provide_datagram_buffers() {
   capabilities_.multishot_recvmsg = false;
 }
 
+void RingReactor::collect_all() {
+  while (ring_.has_completions()) {
+    if (!collect_completions()) throw std::bad_alloc();
+  }
+}
+
 // The end of the ring: the thread's next loop gets it if this is the thread and nothing of ours is
 // left in it.
 void RingReactor::put_ring_away() {
   if (!ring_.is_open()) return;
   bool clean = owner_thread_ == ::gettid() && in_flight_.empty();
-  while (ring_.has_completions())
-    collect_completions();
+  while (ring_.has_completions() && collect_completions()) {
+  }
   for (std::optional<BufferRing>& buffers : buffers_) {
     if (clean && buffers) clean = buffers->unregister_from(ring_).ok();
   }
@@ -160,8 +166,7 @@ void RingReactor::take_back_unsubmitted() {
 // a completion in the ring's memory has happened, what the kernel did not take has not.
 void RingReactor::give_up(base::Result why) {
   if (ring_.is_open()) {
-    while (ring_.has_completions())
-      collect_completions();
+    collect_all();
     take_back_unsubmitted();
     ring_.close();
   }
@@ -211,8 +216,7 @@ size_t RingReactor::drain(int64_t limit_ns) {
   if (ring_.is_open() && owner_thread_ != ::gettid()) {
     // Another thread's ring cannot be entered. Nothing happens in it without its thread, so
     // closing it ends every operation.
-    while (ring_.has_completions())
-      collect_completions();
+    collect_all();
     ring_.close();
     in_flight_.for_each([](op::Operation& operation) { operation.set_cancel_requested(true); });
     take_back_in_flight();

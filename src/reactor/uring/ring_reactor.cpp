@@ -55,6 +55,8 @@ void RingReactor::end_own_operations() {
 void RingReactor::submit(op::Operation& operation) {
   if (dead_) return;
   RLOOP_ASSERT(operation.idle(), "an operation was submitted while in flight");
+  if (cancels_.capacity() <= busy_count_) cancels_.reserve(busy_count_ * 2 + 16);
+  expect_arrival();
   ++statistics_.submitted;
   if (operation.waits_in_epoll_set()) return watch_once(operation);
   if (operation.buffer_group() == op::kDatagramBufferGroup) provide_datagram_buffers();
@@ -182,10 +184,12 @@ void RingReactor::prepare_cancels() {
   cancels_.erase(cancels_.begin(), cancels_.begin() + static_cast<ptrdiff_t>(prepared));
 }
 
-void RingReactor::collect_completions() {
+bool RingReactor::collect_completions() {
+  if (!make_room_for_batch()) return false;  // they stay in the ring until there is memory
   ring_.consume(kMaxBatch, [this](uint64_t user_data, int result, uint32_t flags) {
     if (user_data != kNobody) collect_one(user_data, result, flags);
   });
+  return true;
 }
 
 void RingReactor::collect_one(uint64_t user_data, int result, uint32_t flags) {

@@ -69,7 +69,8 @@ class RingReactor final : public Reactor {
   void take_back_in_flight(base::Result unknown = base::Result::error(ECANCELED));
   void prepare_queued();
   void prepare_cancels();
-  void collect_completions();
+  bool collect_completions();  // false: no memory
+  void collect_all();
   void collect_one(uint64_t user_data, int result, uint32_t flags);
   void forget_cancel(op::Operation& operation);
   bool unreplayable_in_flight();
