@@ -190,6 +190,7 @@ void DatagramTransport::on_sent() {
 
 void DatagramTransport::close() {
   if (closing_) return;
+  if (datagram_.backlog_bytes() == 0) loop_.check_thread();  // else asyncio schedules nothing yet
   closing_ = true;
   datagram_.close();
   if (datagram_.backlog_bytes() == 0 && lost_count_ == 0) ++lost_count_;

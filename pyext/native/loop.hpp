@@ -110,6 +110,11 @@ class Loop {
   }
 
   bool debug() { return debug_; }
+  // For what is scheduled without call_soon: debug mode refuses it in another thread, as asyncio.
+  void check_thread() {
+    if (debug_) [[unlikely]]
+      refuse_other_threads();
+  }
   void set_debug(PyObject* value) { debug_ = truth(value); }
   double slow_callback_duration() { return slow_callback_duration_; }
   void set_slow_callback_duration(PyObject* value);
@@ -159,6 +164,7 @@ class Loop {
                   PyObject* context);
   void check_debug_call(PyObject* callback, const char* method, bool check_thread);
   void keep_source_traceback(Handle& handle);
+  void refuse_other_threads();
 
   void run_once();
   int64_t wait_timeout_ns();

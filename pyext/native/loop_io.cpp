@@ -212,13 +212,15 @@ void Loop::start_serving(Arguments arguments) {
 }
 
 void Loop::stop_listening(PyObject* socket) {
-  bool served = false;
+  // Found first and stopped then: stopping closes the socket in Python, where another thread may
+  // get the GIL, and the list change.
+  std::vector<Ref> serving;
   listeners_.for_each([&](ServerListener& listener) {
-    if (!listener.serves(socket)) return;
-    served = true;
-    listener.stop();
+    if (listener.serves(socket)) serving.push_back(listener.kept_by_loop_.copy());
   });
-  if (!served) binding::call_method(socket, names::close);
+  for (const Ref& listener : serving)
+    if (listener) ServerListenerType::value(listener.get()).stop();
+  if (serving.empty()) binding::call_method(socket, names::close);
 }
 
 void Loop::listener_stopped(ServerListener& listener) {

@@ -98,6 +98,10 @@ void Loop::check_debug_call(PyObject* callback, const char* method, bool check_t
   names::report("check_call", object(), callback, name.get(), check_thread ? Py_True : Py_False);
 }
 
+void Loop::refuse_other_threads() {
+  names::report("check_thread", object());
+}
+
 void Loop::keep_source_traceback(Handle& handle) {
   handle.set_source_traceback(names::report("source_traceback"));
 }

@@ -50,10 +50,49 @@ py::dict probe() {
   return result;
 }
 
+// Types and names are the process's (HeapType<T>, names), with objects of the main interpreter in
+// them: another interpreter that used them would crash, at the latest when one of the two ends.
+// CPython refuses those with a GIL of their own by itself; since 3.13 it calls PyInit in the main
+// interpreter, so the question is asked here.
+PyObject* create_module(PyObject* spec, PyModuleDef* definition) {
+  if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+    PyErr_SetString(PyExc_ImportError,
+                    "rloop does not support subinterpreters: it can only be imported in the main "
+                    "interpreter of a process");
+    return nullptr;
+  }
+  try {
+    py::detail::ensure_internals();
+    return py::detail::cached_create_module(spec, definition);
+  } catch (...) {
+    binding::set_error_from_exception();
+    return nullptr;
+  }
+}
+
 }  // namespace
 }  // namespace rloop::native
 
-PYBIND11_MODULE(_core, module) {
+// Python's own way in is written out instead of PYBIND11_MODULE, which makes pybind11's state in
+// whatever interpreter imports the module, before our code is asked.
+static int pybind11_exec__core(PyObject*);
+
+extern "C" PYBIND11_EXPORT PyObject* PyInit__core() {
+  PYBIND11_CHECK_PYTHON_VERSION
+  static PyModuleDef_Slot slots[] = {
+      {Py_mod_create, reinterpret_cast<void*>(&rloop::native::create_module)},
+      {Py_mod_exec, reinterpret_cast<void*>(&pybind11_exec__core)},
+#if PY_VERSION_HEX >= 0x030C0000
+      {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+      {0, nullptr},
+  };
+  static PyModuleDef definition = {
+      PyModuleDef_HEAD_INIT, "_core", nullptr, 0, nullptr, slots, nullptr, nullptr, nullptr};
+  return PyModuleDef_Init(&definition);
+}
+
+PYBIND11_MODULE_EXEC(_core, module) {
   using namespace rloop;
   module.doc() = "The native half of rloop.";
   module.attr("__version__") = RLOOP_VERSION;

@@ -190,6 +190,7 @@ void StreamTransport::on_sent() {
 
 void StreamTransport::close() {
   if (closing_) return;
+  if (stream_.backlog_bytes() == 0) loop_.check_thread();  // else asyncio schedules nothing yet
   closing_ = true;
   stream_.close();
   if (stream_.backlog_bytes() == 0 && lost_count_ == 0) ++lost_count_;

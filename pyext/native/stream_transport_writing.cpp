@@ -35,7 +35,8 @@ void StreamTransport::writelines(Arguments arguments) {
   // All are looked at before the first is queued: a wrong one leaves nothing half written.
   absl::InlinedVector<Ref, 8> frozen;
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(lines.get()); ++i) {
-    frozen.push_back(binding::frozen_bytes(PySequence_Fast_GET_ITEM(lines.get(), i)));
+    Ref line = Ref::borrow(PySequence_Fast_GET_ITEM(lines.get(), i));  // the list may change
+    frozen.push_back(binding::frozen_bytes(line.get()));
   }
   if (frozen.empty() || reject_write()) return;
   for (Ref& line : frozen)

@@ -159,12 +159,28 @@ Ref address_object(const base::Address& address) {
 
 // The socket object behind the transport; an accepted connection gets one when first asked for.
 Ref Transport::python_socket() {
-  if (!socket_ && own_fd_.valid()) {
-    socket_ = names::report("socket_of_descriptor", Ref::checked(PyLong_FromLong(fd())).get());
-    own_fd_.release();
-    follow_socket();
-  }
+  if (!socket_ && own_fd_.valid()) make_python_socket();
   return Ref::borrow(socket_ ? socket_.get() : Py_None);
+}
+
+// Python code makes it, so another thread may get the GIL and end the connection. The number is
+// nobody's to close meanwhile: closed twice, it would be another connection's the second time.
+void Transport::make_python_socket() {
+  base::UniqueFd owned = std::move(own_fd_);
+  Ref made;
+  try {
+    made = names::report("socket_of_descriptor", Ref::checked(PyLong_FromLong(owned.get())).get());
+  } catch (const binding::PythonError&) {
+    if (!closed_) own_fd_ = std::move(owned);
+    throw;
+  }
+  owned.release();
+  if (closed_) {
+    binding::call_method(made.get(), names::close);
+    return;
+  }
+  socket_ = std::move(made);
+  follow_socket();
 }
 
 Ref Transport::get_extra_info(Arguments arguments) {
@@ -181,10 +197,10 @@ Ref Transport::get_extra_info(Arguments arguments) {
   std::string_view wanted = name;
   if (wanted == "socket") {
     if (lost_count_ == 0) flush_backlog();  // the program may go on with the socket itself
-    if (!transport_socket_) {
-      transport_socket_ = names::report("transport_socket", python_socket().get(), object());
-    }
-    return transport_socket_.copy();
+    if (transport_socket_) return transport_socket_.copy();
+    Ref made = names::report("transport_socket", python_socket().get(), object());
+    if (socket_ || closed_) transport_socket_ = made.copy();  // else another thread makes one now
+    return made;
   }
   if (wanted == "sockname" && local_.length() > 0) return address_object(local_);
   if (wanted == "peername") {
@@ -206,7 +222,13 @@ void Transport::finalize() {
 
 // --- failures and the end ------------------------------------------------------------------------
 
+void Transport::abort() {
+  force_close(Py_None);
+}
+
+// For the program: in debug mode refused in another thread, before anything has changed.
 void Transport::force_close(PyObject* exception) {
+  if (lost_count_ == 0) loop_.check_thread();
   lose_connection(exception == Py_None ? Ref() : Ref::borrow(exception));
 }
 

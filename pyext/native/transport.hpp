@@ -24,7 +24,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   virtual void flush_backlog() = 0;
 
   // --- asyncio.BaseTransport and flow control ---
-  void abort() { lose_connection({}); }
+  void abort();
   bool is_closing() { return closing_; }
   void set_write_buffer_limits(Arguments arguments);
   Ref get_write_buffer_limits();
@@ -113,6 +113,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   void call_connection_lost();
   void upcall_failed(const char* method);
   Ref python_socket();
+  void make_python_socket();
 
   Loop& loop_;
   Ref loop_object_;

@@ -13,6 +13,9 @@ from typing import Any
 BaseEventLoop = base_events.BaseEventLoop
 Server = base_events.Server
 SSLProtocol: Any = sslproto.SSLProtocol  # typeshed demands int timeouts and a context
+SSLProtocolTransport: Any = sslproto._SSLProtocolTransport
+TlsState = sslproto.SSLProtocolState
+TlsAppState = sslproto.AppProtocolState
 # Its functions for Unix sockets, and the transports of pipes and children, know no selector.
 UnixEventLoop = unix_events._UnixSelectorEventLoop
 ReadPipeTransport = unix_events._UnixReadPipeTransport  # type: ignore[attr-defined]

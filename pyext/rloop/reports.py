@@ -42,6 +42,11 @@ def check_call(loop: Loop, callback: Any, method: str, check_thread: bool) -> No
         raise TypeError(f"a callable object was expected by {method}(), got {callback!r}")
 
 
+def check_thread(loop: Loop) -> None:
+    """Debug mode's check of what asyncio's transports do through call_soon; RuntimeError."""
+    loop._check_thread()
+
+
 def source_traceback() -> Any:
     """Where the user's code is now, for a handle's debug information."""
     return format_helpers.extract_stack(sys._getframe(1))

@@ -3,15 +3,46 @@
 The transports are asyncio's own, over add_reader and add_writer: they run per pipe buffer of
 64 KiB, not per message. The end of a child is seen through its pidfd, so there are no child
 watchers, no SIGCHLD and no thread; where a pidfd cannot be had a thread waits for the child. The
-child is started by subprocess.Popen, which runs no at-fork hook in it.
+child is started by subprocess.Popen, which runs no at-fork hook in it. The program may ask that
+Popen too (poll, wait, from any thread), so its lock and its returncode decide who reaps the child:
+whoever came first has the status, and everybody else reads it there.
 """
 
+import contextlib
 import os
+import signal
 import threading
 from asyncio.log import logger
 from typing import Any
 
 from . import _stdlib
+
+
+class ChildTransport(_stdlib.SubprocessTransport):  # type: ignore[misc] # a private class
+    """asyncio's, which never lets Popen guess a status and never signals a child that is reaped."""
+
+    def close(self) -> None:
+        """Close the pipes and kill the child if it still runs."""
+        if not self._closed and self._proc is not None:
+            # Popen.poll, which follows, takes a child that somebody else has reaped for one that
+            # ended with 0.
+            _reap(self._proc, os.WNOHANG)
+        super().close()
+
+    def send_signal(self, signal: int) -> None:
+        """Send it to the child unless its end is known; then its number may be another process'."""
+        self._check_proc()
+        if self._proc.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._proc.pid, signal)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(signal.SIGKILL)
 
 
 class SubprocessMixin:
@@ -43,7 +74,7 @@ class SubprocessMixin:
         **kwargs: Any,
     ) -> Any:
         waiter = self.create_future()
-        transport = _stdlib.SubprocessTransport(
+        transport = ChildTransport(
             self,
             protocol,
             args,
@@ -67,7 +98,7 @@ class SubprocessMixin:
             raise
         return transport
 
-    def _watch_child(self: Any, transport: Any) -> None:
+    def _watch_child(self: Any, transport: ChildTransport) -> None:
         pid = transport.get_pid()
         try:
             pidfd = os.pidfd_open(pid)
@@ -75,18 +106,22 @@ class SubprocessMixin:
             threading.Thread(
                 target=_wait_in_thread,
                 name=f"rloop-waitpid-{pid}",
-                args=(self, pid, transport),
+                args=(self, transport._proc, transport),
                 daemon=True,
             ).start()
             return
         self._pidfds.add(pidfd)
-        self._add_reader(pidfd, self._child_exited, pid, pidfd, transport)
+        self._add_reader(pidfd, self._pidfd_ready, pidfd, transport._proc, transport)
 
-    def _child_exited(self: Any, pid: int, pidfd: int, transport: Any) -> None:
+    def _pidfd_ready(self: Any, pidfd: int, process: Any, transport: ChildTransport) -> None:
         self._remove_reader(pidfd)
         self._pidfds.discard(pidfd)
         os.close(pidfd)
-        self.call_soon(transport._process_exited, _exit_code(pid))
+        self._child_exited(process, transport)
+
+    def _child_exited(self: Any, process: Any, transport: ChildTransport) -> None:
+        _reap(process)
+        self.call_soon(transport._process_exited, process.returncode)
 
     def _forget_children(self: Any) -> None:
         """At the end of the loop: children run on, nobody waits for them here."""
@@ -96,21 +131,37 @@ class SubprocessMixin:
             os.close(pidfd)
 
 
-def _exit_code(pid: int) -> int:
-    """Reap the child; 255, as asyncio, when somebody else has done so."""
+def _reap(process: Any, flags: int = 0) -> None:
+    """Let a Popen know how its child ended; 255, as asyncio, when its status is lost.
+
+    With WNOHANG nothing happens when the child still runs or another thread waits for it.
+    """
+    lock = process._waitpid_lock  # a thread in Popen.wait holds it until it has noted the status
+    if not lock.acquire(blocking=not flags & os.WNOHANG):
+        return
     try:
-        _, status = os.waitpid(pid, 0)
+        if process.returncode is not None:
+            return
+        pid, status = os.waitpid(process.pid, flags)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
     except ChildProcessError:
+        process.returncode = 255
         logger.warning(
-            "child process pid %d exit status already read:  will report returncode 255", pid
+            "child process pid %d exit status already read:  will report returncode 255",
+            process.pid,
         )
-        return 255
-    return os.waitstatus_to_exitcode(status)
+    finally:
+        lock.release()
 
 
-def _wait_in_thread(loop: Any, pid: int, transport: Any) -> None:
-    code = _exit_code(pid)
+def _wait_in_thread(loop: Any, process: Any, transport: ChildTransport) -> None:
+    # Only waits: while the loop runs, its thread reaps, so that no signal meets a child that has
+    # just been reaped here and is not known to be.
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     try:
-        loop.call_soon_threadsafe(transport._process_exited, code)
+        loop.call_soon_threadsafe(loop._child_exited, process, transport)
     except RuntimeError:
-        logger.warning("Loop %r that handles pid %r is closed", loop, pid)
+        _reap(process)
+        logger.warning("Loop %r that handles pid %r is closed", loop, process.pid)

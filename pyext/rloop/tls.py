@@ -1,6 +1,7 @@
 """TLS: the standard library's SSLProtocol over our transports.
 
-create_connection, create_server and start_tls are asyncio's own; they come here for the transport.
+create_connection and create_server are asyncio's own; they come here for the transport. start_tls
+is asyncio's with our protocol in it.
 SSLProtocol is a BufferedProtocol that reads ciphertext from a native transport and hands plain
 text to the user's protocol, with the handshake and shutdown timeouts of the running version.
 """
@@ -10,6 +11,7 @@ from asyncio import Future
 from collections.abc import Callable
 from typing import Any
 
+from . import _core
 from .tls_protocol import TlsBuffers, TlsProtocol
 
 
@@ -61,6 +63,56 @@ class TlsMixin:
             raise
         self._make_socket_transport(rawsock, tls, extra=extra, server=server)
         return tls._app_transport
+
+    async def start_tls(
+        self: Any,
+        transport: Any,
+        protocol: Any,
+        sslcontext: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> Any:
+        """Upgrade a transport to TLS; the new one is what `protocol` uses from here on.
+
+        Raises TypeError for what is no SSLContext and for transports that cannot be upgraded.
+        """
+        if not isinstance(sslcontext, ssl.SSLContext):
+            raise TypeError(
+                f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}"
+            )
+        if not getattr(transport, "_start_tls_compatible", False):
+            raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+        waiter = self.create_future()
+        tls = TlsProtocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+            call_connection_made=False,
+        )
+        if not isinstance(transport, _core.StreamTransport):
+            tls.use_own_buffers()  # who knows when another transport fills what it was given
+        tls_transport = tls._app_transport  # gone from there when the connection is lost
+        # Paused until connection_made was called: no data may come before.
+        transport.pause_reading()
+        transport.set_protocol(tls)
+        made = self.call_soon(tls.connection_made, transport)
+        resumed = self.call_soon(transport.resume_reading)
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            made.cancel()
+            resumed.cancel()
+            raise
+        return tls_transport
 
     def _tls_factory(
         self: Any,

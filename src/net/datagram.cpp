@@ -74,7 +74,6 @@ void Datagram::arm_reading() {
 }
 
 void Datagram::on_received(const op::Completion& completion) {
-  context_.hand_over_if_due();
   if (state_ != State::open) return end_of_operation();
   if (!completion.data.empty()) {
     op::ReceivedDatagram datagram(completion.data);
@@ -84,6 +83,7 @@ void Datagram::on_received(const op::Completion& completion) {
              !completion.result.is(EINTR)) {
     events_->on_error(IoStep::read, completion.result.error_number());
   }
+  context_.hand_over_if_due();
   if (state_ != State::open) return end_of_operation();
   arm_reading();
 }
@@ -133,7 +133,6 @@ size_t Datagram::receive_batch(std::span<std::byte> memory, size_t slot) {
     return state_ == State::open ? 1 : 0;
   }
   for (size_t i = 0; i < static_cast<size_t>(received); ++i) {
-    context_.hand_over_if_due();
     if (state_ != State::open) return 0;
     auto* name = reinterpret_cast<const std::byte*>(&names[i]);
     base::Address from = base::Address::from_bytes({name, headers[i].msg_hdr.msg_namelen});
@@ -142,6 +141,7 @@ size_t Datagram::receive_batch(std::span<std::byte> memory, size_t slot) {
       kept_.push_back({{data.begin(), data.end()}, from});
     } else {
       deliver(data, from);
+      context_.hand_over_if_due();
     }
   }
   if (!kept_.empty()) {

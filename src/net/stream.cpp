@@ -113,9 +113,9 @@ void Stream::count_sent(size_t size) {
   reactor::Statistics& statistics = context_.reactor->statistics();
   ++statistics.messages_out;
   statistics.bytes_out += size;
+  queue_.consume(size);  // before the log, whose handlers are user code that may write
   base::log(base::LogLevel::trace, "transport", "TCP wrote ", size, " bytes [fd=", descriptor_.fd,
             "]");
-  queue_.consume(size);
 }
 
 // What waits will never be sent. The owner is expected to abort; if it does not, nothing is tried

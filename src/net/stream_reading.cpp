@@ -63,7 +63,6 @@ void Stream::arm_reading() {
 }
 
 void Stream::on_recv(const op::Completion& completion) {
-  context_.hand_over_if_due();
   if (state_ != State::open) return end_of_operation();
   base::Result result = completion.result;
   if (means_again(result) || result.is(ENOBUFS)) return arm_reading();
@@ -73,6 +72,7 @@ void Stream::on_recv(const op::Completion& completion) {
     if (bulk_ && completion.more) context_.reactor->cancel(recv_);
   }
   receive(result, completion.data);
+  context_.hand_over_if_due();  // not before: it may run user code, and the data may be lent
   if (state_ != State::open) return end_of_operation();
   // A pause is acted upon only when data still comes: short pauses cost nothing.
   if (reading_paused_ && completion.more) context_.reactor->cancel(recv_);
@@ -80,7 +80,6 @@ void Stream::on_recv(const op::Completion& completion) {
 }
 
 void Stream::on_readable(const op::Completion& completion) {
-  context_.hand_over_if_due();
   if (state_ != State::open) return end_of_operation();
   if (reading_paused_ || kept_ || means_again(completion.result)) return arm_reading();
   if (!completion.result.ok()) {
@@ -93,6 +92,7 @@ void Stream::on_readable(const op::Completion& completion) {
     if (size < kMuch_bytes) break;
     received += size;
   } while (received < kMostInARow_bytes);
+  context_.hand_over_if_due();
   if (state_ != State::open) return end_of_operation();
   arm_reading();
 }
@@ -221,7 +221,6 @@ void Stream::keep(base::Result result, std::span<const std::byte> data) {
 
 // What could not be done in the caller's place: the delivery of kept data, or the end.
 void Stream::on_later(const op::Completion& /*completion*/) {
-  context_.hand_over_if_due();
   if (state_ != State::open) return end_of_operation();
   if (reading_paused_) return;
   if (!kept_) return arm_reading();

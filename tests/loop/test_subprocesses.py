@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import PY312, RLOOP_IDS, Noise, differs, loops_only, wait_until
+from support import PY312, PY313, RLOOP_IDS, Noise, differs, loops_only, wait_until
 
 PIPE = asyncio.subprocess.PIPE
 
@@ -203,6 +203,125 @@ async def test_somebody_else_took_the_exit_code(
     os.waitpid(process.pid, 0)  # noqa: ASYNC222 - before the loop looks
     assert await process.wait() == 255
     assert "255" in caplog.text
+
+
+async def zombies(*codes: int) -> list[asyncio.subprocess.Process]:
+    """Children that have ended with these codes; nobody has reaped them, no loop has seen it."""
+    reading, writing = os.pipe()
+    wait_and_exit = "read line; exit $0"
+    made = [
+        await asyncio.create_subprocess_exec("sh", "-c", wait_and_exit, str(code), stdin=reading)
+        for code in codes
+    ]
+    os.close(reading)
+    os.close(writing)
+    for process in made:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222
+    return made
+
+
+SIGNALS = {
+    "send_signal": lambda process: process.send_signal(signal.SIGUSR1),
+    "terminate": lambda process: process.terminate(),
+    "kill": lambda process: process.kill(),
+}
+ENDS = {
+    "close": lambda process: process._transport.close(),
+    "terminate and close": lambda process: (process.terminate(), process._transport.close()),
+}
+QUESTIONS = {
+    "poll": lambda process: process._transport.get_extra_info("subprocess").poll(),
+    "wait": lambda process: process._transport.get_extra_info("subprocess").wait(),
+}
+
+
+async def expect_statuses_after(disturb: Any, caplog: pytest.LogCaptureFixture) -> None:
+    processes = await zombies(3, 4, 5)
+    for process in processes:
+        disturb(process)
+    assert [await process.wait() for process in processes] == [3, 4, 5]
+    assert [process.returncode for process in processes] == [3, 4, 5]
+    assert caplog.messages == []
+
+
+@differs("asyncio", "Popen.poll reaps the child, its watcher finds nothing", when=not PY313)
+@pytest.mark.parametrize("disturb", SIGNALS.values(), ids=SIGNALS)
+async def test_a_child_that_ended_keeps_its_status_when_it_is_signalled(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture, disturb: Any
+) -> None:
+    await expect_statuses_after(disturb, caplog)
+
+
+@differs("asyncio", "Popen.poll reaps the child, and its watcher finds nothing")
+@pytest.mark.parametrize("disturb", ENDS.values(), ids=ENDS)
+async def test_a_child_that_ended_keeps_its_status_when_its_transport_is_closed(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture, disturb: Any
+) -> None:
+    await expect_statuses_after(disturb, caplog)
+
+
+@differs("uvloop", "it makes no Popen")
+@differs("asyncio", "Popen.poll reaps the child, and its watcher finds nothing")
+@pytest.mark.parametrize("disturb", QUESTIONS.values(), ids=QUESTIONS)
+async def test_a_child_that_ended_keeps_its_status_when_the_program_asks(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture, disturb: Any
+) -> None:
+    await expect_statuses_after(disturb, caplog)
+
+
+@loops_only(*RLOOP_IDS)
+@pytest.mark.parametrize(
+    "disturb",
+    [*SIGNALS.values(), *ENDS.values(), *QUESTIONS.values()],
+    ids=[*SIGNALS, *ENDS, *QUESTIONS],
+)
+async def test_the_status_is_kept_as_well_where_a_thread_waits(
+    loop: asyncio.AbstractEventLoop,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    disturb: Any,
+) -> None:
+    def refuse(pid: int, flags: int = 0) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    await expect_statuses_after(disturb, caplog)
+
+
+@loops_only(*RLOOP_IDS)
+async def test_another_thread_waits_for_the_child_too(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(10):
+        process = await asyncio.create_subprocess_exec("sh", "-c", "read line; exit 9", stdin=PIPE)
+        popen = process._transport.get_extra_info("subprocess")
+        waiting = loop.run_in_executor(None, popen.wait)
+        process.stdin.close()
+        assert (await process.wait(), await waiting) == (9, 9)
+    assert caplog.messages == []
+
+
+@loops_only(*RLOOP_IDS)
+async def test_a_status_that_somebody_else_took_is_255_also_after_close(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    (process,) = await zombies(7)
+    os.waitpid(process.pid, 0)  # noqa: ASYNC222 - before the loop looks
+    process._transport.close()
+    assert await process.wait() == 255
+    assert "255" in caplog.text
+
+
+@loops_only(*RLOOP_IDS)
+async def test_a_child_that_is_reaped_gets_no_signal(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (process,) = await zombies(7)
+    process._transport.get_extra_info("subprocess").wait()
+    monkeypatch.setattr(os, "kill", lambda pid, number: pytest.fail("the number may be another's"))
+    for ask in (process.terminate, process.kill):
+        ask()
+    assert await process.wait() == 7
 
 
 async def test_the_child_has_no_descriptor_of_the_loop(loop: asyncio.AbstractEventLoop) -> None:

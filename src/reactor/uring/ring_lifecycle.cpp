@@ -38,6 +38,7 @@ base::Result RingReactor::attach_to_thread() {
     base::Result result = open_ring();
     if (!result.ok()) return result;
     owner_thread_ = thread;
+    owner_pthread_ = ::pthread_self();
   }
   if (buffers_[op::kDatagramBufferGroup]) provide_datagram_buffers();
   // A sandbox may have been set up since the last run.

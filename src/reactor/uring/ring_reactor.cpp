@@ -152,7 +152,9 @@ base::Result RingReactor::collect() {
 }
 
 void RingReactor::flush() {
-  if (!ring_.is_open()) return;
+  // A ring takes submissions from its own thread only; what another one gathered while that is
+  // awake goes out with its turn.
+  if (!ring_.is_open() || !::pthread_equal(owner_pthread_, ::pthread_self())) return;
   prepare_queued();
   if (!ring_.has_submissions()) return;
   ++statistics_.syscalls;

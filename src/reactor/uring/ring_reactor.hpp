@@ -7,6 +7,7 @@
 // on the way. Loop's thread, GIL held, except in wait.
 #pragma once
 
+#include <pthread.h>
 #include <sys/types.h>
 
 #include <cerrno>
@@ -79,6 +80,7 @@ class RingReactor final : public Reactor {
 
   Ring ring_;
   pid_t owner_thread_ = 0;
+  pthread_t owner_pthread_{};  // the same: asking for it is no system call
   // The wait under way: whether it enters the kernel, for how long, and what came of it.
   bool wait_enters_ = false;
   int64_t wait_timeout_ns_ = 0;

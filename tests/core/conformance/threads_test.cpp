@@ -90,6 +90,50 @@ TEST_P(ThreadTest, ALargeSendInFlightIsNeitherLostNorRepeated) {
   EXPECT_TRUE(received == bytes) << received.size();
 }
 
+// Against the rules, but programs do it with the GIL held, which stands in for a lock.
+TEST_P(ThreadTest, AGroupOfWritesThatAnotherThreadCompletesGoesOutWithTheLoopsTurn) {
+  constexpr size_t kMoreThanAGroup = 20;
+  std::vector<SocketPair> pairs;
+  std::vector<std::unique_ptr<Connection>> writers;
+  for (size_t i = 0; i < kMoreThanAGroup; ++i) {
+    pairs.push_back(unix_pair());
+    writers.push_back(std::make_unique<Connection>(context_, std::move(pairs.back().near)));
+  }
+  turns(3);
+  context_.begin_turn();
+  std::thread other([&] {
+    for (auto& writer : writers)
+      writer->write("from another thread");
+  });
+  other.join();
+  for (SocketPair& pair : pairs) {
+    std::string received;
+    EXPECT_TRUE(run_until([&] {
+      received += read_available(pair.far.get());
+      return received == "from another thread";
+    }));
+  }
+  for (auto& writer : writers)
+    writer->stream.abort();
+  EXPECT_TRUE(run_until([&] {
+    return std::all_of(writers.begin(), writers.end(), [](auto& one) { return one->closed(); });
+  }));
+}
+
+TEST_P(ThreadTest, AnAbortByAnotherThreadWakesTheSleepingLoop) {
+  SocketPair pair = unix_pair();
+  near_ = std::make_unique<Connection>(context_, std::move(pair.near));
+  near_->stream.start_reading();
+  turns(3);
+  reactor_->prepare_wait(base::kNever);
+  reactor_->announce_sleep();
+  std::thread loop([&] { near_->stream.abort(); });
+  reactor_->block();
+  loop.join();
+  ASSERT_TRUE(reactor_->collect().ok());
+  EXPECT_TRUE(run_until([&] { return near_->closed(); }));
+}
+
 TEST_P(ThreadTest, ConnectionsMadeBetweenTwoThreadsAreAccepted) {
   struct Accepting final : net::ListenerEvents {
     void on_accepted(base::UniqueFd fd, const base::Address&) override {
