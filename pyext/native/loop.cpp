@@ -1,6 +1,8 @@
 // One turn of the loop; see loop.hpp.
 #include "native/loop.hpp"
 
+#include <cerrno>
+
 #include "absl/cleanup/cleanup.h"
 #include "native/names.hpp"
 #include "native/upcall.hpp"
@@ -109,10 +111,12 @@ void Loop::wait(int64_t timeout_ns) {
     result = reactor_->wait(0);
   }
   binding::check(PyErr_CheckSignals());
-  if (!result.ok()) {
-    binding::set_os_error(result.error_number());
-    throw binding::PythonError{};
-  }
+  if (result.ok()) return;
+  // A closed descriptor is no refusal: somebody closes what is not theirs.
+  bool refused = reactor_->capabilities().ring && !result.is(EBADF) && !result.is(EBADR);
+  if (refused) return refuse_engine(result, "io_uring_enter");
+  binding::set_os_error(result.error_number());
+  throw binding::PythonError{};
 }
 
 void Loop::make_due_timers_ready() {

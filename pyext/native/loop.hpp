@@ -100,7 +100,7 @@ class Loop : public base::ListNode<TrackingTag> {
   // --- lifecycle (loop_lifecycle.cpp) ---
   void configure(Arguments arguments);
   void close_io();
-  void after_fork_in_child();
+  void after_fork_in_child(PyObject* was_running);
   Ref statistics();
   const char* backend() { return backend_; }
   Ref backend_reason();
@@ -184,7 +184,8 @@ class Loop : public base::ListNode<TrackingTag> {
   static bool truth(PyObject* value);
 
   void attach();
-  void fall_back_to_epoll(base::Result why);
+  void refuse_engine(base::Result why, const char* call);
+  void fall_back_to_epoll(base::Result why, const char* call);
   void mask(PyObject* names);
   void check_fork();
 

@@ -85,15 +85,16 @@ Ref Loop::watch(Arguments arguments, op::Direction direction, const char* method
   PyObject* fd = given[0];
   if (!may_be_transports) ensure_fd_no_transport(fd);
   check_closed();
+  check_fork();
   int number = descriptor_number(fd);
   // Of its own: what the callback sets in its context, it finds there the next time.
   Ref context = Ref::checked(PyContext_CopyCurrent());
   Ref handle = make_handle(given[1], arguments.rest(2), context.get());
   PyObject_GC_Track(handle.get());  // it stays
   if (debug_) keep_source_traceback(handle_of(handle.get()));
-  check_closed();  // while Python code ran
-  std::unique_ptr<FdWatch>& watch = watches_[number];
-  if (!watch) watch = std::make_unique<FdWatch>(*this);
+  check_closed();                                // while Python code ran
+  auto made = std::make_unique<FdWatch>(*this);  // first: without memory the table stays as it is
+  std::unique_ptr<FdWatch>& watch = watches_.try_emplace(number, std::move(made)).first->second;
   HandleWatcher& side = watch->side(direction);
   base::Result result = reactor_->watch(number, direction, side);
   if (!result.ok()) {
@@ -186,6 +187,7 @@ Ref Loop::make_socket_transport(Arguments arguments) {
                   "_make_socket_transport");
   auto or_null = [](PyObject* value) { return value == Py_None ? nullptr : value; };
   check_closed();
+  check_fork();
   ensure_fd_no_transport(given[0]);
   int fd = descriptor_number(given[0]);
   return StreamTransport::open(*this, fd, given[0], given[1], or_null(given[2]), or_null(given[3]),
@@ -198,6 +200,7 @@ Ref Loop::make_datagram_transport(Arguments arguments) {
                   "_make_native_datagram_transport");
   auto or_null = [](PyObject* value) { return value == Py_None ? nullptr : value; };
   check_closed();
+  check_fork();
   ensure_fd_no_transport(given[0]);
   return DatagramTransport::open(*this, given[0], given[1], or_null(given[2]), or_null(given[3]),
                                  or_null(given[4]));
@@ -220,6 +223,7 @@ void Loop::start_serving(Arguments arguments) {
   PyObject* given[3];
   arguments.parse({"protocol_factory", "sock", "server"}, 2, given, "_listen");
   check_closed();
+  check_fork();
   Ref listener =
       ServerListener::create(*this, given[0], given[1], given[2] == Py_None ? nullptr : given[2]);
   ServerListener& value = ServerListenerType::value(listener.get());
@@ -267,11 +271,13 @@ SockRequest*& Loop::request_place(int fd, op::Direction direction) {
 }
 
 Ref Loop::wait_readable(PyObject* socket) {
+  check_fork();
   ensure_fd_no_transport(socket);
   return SockRequest::wait_ready(*this, socket, op::Direction::read);
 }
 
 Ref Loop::wait_writable(PyObject* socket) {
+  check_fork();
   ensure_fd_no_transport(socket);
   return SockRequest::wait_ready(*this, socket, op::Direction::write);
 }

@@ -78,10 +78,12 @@ void Loop::attach() {
   base::Result result = reactor_->attach_to_thread();
   if (result.ok()) return;
   int error = result.error_number();
-  bool out_of_descriptors = error == EMFILE || error == ENFILE;
-  if (fallback_allowed_ && !out_of_descriptors) return fall_back_to_epoll(result);
-  std::string reason = reactor::explain_refusal(error, "io_uring_setup");
-  if (out_of_descriptors) {
+  if (error == EBADF) {  // in the child of a fork: a watched descriptor was closed meanwhile
+    binding::set_os_error(error);
+    throw binding::PythonError{};
+  }
+  if (error == EMFILE || error == ENFILE) {
+    std::string reason = reactor::explain_refusal(error, "io_uring_setup");
     // An error of the user's process, which must not silently change the backend.
     errno = error;
     Ref text = Ref::checked(PyUnicode_FromString(reason.c_str()));
@@ -89,13 +91,20 @@ void Loop::attach() {
     PyErr_SetObject(PyExc_OSError, arguments.get());
     throw binding::PythonError{};
   }
-  static PyObject* type = binding::import_from("rloop.errors", "BackendUnavailable").release();
-  binding::raise(type, "%s", reason.c_str());
+  refuse_engine(result, "io_uring_setup, _enter or _register");
 }
 
-// A ring worked in this process before, but this thread gets none (memory lock, a new filter).
-void Loop::fall_back_to_epoll(base::Result why) {
-  backend_reason_ = reactor::explain_refusal(why.error_number(), "io_uring_setup");
+// A ring worked in this process before, but this thread gets none (memory lock, a new filter), or
+// it may not be entered any more. Epoll goes on, unless the ring was demanded.
+void Loop::refuse_engine(base::Result why, const char* call) {
+  if (fallback_allowed_) return fall_back_to_epoll(why, call);
+  static PyObject* type = binding::import_from("rloop.errors", "BackendUnavailable").release();
+  binding::raise(type, "%s", reactor::explain_refusal(why.error_number(), call).c_str());
+}
+
+void Loop::fall_back_to_epoll(base::Result why, const char* call) {
+  backend_reason_ = reactor::explain_refusal(why.error_number(), call);
+  reactor_->give_up(why);
   base::log(LogLevel::warning, "reactor", "falling back to epoll: ", backend_reason_);
   while (reactor_->has_undispatched())
     reactor_->dispatch();
@@ -104,8 +113,11 @@ void Loop::fall_back_to_epoll(base::Result why) {
   reactor_ = std::move(epoll);
   backend_ = reactor_->name();
   context_.reactor = reactor_.get();
-  reactor_->attach_to_thread();
+  base::Result attached = reactor_->attach_to_thread();
   fallback_allowed_ = false;
+  if (attached.ok()) return;
+  binding::set_os_error(attached.error_number());
+  throw binding::PythonError{};
 }
 
 void Loop::check_fork() {
@@ -115,8 +127,11 @@ void Loop::check_fork() {
                  "is shared with the parent and cannot be used; make a new loop in the child");
 }
 
-void Loop::after_fork_in_child() {
+// A loop that did not run goes on in the child as in another thread. One that did has the stack of
+// its run, and whatever called it, in both processes: there it is dead.
+void Loop::after_fork_in_child(PyObject* was_running) {
   if (!reactor_ || forked_) return;
+  if (!closed_ && !context_.loop_running && !truth(was_running)) return reactor_->start_over();
   forked_ = true;
   reactor_->abandon();
   transports_.for_each([](Transport& transport) { transport.forget(); });

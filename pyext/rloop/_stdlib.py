@@ -32,6 +32,12 @@ iscoroutinefunction: Callable[[object], bool] = getattr(
     coroutines, "_iscoroutinefunction", None
 ) or getattr(coroutines, "iscoroutinefunction")  # noqa: B009 - mypy knows neither everywhere
 
+
+def has_threads(executor: Any) -> bool:
+    """True for a ThreadPoolExecutor that has started some; a fork takes none of them along."""
+    return bool(getattr(executor, "_threads", None))
+
+
 # What BaseEventLoop.__init__ would put into the instance's __dict__: slots of ours instead,
 # because one instance attribute costs every method lookup 15 ns on 3.13.
 STATE = (

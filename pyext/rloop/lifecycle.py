@@ -95,21 +95,33 @@ class LifecycleMixin:
         wakeup: SignalWakeup = self._signal_wakeup
         return wakeup
 
+    def _start_over(self: Any) -> None:
+        # What else is the parent's: its children, the socket of its signals, its threads.
+        self._forget_children()
+        if self._signal_wakeup is not None:
+            self._signal_wakeup.start_over()
+        if _stdlib.has_threads(self._default_executor):
+            self._default_executor = None
+
     def _remember_for_fork(self: Any) -> None:
         _live_loops.add(self)
 
 
 def _after_fork_in_child() -> None:
     # The child shares the parent's ring and epoll set through their descriptors: it lets go of
-    # them, and its copies of the loops refuse to run.
+    # them. Its copies of loops that did not run go on with an engine of their own; those that ran,
+    # in this thread or another, refuse to.
     with contextlib.suppress(ValueError):  # the thread that forked was not the main one
         wakeups = {loop._signal_wakeup for loop in _live_loops} - {None}
         if any(wakeup.is_installed() for wakeup in wakeups if wakeup):
             signal.set_wakeup_fd(-1)
     for loop in list(_live_loops):
         child_copy: Any = loop
-        child_copy._after_fork_in_child()
-        if child_copy._thread_id is not None:
+        was_running = child_copy._thread_id is not None
+        child_copy._after_fork_in_child(was_running)
+        if not child_copy.is_closed() and not was_running:
+            child_copy._start_over()
+        if was_running:
             child_copy._thread_id = None
             if events._get_running_loop() is child_copy:
                 _stdlib.set_running_loop(None)

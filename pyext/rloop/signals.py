@@ -7,13 +7,14 @@ program has set itself is respected, unless it calls add_signal_handler, which a
 taking it over. The semantics and texts of add_signal_handler are asyncio's (unix_events).
 """
 
+import contextlib
 import contextvars
 import errno
 import signal
 import socket
 from asyncio import coroutines
 from asyncio.log import logger
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import _stdlib
@@ -27,18 +28,55 @@ class SignalWakeup:
     def __init__(self, loop: Any) -> None:
         self.handlers: dict[int, _Registration] = {}
         self._loop = loop
+        self._installed = False
+        self._kept: list[int] = []  # signals that came while no wakeup descriptor was set
+        self._open()
+
+    def _open(self) -> None:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
-        self._installed = False
         # Not in the context of whoever runs the loop first, whose values it would keep.
         empty = contextvars.Context()
-        empty.run(loop._add_reader, self._reader.fileno(), self._on_signals)
+        empty.run(self._loop._add_reader, self._reader.fileno(), self._on_signals)
+
+    def start_over(self) -> None:
+        """In the child of a fork: the sockets are the parent's; others are made when needed.
+
+        Until then signals that have a handler are kept by the Python handler.
+        """
+        self._close_sockets()
+        self._installed = False
+        self._kept.clear()
+        for number in self.handlers:
+            if signal.getsignal(number) is _do_nothing:
+                self._set_python_handler(number, self._keep)
+
+    def _keep(self, number: int, _frame: Any) -> None:
+        self._kept.append(number)
+
+    def _set_python_handler(self, number: int, handler: Any) -> None:
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(number, handler)
+            signal.siginterrupt(number, False)
+
+    def _open_again(self) -> None:
+        if self._reader.fileno() == -1:
+            self._open()
+
+    def _deliver_kept(self) -> None:
+        # The wakeup descriptor is set again, and what came meanwhile is not lost.
+        for number in self.handlers:
+            if signal.getsignal(number) == self._keep:
+                self._set_python_handler(number, _do_nothing)
+        kept, self._kept = self._kept, []
+        self._schedule(kept)
 
     def install(self) -> None:
         """Point the process's wakeup descriptor here, unless the program uses it."""
         if self._installed:
             return
+        self._open_again()
         try:
             before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         except ValueError:  # not the main interpreter
@@ -47,6 +85,7 @@ class SignalWakeup:
             signal.set_wakeup_fd(before)
             return
         self._installed = True
+        self._deliver_kept()
 
     def is_installed(self) -> bool:
         """True while the process's wakeup descriptor points here."""
@@ -54,11 +93,13 @@ class SignalWakeup:
 
     def take_over(self) -> None:
         """As install, whoever had it; RuntimeError outside the main thread."""
+        self._open_again()
         try:
             signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         except (ValueError, OSError) as exc:
             raise RuntimeError(str(exc)) from None
         self._installed = True
+        self._deliver_kept()
 
     def uninstall(self) -> None:
         """Take it back when nothing is left to wake for, unless the program has set its own."""
@@ -75,6 +116,11 @@ class SignalWakeup:
     def close(self) -> None:
         """Close both sockets; the loop is about to be closed."""
         self.uninstall()
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        if self._reader.fileno() == -1:
+            return
         self._loop._remove_reader(self._reader.fileno())
         self._reader.close()
         self._writer.close()
@@ -85,10 +131,13 @@ class SignalWakeup:
                 numbers = self._reader.recv(4096)
             except (BlockingIOError, InterruptedError):
                 return
-            for number in numbers:
-                if number in self.handlers:
-                    callback, args, context = self.handlers[number]
-                    self._loop.call_soon(callback, *args, context=context)
+            self._schedule(numbers)
+
+    def _schedule(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            if number in self.handlers:
+                callback, args, context = self.handlers[number]
+                self._loop.call_soon(callback, *args, context=context)
 
 
 def _do_nothing(_number: int, _frame: Any) -> None:

@@ -19,6 +19,39 @@ constexpr size_t kUnixSlot_bytes = 256 * 1024;
 // So many batches are received before others have their turn.
 constexpr int kReceiveRounds = 4;
 
+// A sandbox may not know the calls for several datagrams: then one by one.
+bool refused(int returned) {
+  return returned < 0 && (errno == ENOSYS || errno == EPERM || errno == EACCES);
+}
+
+// As recvmmsg(2) without waiting.
+int receive_several(int fd, std::span<mmsghdr> messages) {
+  int received = ::recvmmsg(fd, messages.data(), static_cast<unsigned>(messages.size()),
+                            MSG_DONTWAIT, nullptr);
+  if (!refused(received)) return received;
+  int count = 0;
+  for (mmsghdr& message : messages) {
+    ssize_t size = ::recvmsg(fd, &message.msg_hdr, MSG_DONTWAIT);
+    if (size < 0) return count > 0 ? count : -1;
+    message.msg_len = static_cast<unsigned>(size);
+    ++count;
+  }
+  return count;
+}
+
+// As sendmmsg(2) without waiting. A firewall's EPERM comes again, for the first datagram.
+int send_several(int fd, std::span<mmsghdr> messages) {
+  constexpr int kFlags = MSG_DONTWAIT | MSG_NOSIGNAL;
+  int taken = ::sendmmsg(fd, messages.data(), static_cast<unsigned>(messages.size()), kFlags);
+  if (!refused(taken)) return taken;
+  int count = 0;
+  for (const mmsghdr& message : messages) {
+    if (::sendmsg(fd, &message.msg_hdr, kFlags) < 0) return count > 0 ? count : -1;
+    ++count;
+  }
+  return count;
+}
+
 }  // namespace
 
 // --- receiving -------------------------------------------------------------------------------
@@ -101,8 +134,7 @@ size_t Datagram::receive_batch(std::span<std::byte> memory, size_t slot) {
     headers[i].msg_hdr.msg_iovlen = 1;
   }
   ++context_.reactor->statistics().syscalls;
-  int received = ::recvmmsg(descriptor_.number(), headers.data(), static_cast<unsigned>(count),
-                            MSG_DONTWAIT, nullptr);
+  int received = receive_several(descriptor_.number(), std::span(headers).first(count));
   base::Result result = base::Result::from_call(received);
   if (result.is_again()) descriptor_.mark_drained(op::Direction::read);
   if (result.is_again() || result.is(EINTR)) return 0;
@@ -227,8 +259,7 @@ int Datagram::send_batch() {
     header.msg_namelen = outgoing.to.length();
   }
   ++context_.reactor->statistics().syscalls;
-  int taken = ::sendmmsg(descriptor_.number(), headers.data(), static_cast<unsigned>(count),
-                         MSG_DONTWAIT | MSG_NOSIGNAL);
+  int taken = send_several(descriptor_.number(), std::span(headers).first(count));
   if (taken < 0) return errno;
   reactor::Statistics& statistics = context_.reactor->statistics();
   statistics.messages_out += static_cast<uint64_t>(taken);

@@ -47,8 +47,7 @@ std::string explain_memory_limit() {
 }
 
 bool* Capabilities::find(std::string_view name) {
-  const std::array members = {&ring,        &multishot_recv, &multishot_recvmsg,
-                              &buffer_ring, &no_iowait,      &registered_ring_fd};
+  const std::array members = {&ring, &multishot_recv, &multishot_recvmsg, &buffer_ring, &no_iowait};
   for (size_t i = 0; i < kNames.size(); ++i) {
     if (name == kNames[i]) return members[i];
   }
@@ -62,7 +61,6 @@ Capabilities Capabilities::masked_by(const Capabilities& allowed) const {
       .multishot_recvmsg = multishot_recvmsg && allowed.multishot_recvmsg,
       .buffer_ring = buffer_ring && allowed.buffer_ring,
       .no_iowait = no_iowait && allowed.no_iowait,
-      .registered_ring_fd = registered_ring_fd && allowed.registered_ring_fd,
   };
 }
 

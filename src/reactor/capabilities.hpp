@@ -14,15 +14,14 @@
 namespace rloop::reactor {
 
 struct Capabilities {
-  bool ring = true;                // completions through io_uring (6.1: DEFER_TASKRUN)
-  bool multishot_recv = true;      // 6.0
-  bool multishot_recvmsg = true;   // 6.0: datagrams
-  bool buffer_ring = true;         // 5.19: receives with kernel-selected buffers
-  bool no_iowait = true;           // 6.15: an idle wait is not shown as iowait
-  bool registered_ring_fd = true;  // 5.18
+  bool ring = true;               // completions through io_uring (6.1: DEFER_TASKRUN)
+  bool multishot_recv = true;     // 6.0
+  bool multishot_recvmsg = true;  // 6.0: datagrams
+  bool buffer_ring = true;        // 5.19: receives with kernel-selected buffers
+  bool no_iowait = true;          // 6.15: an idle wait is not shown as iowait
 
-  static constexpr std::array kNames = {"ring",        "multishot_recv", "multishot_recvmsg",
-                                        "buffer_ring", "no_iowait",      "registered_ring_fd"};
+  static constexpr std::array kNames = {"ring", "multishot_recv", "multishot_recvmsg",
+                                        "buffer_ring", "no_iowait"};
 
   // The member of that name, or null.
   bool* find(std::string_view name);
@@ -31,7 +30,7 @@ struct Capabilities {
 
 struct Config {
   unsigned sq_entries = 256;
-  unsigned cq_entries = 4096;
+  unsigned cq_entries = 2048;        // eight batches of dispatch
   size_t buffer_count = 256;         // a power of two
   size_t buffer_size = 16 * 1024;    // bytes of one kernel-selected buffer
   size_t datagram_count = 64;        // buffers for datagrams, each for the largest one

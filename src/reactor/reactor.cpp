@@ -2,6 +2,7 @@
 #include "reactor/reactor.hpp"
 
 #include <algorithm>
+#include <new>
 #include <span>
 
 namespace rloop::reactor {
@@ -20,11 +21,42 @@ void Reactor::hasten(op::Operation& operation) {
   if (!operation.idle()) ++hastened_count_;
 }
 
+void Reactor::take_over(op::Operation& operation) {
+  operation.set_state(op::State::idle);
+  if (operation.hastened()) ++hastened_count_;
+  submit(operation);
+}
+
 void Reactor::post(op::Operation& operation, base::Result result) {
   if (dead_) return;
   RLOOP_ASSERT(operation.idle(), "an operation was posted while in flight");
+  expect_arrival();
   if (operation.hastened()) ++hastened_count_;
   arrive(operation, result, 0, true);
+}
+
+void Reactor::expect_arrival() {
+  constexpr size_t kSpare = 64;  // so that the end of a connection finds room, also without memory
+  size_t least = arrivals_.size() + busy_count_ + 1;
+  if (arrivals_.capacity() < least + kSpare) {
+    try {
+      arrivals_.reserve(std::max(least + kSpare, arrivals_.capacity() * 2));
+    } catch (const std::bad_alloc&) {
+      if (arrivals_.capacity() < least) throw;
+    }
+  }
+  ++busy_count_;
+}
+
+bool Reactor::make_room_for_batch() {
+  size_t wanted = arrivals_.size() + busy_count_ + kMaxBatch;
+  if (arrivals_.capacity() >= wanted) return true;
+  try {
+    arrivals_.reserve(wanted * 2);
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  return true;
 }
 
 void Reactor::arrive(op::Operation& operation, base::Result result, uint32_t flags, bool final) {
@@ -78,6 +110,7 @@ void Reactor::dispatch_others() {
 void Reactor::die() {
   dead_ = true;
   hastened_count_ = 0;
+  busy_count_ = 0;
   for (size_t i = arrivals_head_; i < arrivals_.size(); ++i) {
     op::Operation& operation = *arrivals_[i].operation;
     if (operation.state() == op::State::finishing) operation.set_state(op::State::idle);
@@ -92,6 +125,7 @@ void Reactor::bring_home(op::Operation& operation, const op::Completion& complet
   if (!completion.more) {
     operation.set_state(op::State::idle);
     operation.set_cancel_requested(false);
+    if (busy_count_ > 0) --busy_count_;  // not after a fork in a completion
     if (operation.hastened()) --hastened_count_;
   }
   operation.complete(completion);

@@ -57,6 +57,8 @@ class Reactor {
   // From now on the owner waits for nothing but the end of this operation, in flight or posted
   // later: dispatch_ends brings it home.
   void hasten(op::Operation& operation);
+  // An operation that another reactor has let go of, with what its owner told that one.
+  void take_over(op::Operation& operation);
   // Completes an idle operation with `result` in the next dispatch, without the kernel.
   void post(op::Operation& operation, base::Result result);
 
@@ -114,13 +116,21 @@ class Reactor {
   virtual base::Result attach_to_thread() = 0;
   // Called when the loop stops running: ends what could not be replayed on another thread.
   virtual void quiesce() = 0;
+  // The kernel refuses to go on with this engine (a sandbox that was set up late): everything is
+  // taken back from it, to be brought home or moved. An operation of which nobody can know how far
+  // it came ends with `why`.
+  virtual void give_up(base::Result why) = 0;
   // Hands all operations and watchers over; this reactor must never have been attached, or must
-  // have failed to attach.
+  // have given up.
   virtual void move_to(Reactor& other) = 0;
   // Ends every operation and waits for them, at most `limit_ns`; the number that did not come
   // home (their memory must be leaked).
   virtual size_t drain(int64_t limit_ns) = 0;
-  // In the child of a fork: closes the descriptors, touches nothing that the parent shares. Every
+  // In the child of a fork, for a loop that did not run: lets go of what the parent shares and goes
+  // on with an engine of its own, made when it is first needed. What was in flight waits for it,
+  // what the parent's kernel had brought home already is the child's too.
+  virtual void start_over() = 0;
+  // The same for a loop that ran: closes the descriptors, touches nothing that is shared. Every
   // operation becomes idle, uncompleted; from then on the reactor takes none and runs none.
   virtual void abandon() = 0;
 
@@ -148,6 +158,11 @@ class Reactor {
   };
   static constexpr size_t kMaxBatch = 256;
 
+  // Takes the memory that the final arrival of an operation needs, before it becomes busy: only
+  // here, on the way in, may memory be short (std::bad_alloc, and nothing has changed).
+  void expect_arrival();
+  // Memory for a batch of arrivals that are not final; false when there is none.
+  bool make_room_for_batch();
   void arrive(op::Operation& operation, base::Result result, uint32_t flags, bool final);
   // Takes the next arrival of the current batch; false when the batch is done or interrupted.
   bool next_arrival(size_t batch_end, Arrival& out);
@@ -169,6 +184,7 @@ class Reactor {
   template <class First>
   size_t gather(size_t batch_end, First first);
 
+  size_t busy_count_ = 0;   // operations that are not idle: each arrives finally once
   bool ends_wait_ = false;  // dispatch_others runs
   int hastened_count_ = 0;  // hastened operations that are not idle
   bool interrupted_ = false;

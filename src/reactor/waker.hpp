@@ -1,4 +1,4 @@
-// The eventfd by which another thread ends the wait of a loop.
+// The eventfd by which another thread ends the wait of a loop; a pipe where none is to be had.
 //
 // Owns the eventfd and the read that stays in flight on it, in the reactor that it is given to;
 // an eventfd is as cheap as any other way (KERNEL.md: the scheduler dominates) and works on both
@@ -20,13 +20,21 @@ class Waker {
   void arm();  // submits the read if it is not in flight
   void signal();
   op::Operation& operation() { return read_; }
-  void close() { fd_.reset(); }
+  // In the child of a fork: the eventfd is the parent's, or was; another one when it is needed.
+  void close() {
+    fd_.reset();
+    pipe_writer_.reset();
+  }
+  base::Result open_again();
 
  private:
+  base::Result open();
   void on_event(const op::Completion& completion);
 
   Reactor& reactor_;
+  bool blocking_;
   base::UniqueFd fd_;
+  base::UniqueFd pipe_writer_;  // where a sandbox refuses eventfd2(2)
   op::Descriptor descriptor_;
   op::Completes<op::ReadEvent, &Waker::on_event> read_{*this, descriptor_};
   bool closing_ = false;

@@ -2,6 +2,8 @@
 #include "reactor/watch_set.hpp"
 
 #include <cerrno>
+#include <new>
+#include <utility>
 
 namespace rloop::reactor {
 
@@ -31,7 +33,13 @@ bool WatchSet::unwatch(int fd, op::Direction direction) {
 
 base::Result WatchSet::wait_once(op::Operation& operation) {
   if (operation.descriptor().number() < 0) return base::Result::error(EBADF);
-  Entry& entry = entry_of(operation.descriptor().fd);
+  Entry* waited;
+  try {
+    waited = &entry_of(operation.descriptor().fd);
+  } catch (const std::bad_alloc&) {
+    return base::Result::error(ENOMEM);
+  }
+  Entry& entry = *waited;
   entry.waiting[static_cast<int>(operation.direction())].push_back(operation);
   base::Result result = update(entry);
   if (!result.ok()) {
@@ -59,12 +67,10 @@ WatchSet::Entry* WatchSet::find(int fd) {
 }
 
 WatchSet::Entry& WatchSet::entry_of(int fd) {
-  std::unique_ptr<Entry>& entry = entries_[fd];
-  if (!entry) {
-    entry = std::make_unique<Entry>();
-    entry->fd = fd;
-  }
-  return *entry;
+  if (Entry* known = find(fd)) return *known;
+  auto made = std::make_unique<Entry>();  // first: without memory the table stays as it is
+  made->fd = fd;
+  return *entries_.emplace(fd, std::move(made)).first->second;
 }
 
 base::Result WatchSet::update(Entry& entry, bool force) {
@@ -113,13 +119,22 @@ base::Result WatchSet::control(Entry& entry, uint32_t events) {
   return base::Result::from_call(::epoll_ctl(epoll_fd_, second, entry.fd, &event));
 }
 
+void WatchSet::forget_set() {
+  epoll_fd_ = -1;
+  absl::erase_if(entries_, [](auto& item) {
+    Entry& entry = *item.second;
+    entry.registered = entry.enabled = false;
+    return !entry.watcher[0] && !entry.watcher[1] && entry.waiting[0].empty() &&
+           entry.waiting[1].empty();
+  });
+}
+
 void WatchSet::move_to(Reactor& other) {
   for (auto& [fd, entry] : entries_) {
     for (int direction : {0, 1}) {
       while (!entry->waiting[direction].empty()) {
         op::Operation& operation = entry->waiting[direction].pop_front();
-        operation.set_state(op::State::idle);
-        other.submit(operation);
+        other.take_over(operation);
       }
       if (Watcher* watcher = entry->watcher[direction]) {
         other.watch(fd, static_cast<op::Direction>(direction), *watcher);

@@ -13,6 +13,7 @@
 
 #include <sys/epoll.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <memory>
 
@@ -55,6 +56,33 @@ class WatchSet {
     update(*entry);
   }
 
+  // In the child of a fork: the set is the parent's. Who waits stays in the table.
+  void forget_set();
+  // Another one; complete() tells it of everything in the table.
+  void adopt_set(int epoll_fd) {
+    epoll_fd_ = epoll_fd;
+    complete_ = false;
+  }
+  // The first error of a watched descriptor (EBADF: it was closed meanwhile), again until nobody
+  // watches it; one-shot operations that fail are handed to `failed(operation, result)`.
+  template <class Failed>
+  base::Result complete(Failed failed) {
+    base::Result first(0);
+    if (complete_) return first;
+    for (auto& [fd, entry] : entries_) {
+      base::Result result = update(*entry);
+      if (result.is(EINVAL)) result = base::Result::error(EBADF);  // the set got its number
+      if (result.ok()) continue;
+      for (auto& waiting : entry->waiting) {
+        while (!waiting.empty())
+          failed(waiting.pop_front(), result);
+      }
+      if (first.ok() && (entry->watcher[0] || entry->watcher[1])) first = result;
+    }
+    complete_ = first.ok();
+    return first;
+  }
+
   void move_to(Reactor& other);
   // Takes every one-shot operation out of the set.
   template <class Take>
@@ -87,6 +115,7 @@ class WatchSet {
   base::Result control(Entry& entry, uint32_t events);
 
   int epoll_fd_;
+  bool complete_ = true;  // the epoll set knows what the table does
   uint64_t tag_;
   Statistics& statistics_;
   absl::flat_hash_map<int, std::unique_ptr<Entry>> entries_;

@@ -14,20 +14,26 @@ import rloop
 
 # The number of io_uring_setup is the same on every architecture but alpha.
 FILTER = """
-import asyncio, ctypes, errno, struct, sys
+import asyncio, ctypes, errno, platform, struct, sys
 import support
 
-def refuse_io_uring(error):
+NUMBERS = {  # of x86_64 and of the generic table
+    "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
+    "epoll_pwait2": (441, 441), "recvmmsg": (299, 243), "sendmmsg": (307, 269),
+    "accept4": (288, 242), "eventfd2": (290, 19), "pidfd_open": (434, 434),
+}
+
+def refuse(names, error):
     LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06
     ALLOW, ERRNO = 0x7FFF0000, 0x00050000
-    IO_URING_SETUP = 425
+    numbers = [NUMBERS[name][platform.machine() != "x86_64"] for name in names]
     program = b"".join(
         struct.pack("HBBI", *instruction)
         for instruction in (
             (LOAD, 0, 0, 0),
-            (JUMP_IF_EQUAL, 0, 1, IO_URING_SETUP),
-            (RETURN, 0, 0, ERRNO | error),
+            *((JUMP_IF_EQUAL, len(numbers) - i, 0, number) for i, number in enumerate(numbers)),
             (RETURN, 0, 0, ALLOW),
+            (RETURN, 0, 0, ERRNO | error),
         )
     )
     memory = ctypes.create_string_buffer(program, len(program))
@@ -38,8 +44,11 @@ def refuse_io_uring(error):
     libc = ctypes.CDLL(None, use_errno=True)
     PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
     assert libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-    filter_ = Program(4, ctypes.cast(memory, ctypes.c_void_p))
+    filter_ = Program(len(program) // 8, ctypes.cast(memory, ctypes.c_void_p))
     assert libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(filter_)) == 0
+
+def refuse_io_uring(error):
+    refuse(["io_uring_setup"], error)
 
 async def echo():
     async with support.connected(support.Recorder, support.Echo) as (client, _):
@@ -130,6 +139,163 @@ first.close()
     )
 
 
+EVERYTHING = ["io_uring_setup", "io_uring_enter", "io_uring_register"]
+LATE = """
+import rloop, socket, threading
+
+async def open_several():
+    connections = []
+    for _ in range(8):
+        near, far = socket.socketpair()
+        far.setblocking(False)
+        connections.append((*await asyncio.open_connection(sock=near), far))
+    for reader, _, far in connections:
+        far.send(b"one ")
+        assert await reader.readexactly(4) == b"one "
+    return connections
+
+async def go_on(connections):
+    for reader, writer, far in connections:
+        writer.write(b"y" * 10)
+        far.send(b"three")
+    for reader, _, far in connections:
+        assert await reader.readexactly(9) == b"two three"
+        assert await support.recv_exactly(far, 20) == b"x" * 10 + b"y" * 10
+    for _, writer, far in connections:
+        writer.close()
+        await writer.wait_closed()
+        assert await support.recv_all(far) == b""
+    await echo()
+"""
+
+
+@pytest.mark.parametrize("where", ["in a run", "between runs", "in another thread"])
+@pytest.mark.parametrize("refused", [EVERYTHING, ["io_uring_enter"]])
+@pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
+def test_a_filter_that_comes_late_loses_no_connection(
+    error: str, refused: list[str], where: str
+) -> None:
+    # The ring worked until then; bytes are on the way in both directions.
+    source = (
+        FILTER
+        + LATE
+        + f"""
+loop = rloop.new_event_loop("auto")
+
+async def prepare():
+    connections = await open_several()
+    for _, writer, far in connections:
+        far.send(b"two ")
+        writer.write(b"x" * 10)
+    return connections
+
+async def in_one_run():
+    connections = await prepare()
+    refuse({refused}, errno.{error})
+    await go_on(connections)
+
+def the_rest(connections):
+    refuse({refused}, errno.{error})
+    loop.run_until_complete(support.within_deadline(go_on(connections)))
+
+if {where!r} == "in a run":
+    loop.run_until_complete(support.within_deadline(in_one_run()))
+else:
+    connections = loop.run_until_complete(prepare())
+    if {where!r} == "between runs":
+        the_rest(connections)
+    else:
+        thread = threading.Thread(target=the_rest, args=(connections,))
+        thread.start()
+        thread.join()
+print(loop.backend, loop.backend_reason)
+loop.close()
+"""
+    )
+    answer = check_script(source, may_log=True, RLOOP_LOG="", RLOOP_BACKEND="auto")
+    assert answer.startswith("epoll "), answer
+
+
+def test_a_demanded_ring_that_is_refused_in_a_run_names_the_call() -> None:
+    source = (
+        FILTER
+        + """
+import rloop
+if not rloop._core.probe()["available"]:
+    print("io_uring_enter")
+    raise SystemExit
+loop = rloop.new_event_loop("io_uring")
+async def main():
+    refuse(["io_uring_enter"], errno.EPERM)
+    await asyncio.sleep(1)
+try:
+    loop.run_until_complete(main())
+except rloop.BackendUnavailable as problem:
+    print(problem)
+loop.close()
+"""
+    )
+    assert "io_uring_enter" in check_script(source, may_log=True, RLOOP_LOG="")
+
+
+@pytest.mark.parametrize("backend", ["auto", "epoll"])
+@pytest.mark.parametrize(
+    "refused", ["recvmmsg sendmmsg", "accept4", "eventfd2", "epoll_pwait2", "pidfd_open"]
+)
+@pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
+def test_a_sandbox_that_refuses_a_newer_call_is_worked_around(
+    error: str, refused: str, backend: str
+) -> None:
+    source = (
+        FILTER
+        + f"""
+import rloop, threading
+refuse({refused.split()}, errno.{error})
+loop = rloop.new_event_loop({backend!r})
+
+async def datagrams():
+    class Answer(asyncio.DatagramProtocol):
+        def connection_made(self, transport):
+            self.transport = transport
+        def datagram_received(self, data, address):
+            self.transport.sendto(data, address)
+    class Ask(Answer):
+        def datagram_received(self, data, address):
+            got.append(data)
+            if len(got) == 3:
+                done.set_result(None)
+    got, done = [], loop.create_future()
+    server, _ = await loop.create_datagram_endpoint(Answer, ("127.0.0.1", 0))
+    address = server.get_extra_info("sockname")
+    client, _ = await loop.create_datagram_endpoint(Ask, remote_addr=address)
+    for data in (b"a", b"bb", b"ccc"):
+        client.sendto(data)
+    await done
+    assert got == [b"a", b"bb", b"ccc"]
+    client.close(), server.close()
+
+async def main():
+    await echo()
+    await datagrams()
+    process = await asyncio.create_subprocess_exec("true")
+    assert await process.wait() == 0
+    woken = asyncio.Event()
+    for _ in range(20):
+        woken.clear()
+        thread = threading.Thread(target=loop.call_soon_threadsafe, args=(woken.set,))
+        thread.start()
+        await woken.wait()
+        thread.join()
+    await asyncio.sleep(0.001)
+
+loop.run_until_complete(support.within_deadline(main()))
+loop.close()
+print("done")
+"""
+    )
+    assert "done" in check_script(source, may_log=True, RLOOP_LOG="", RLOOP_BACKEND="auto")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an unprivileged user")
 @pytest.mark.parametrize("kib", [0, 64, 256])
 def test_a_small_locked_memory_limit_is_survived(kib: int) -> None:
@@ -149,6 +315,40 @@ loop.close()
     )
     backend = check_script(source, may_log=True, RLOOP_LOG="", RLOOP_BACKEND="auto").strip()
     assert backend in ("io_uring", "epoll")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an unprivileged user")
+@pytest.mark.parametrize("kib", [1024, 8192])
+def test_loops_one_after_the_other_keep_their_engine_with_little_locked_memory(kib: int) -> None:
+    # The kernel gives the memory of a closed ring back late. A user of its own: it counts by user.
+    source = f"""
+import asyncio, os, resource, rloop, threading
+if not rloop._core.probe()["available"]:
+    print("{{'io_uring'}} {{'io_uring'}} {{'io_uring'}}")
+    raise SystemExit
+resource.setrlimit(resource.RLIMIT_MEMLOCK, ({kib} * 1024, {kib} * 1024))
+os.setgroups([])
+os.setgid(65534)
+os.setuid(200_000 + os.getpid())
+
+def run_one(backend, seen):
+    loop = rloop.new_event_loop(backend)
+    loop.run_until_complete(asyncio.sleep(0))
+    seen.add(loop.backend)
+    loop.close()
+
+chosen, demanded, in_threads = set(), set(), set()
+for _ in range(200):
+    run_one("auto", chosen)
+    run_one("io_uring", demanded)
+for _ in range(100):
+    thread = threading.Thread(target=run_one, args=("io_uring", in_threads))
+    thread.start()
+    thread.join()
+print(chosen, demanded, in_threads)
+"""
+    answer = check_script(source, RLOOP_LOG="", RLOOP_BACKEND="auto").strip()
+    assert answer == "{'io_uring'} {'io_uring'} {'io_uring'}"
 
 
 def test_no_descriptor_left_is_the_users_error() -> None:

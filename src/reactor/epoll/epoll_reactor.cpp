@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 #include <system_error>
 #include <utility>
 
@@ -34,8 +35,8 @@ EpollReactor::EpollReactor(const Config& config, Statistics& statistics)
                                .multishot_recv = true,
                                .multishot_recvmsg = false,
                                .buffer_ring = false,
-                               .no_iowait = false,
-                               .registered_ring_fd = false};
+                               .no_iowait = false};
+  watch_events_.reserve(kMaxBatch);
 }
 
 EpollReactor::~EpollReactor() {
@@ -47,11 +48,13 @@ EpollReactor::~EpollReactor() {
 void EpollReactor::submit(op::Operation& operation) {
   if (dead_) return;
   RLOOP_ASSERT(operation.idle(), "an operation was submitted while in flight");
+  expect_arrival();
   ++statistics_.submitted;
   operation.set_state(op::State::in_flight);
   op::Descriptor& descriptor = operation.descriptor();
   if (!descriptor.owned) {
-    base::Result result = watches_.wait_once(operation);
+    base::Result result = open_set();
+    if (result.ok()) result = watches_.wait_once(operation);
     if (!result.ok()) arrive(operation, result, 0, true);
     return;
   }
@@ -60,7 +63,8 @@ void EpollReactor::submit(op::Operation& operation) {
   RLOOP_ASSERT(!place, "two operations of one direction on one descriptor");
   place = &operation;
   if (!descriptor.registered) {
-    base::Result result = register_descriptor(descriptor);
+    base::Result result = open_set();
+    if (result.ok()) result = register_descriptor(descriptor);
     if (!result.ok()) return finish(operation, result);
   }
   bool ready = descriptor.ready[static_cast<int>(operation.direction())];
@@ -92,10 +96,15 @@ void EpollReactor::detach(op::Operation& operation) {
 }
 
 base::Result EpollReactor::register_descriptor(op::Descriptor& descriptor) {
+  if (descriptor.registered) return base::Result(0);
   int fd = descriptor.number();
   epoll_event event{};
   event.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
-  event.data.u64 = take_slot(descriptor);
+  try {
+    event.data.u64 = take_slot(descriptor);
+  } catch (const std::bad_alloc&) {
+    return base::Result::error(ENOMEM);
+  }
   ++statistics_.syscalls;
   base::Result result =
       base::Result::from_call(::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, fd, &event));
@@ -129,6 +138,7 @@ void EpollReactor::forget(op::Descriptor& descriptor) {
 uint64_t EpollReactor::take_slot(op::Descriptor& descriptor) {
   if (free_slots_.empty()) {
     slots_.push_back({});
+    free_slots_.reserve(slots_.capacity());  // giving one back needs no memory
     free_slots_.push_back(static_cast<uint32_t>(slots_.size() - 1));
   }
   descriptor.slot = free_slots_.back();
@@ -152,7 +162,9 @@ op::Descriptor* EpollReactor::find(uint64_t token) const {
 }
 
 base::Result EpollReactor::watch(int fd, op::Direction direction, Watcher& watcher) {
-  return watches_.watch(fd, direction, watcher);
+  if (dead_) return base::Result::error(EBADF);
+  base::Result result = open_set();
+  return result.ok() ? watches_.watch(fd, direction, watcher) : result;
 }
 
 bool EpollReactor::unwatch(int fd, op::Direction direction) {
@@ -197,7 +209,9 @@ int EpollReactor::wait_for_events(int64_t timeout_ns) {
     timespec timeout{.tv_sec = timeout_ns / 1'000'000'000, .tv_nsec = timeout_ns % 1'000'000'000};
     long count = ::syscall(SYS_epoll_pwait2, epoll_fd_.get(), events_.data(), capacity, &timeout,
                            nullptr, size_t{0});
-    if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return static_cast<int>(count);
+    if (count >= 0 || (errno != ENOSYS && errno != EPERM && errno != EACCES)) {
+      return static_cast<int>(count);
+    }
     has_pwait2_ = false;
   }
   // Rounded up: a timer is never early.
@@ -225,11 +239,14 @@ bool EpollReactor::has_undispatched() const {
 }
 
 void EpollReactor::report_watches() {
-  for (const epoll_event& event : std::exchange(watch_events_, {})) {
+  std::vector<epoll_event> events = std::exchange(watch_events_, {});
+  for (const epoll_event& event : events) {
     watches_.report(event, [this](op::Operation& operation) {
       arrive(operation, base::Result::count(1), 0, true);
     });
   }
+  events.clear();
+  watch_events_ = std::move(events);  // its memory is there for the next wait
 }
 
 void EpollReactor::dispatch() {
@@ -290,10 +307,49 @@ void EpollReactor::wake() {
   if (sleeping_.exchange(false)) waker_.signal();
 }
 
+// In the child of a fork there is none at first.
+base::Result EpollReactor::open_set() {
+  if (epoll_fd_.valid()) return base::Result(0);
+  epoll_fd_.reset(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_fd_.valid()) return base::Result::error(errno);
+  watches_.adopt_set(epoll_fd_.get());
+  (void)complete_watches();  // whoever runs the loop is told
+  in_flight_.for_each([this](op::Operation& operation) {
+    base::Result registered = register_descriptor(operation.descriptor());
+    if (!registered.ok()) finish(operation, registered);
+  });
+  return base::Result(0);
+}
+
+base::Result EpollReactor::complete_watches() {
+  return watches_.complete([this](op::Operation& operation, base::Result failure) {
+    arrive(operation, failure, 0, true);
+  });
+}
+
+void EpollReactor::let_go_of_set() {
+  epoll_fd_.reset();
+  for (const Slot& slot : slots_) {
+    if (!slot.descriptor) continue;
+    slot.descriptor->registered = false;
+    free_slot(*slot.descriptor);
+  }
+  watches_.forget_set();
+  watch_events_.clear();
+}
+
 base::Result EpollReactor::attach_to_thread() {
+  base::Result renewed = waker_.open_again();
+  if (renewed.ok()) renewed = open_set();
+  if (renewed.ok()) renewed = complete_watches();
+  if (!renewed.ok()) return renewed;
   waker_.arm();
   last_wait_ns_ = 0;  // the first turn of a run looks at the kernel, however short the run
   return base::Result(0);
+}
+
+void EpollReactor::give_up(base::Result /*why*/) {
+  base::assertion_failed("the epoll reactor is the last resort", __FILE__, __LINE__);
 }
 
 void EpollReactor::move_to(Reactor& /*other*/) {
@@ -311,6 +367,12 @@ size_t EpollReactor::drain(int64_t /*limit_ns*/) {
   return 0;
 }
 
+void EpollReactor::start_over() {
+  let_go_of_set();
+  waker_.close();
+  sleeping_.store(false, std::memory_order_relaxed);
+}
+
 void EpollReactor::abandon() {
   in_flight_.for_each([this](op::Operation& operation) {
     detach(operation);
@@ -318,11 +380,9 @@ void EpollReactor::abandon() {
   });
   watches_.take_waiting([](op::Operation& operation) { operation.set_state(op::State::idle); });
   die();
-  watch_events_.clear();
   while (!ready_.empty())
     ready_.pop_front();
-  epoll_fd_.reset();
-  waker_.close();
+  start_over();
 }
 
 std::unique_ptr<Reactor> make_epoll_reactor(const Config& config, Statistics& statistics) {

@@ -40,8 +40,10 @@ class EpollReactor final : public Reactor {
   void wake() override;
   base::Result attach_to_thread() override;
   void quiesce() override {}
+  void give_up(base::Result why) override;
   void move_to(Reactor& other) override;
   size_t drain(int64_t limit_ns) override;
+  void start_over() override;
   void abandon() override;
   const char* name() const override { return "epoll"; }
 
@@ -55,6 +57,9 @@ class EpollReactor final : public Reactor {
   };
 
   void run_batch(size_t batch_end) override;
+  base::Result open_set();
+  base::Result complete_watches();
+  void let_go_of_set();
   uint64_t take_slot(op::Descriptor& descriptor);  // its token
   void free_slot(const op::Descriptor& descriptor);
   op::Descriptor* find(uint64_t token) const;

@@ -15,16 +15,19 @@ namespace rloop::reactor {
 BufferRing::BufferRing(size_t count, size_t buffer_size, uint16_t group)
     : pool_(count, buffer_size),
       group_(group),
+      entries_(map_entries(count * sizeof(io_uring_buf))),
       entries_bytes_(count * sizeof(io_uring_buf)),
       lent_(count, false),
       offered_count_(std::min(count, kOfferedFirst)) {
-  void* memory =
-      ::mmap(nullptr, entries_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) {
-    throw std::system_error(errno, std::generic_category(), "mmap of the buffer ring");
-  }
-  ::madvise(memory, entries_bytes_, MADV_DONTFORK);
-  entries_ = static_cast<io_uring_buf_ring*>(memory);
+  if (!entries_) throw std::system_error(errno, std::generic_category(), "mmap of the buffer ring");
+}
+
+// Null when there is no memory.
+io_uring_buf_ring* BufferRing::map_entries(size_t bytes) {
+  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  ::madvise(memory, bytes, MADV_DONTFORK);
+  return static_cast<io_uring_buf_ring*>(memory);
 }
 
 BufferRing::~BufferRing() {
@@ -32,6 +35,8 @@ BufferRing::~BufferRing() {
 }
 
 base::Result BufferRing::register_with(Ring& ring) {
+  if (!entries_) entries_ = map_entries(entries_bytes_);
+  if (!entries_) return base::Result::error(ENOMEM);
   io_uring_buf_reg registration{};
   registration.ring_addr = reinterpret_cast<uint64_t>(entries_);
   registration.ring_entries = static_cast<uint32_t>(pool_.count());
@@ -46,6 +51,11 @@ base::Result BufferRing::register_with(Ring& ring) {
   }
   publish();
   return base::Result(0);
+}
+
+base::Result BufferRing::unregister_from(Ring& ring) {
+  int error = io_uring_unregister_buf_ring(&ring.raw(), group_);
+  return base::Result(error == -ENOENT ? 0 : std::min(error, 0));
 }
 
 void BufferRing::take(uint16_t id) {

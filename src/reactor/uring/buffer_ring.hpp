@@ -29,6 +29,8 @@ class BufferRing {
 
   // Registers with a new ring; ENOMEM when the memory-lock limit does not allow it.
   base::Result register_with(Ring& ring);
+  // The kernel lets go of its memory; not while a receive is in flight.
+  base::Result unregister_from(Ring& ring);
 
   // The kernel filled buffer `id`: it is lent until give_back.
   void take(uint16_t id);
@@ -38,7 +40,7 @@ class BufferRing {
   // Publishes what was given back since the last time, and more buffers if they were short.
   void publish();
   // In the child of a fork: the ring's memory is not mapped here; the buffers' is, and what is
-  // lent stays readable.
+  // lent stays readable. Another ring's memory is made when it is registered with one.
   void abandon() { entries_ = nullptr; }
 
   size_t lent_count() const { return lent_count_; }
@@ -48,6 +50,7 @@ class BufferRing {
  private:
   static constexpr size_t kOfferedFirst = 32;
 
+  static io_uring_buf_ring* map_entries(size_t bytes);
   void add(uint16_t id);
   void offer_more();
 

@@ -13,6 +13,7 @@
 #include "op/recv_datagram.hpp"
 #include "reactor/uring/buffer_ring.hpp"
 #include "reactor/uring/ring.hpp"
+#include "reactor/uring/ring_supply.hpp"
 
 namespace rloop::reactor {
 namespace {
@@ -74,7 +75,7 @@ bool knows_operations(Ring& ring) {
 Probe probe_once() {
   Capabilities all;
   Ring ring;
-  base::Result opened = ring.open(8, 16, all);
+  base::Result opened = supply_ring(ring, 8, 16, all);
   if (!opened.ok()) return refused(opened.error_number(), "io_uring_setup");
   if (!knows_operations(ring)) return refused(EINVAL, "io_uring_register(PROBE)");
   BufferRing buffers(8, 64, op::kReceiveBufferGroup);

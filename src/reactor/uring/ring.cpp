@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 
 #include "base/clock.hpp"
@@ -20,18 +21,7 @@ constexpr unsigned kNeededFeatures = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODRO
                                      IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_FAST_POLL |
                                      IORING_FEAT_EXT_ARG;
 
-// Halves what can be halved; false when both are at the least that makes sense.
-bool shrink(unsigned& sq_entries, unsigned& cq_entries) {
-  constexpr unsigned kLeastSq = 64, kLeastCq = 1024;
-  if (cq_entries > kLeastCq) {
-    cq_entries /= 2;
-  } else if (sq_entries > kLeastSq) {
-    sq_entries /= 2;
-  } else {
-    return false;
-  }
-  return true;
-}
+std::atomic<int64_t> last_close{0};  // of any ring, ns
 
 }  // namespace
 
@@ -39,14 +29,10 @@ base::Result Ring::open(unsigned sq_entries, unsigned cq_entries,
                         const Capabilities& capabilities) {
   close();
   sq_entries = std::min(sq_entries, cq_entries);
-  io_uring_params params;
-  int error;
-  do {
-    params = {};
-    params.flags = kSetupFlags;
-    params.cq_entries = cq_entries;
-    error = io_uring_queue_init_params(sq_entries, &ring_, &params);
-  } while (error == -ENOMEM && shrink(sq_entries, cq_entries));
+  io_uring_params params{};
+  params.flags = kSetupFlags;
+  params.cq_entries = cq_entries;
+  int error = io_uring_queue_init_params(sq_entries, &ring_, &params);
   if (error < 0) return base::Result(error);
   open_ = true;
   if ((params.features & kNeededFeatures) != kNeededFeatures) {
@@ -55,29 +41,37 @@ base::Result Ring::open(unsigned sq_entries, unsigned cq_entries,
   }
   fill_submission_array(ring_);
   io_uring_ring_dontfork(&ring_);
-  enter_flags_ = IORING_ENTER_GETEVENTS;
-  if (capabilities.no_iowait && (params.features & kFeatureNoIowait)) {
-    enter_flags_ |= kEnterNoIowait;
-  }
-  may_register_ = capabilities.registered_ring_fd;
+  allow(capabilities);
   return base::Result(0);
 }
 
-void Ring::register_descriptor() {
-  if (!may_register_ || (enter_flags_ & IORING_ENTER_REGISTERED_RING)) return;
-  if (io_uring_register_ring_fd(&ring_) == 1) enter_flags_ |= IORING_ENTER_REGISTERED_RING;
+void Ring::allow(const Capabilities& capabilities) {
+  enter_flags_ = IORING_ENTER_GETEVENTS;
+  if (capabilities.no_iowait && (ring_.features & kFeatureNoIowait)) enter_flags_ |= kEnterNoIowait;
 }
 
-void Ring::unregister_descriptor() {
-  if (!(enter_flags_ & IORING_ENTER_REGISTERED_RING)) return;
-  io_uring_unregister_ring_fd(&ring_);
-  enter_flags_ &= ~static_cast<unsigned>(IORING_ENTER_REGISTERED_RING);
+// The structure of liburing points to the mappings only, never to itself.
+Ring& Ring::operator=(Ring&& other) noexcept {
+  if (this == &other) return *this;
+  close();
+  ring_ = other.ring_;
+  open_ = std::exchange(other.open_, false);
+  enter_flags_ = other.enter_flags_;
+  asked_sq_ = other.asked_sq_;
+  asked_cq_ = other.asked_cq_;
+  enter_count_ = other.enter_count_;
+  return *this;
 }
 
 void Ring::close() {
   if (!open_) return;
   open_ = false;
   io_uring_queue_exit(&ring_);
+  last_close.store(base::now_ns(), std::memory_order_relaxed);
+}
+
+int64_t Ring::last_close_ns() {
+  return last_close.load(std::memory_order_relaxed);
 }
 
 void Ring::abandon() {

@@ -3,10 +3,14 @@
 // Owns the ring's descriptor and mappings; knows neither operations nor buffers. DEFER_TASKRUN and
 // SINGLE_ISSUER bind it to the thread that opens it (6.1): from any other thread only close() and
 // the reading of completions that are in its memory are legal. MADV_DONTFORK keeps the mappings
-// out of children.
+// out of children. Its descriptor is not registered with the thread (5.18, 20 to 40 ns per enter):
+// nobody but that thread could close the ring then, and not even it in a sandbox that refuses
+// io_uring_register.
 #pragma once
 
 #include <liburing.h>
+
+#include <utility>
 
 #include "base/result.hpp"
 #include "reactor/capabilities.hpp"
@@ -16,23 +20,20 @@ namespace rloop::reactor {
 class Ring {
  public:
   Ring() = default;
-  Ring(const Ring&) = delete;
-  Ring& operator=(const Ring&) = delete;
+  Ring(Ring&& other) noexcept { *this = std::move(other); }
+  Ring& operator=(Ring&& other) noexcept;
   ~Ring() { close(); }
 
-  // Opens with at most these sizes. ENOMEM (the memory-lock limit) halves them down to 1024
-  // completions and 64 submissions before it is an answer.
+  // Opens with these sizes; ENOMEM is the memory-lock limit (see ring_supply.hpp).
   base::Result open(unsigned sq_entries, unsigned cq_entries, const Capabilities& capabilities);
+  // For a ring that is open already: what its next user may use of it.
+  void allow(const Capabilities& capabilities);
   void close();
   // In the child of a fork: the descriptor only, the memory is the parent's.
   void abandon();
   bool is_open() const { return open_; }
-
-  // Spares the lookup of the descriptor on each enter (5.18). The registration belongs to the
-  // thread and holds the ring open, so it lasts only while the loop runs: then any thread can
-  // close the ring for good.
-  void register_descriptor();
-  void unregister_descriptor();
+  // When any ring of this process was closed last, by base::now_ns(); 0: none yet.
+  static int64_t last_close_ns();
 
   // Waits for free space if need be: a full queue is handed to the kernel. Null only when the
   // kernel takes nothing until completions are consumed.
@@ -46,9 +47,28 @@ class Ring {
   // Submits alone. What can be done at once is; its completions wait for the next enter.
   void submit();
 
+  // Calls visit(user_data) for each entry that the kernel has not taken: it is as if they had never
+  // been made.
+  template <class Visit>
+  void for_each_submission(Visit visit) const {
+    for (unsigned i = io_uring_smp_load_acquire(ring_.sq.khead); i != ring_.sq.sqe_tail; ++i)
+      visit(ring_.sq.sqes[i & (*ring_.sq.kring_entries - 1)].user_data);
+  }
+
   bool has_completions() const { return io_uring_cq_ready(&ring_) != 0; }
   bool kernel_has_work() const;
   bool has_no_iowait() const;  // the kernel knows it and the ring uses it
+  // Nothing is left of what was submitted to it, as far as the ring can know.
+  bool is_clean() const { return !has_submissions() && !has_completions() && !kernel_has_work(); }
+
+  // The sizes that its first user wanted, who may have got less.
+  void note_asked_for(unsigned sq_entries, unsigned cq_entries) {
+    asked_sq_ = sq_entries;
+    asked_cq_ = cq_entries;
+  }
+  bool was_asked_for(unsigned sq_entries, unsigned cq_entries) const {
+    return asked_sq_ == sq_entries && asked_cq_ == cq_entries;
+  }
 
   // Hands at most `limit` completions to visit(user_data, result, flags) and frees their places.
   template <class Visit>
@@ -71,8 +91,8 @@ class Ring {
  private:
   mutable io_uring ring_{};
   bool open_ = false;
-  bool may_register_ = false;
   unsigned enter_flags_ = 0;
+  unsigned asked_sq_ = 0, asked_cq_ = 0;
   uint64_t enter_count_ = 0;
 };
 

@@ -4,23 +4,30 @@
 // the loop has moved, and what was in flight waits for it. quiesce ends what could not follow;
 // drain ends everything; abandon lets go in the child of a fork. The turn itself is in
 // ring_reactor.cpp.
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <new>
 #include <system_error>
+#include <utility>
 
 #include "base/log.hpp"
 #include "op/recv_datagram.hpp"
 #include "reactor/uring/ring_reactor.hpp"
+#include "reactor/uring/ring_supply.hpp"
 
 namespace rloop::reactor {
 
 base::Result RingReactor::attach_to_thread() {
+  base::Result renewed = open_watch_set();
+  if (renewed.ok()) renewed = complete_watch_set();
+  if (renewed.ok()) renewed = waker_.open_again();
+  if (!renewed.ok()) return renewed;
   pid_t thread = ::gettid();
   if (ring_.is_open() && thread != owner_thread_) {
     // Completions that are in the ring's memory count; the rest has not happened.
-    while (ring_.has_completions())
-      collect_completions();
+    collect_all();
     ring_.close();
     take_back_in_flight();
     ++statistics_.ring_rebuilds;
@@ -34,14 +41,16 @@ base::Result RingReactor::attach_to_thread() {
     owner_pthread_ = ::pthread_self();
   }
   if (buffers_[op::kDatagramBufferGroup]) provide_datagram_buffers();
-  ring_.register_descriptor();
+  // A sandbox may have been set up since the last run.
+  base::Result entered = ring_.enter(0);
+  if (!entered.ok()) return entered;
   waker_.arm();
   return base::Result(0);
 }
 
 base::Result RingReactor::open_ring() {
   datagram_buffers_registered_ = false;
-  base::Result result = ring_.open(config_.sq_entries, config_.cq_entries, capabilities_);
+  base::Result result = supply_ring(ring_, config_.sq_entries, config_.cq_entries, capabilities_);
   if (!result.ok()) return result;
   if (capabilities_.buffer_ring) {
     result = register_stream_buffers();
@@ -66,7 +75,11 @@ base::Result RingReactor::register_stream_buffers() {
   } catch (const std::system_error& error) {
     return base::Result::error(error.code().value());
   }
-  return buffers->register_with(ring_);
+  base::Result result(0);
+  do {
+    result = buffers->register_with(ring_);
+  } while (result.is(ENOMEM) && ring_memory_may_come_back());
+  return result;
 }
 
 // When the first datagrams are wanted, and for each ring after that. Where the memory for them is
@@ -93,21 +106,72 @@ void RingReactor::provide_datagram_buffers() {
   capabilities_.multishot_recvmsg = false;
 }
 
+void RingReactor::collect_all() {
+  while (ring_.has_completions()) {
+    if (!collect_completions()) throw std::bad_alloc();
+  }
+}
+
+// The end of the ring: the thread's next loop gets it if this is the thread and nothing of ours is
+// left in it.
+void RingReactor::put_ring_away() {
+  if (!ring_.is_open()) return;
+  bool clean = owner_thread_ == ::gettid() && in_flight_.empty();
+  while (ring_.has_completions() && collect_completions()) {
+  }
+  for (std::optional<BufferRing>& buffers : buffers_) {
+    if (clean && buffers) clean = buffers->unregister_from(ring_).ok();
+  }
+  if (clean) return keep_ring(std::move(ring_));
+  ring_.close();
+}
+
 // After the ring is gone: what was in flight waits for the next ring, what was to be cancelled is.
-void RingReactor::take_back_in_flight() {
+// One that cannot be repeated, and whose result is not known, ends with `unknown`.
+void RingReactor::take_back_in_flight(base::Result unknown) {
   cancels_.clear();
   OperationList again;
   in_flight_.for_each([&](op::Operation& operation) {
-    operation.unlink();
-    if (operation.cancel_requested() || operation.replay() == op::Replay::no) {
-      arrive(operation, base::Result::error(ECANCELED), 0, true);
+    if (operation.replay() == op::Replay::no && !operation.cancel_requested()) {
+      operation.unlink();
+      arrive(operation, unknown, 0, true);
     } else {
-      operation.set_state(op::State::queued);
-      again.push_back(operation);
+      take_back(operation, again);
     }
   });
   again.splice_back(queued_);
   queued_.splice_back(again);
+}
+
+void RingReactor::take_back(op::Operation& operation, OperationList& again) {
+  operation.unlink();
+  if (operation.cancel_requested()) {
+    arrive(operation, base::Result::error(ECANCELED), 0, true);
+  } else {
+    operation.set_state(op::State::queued);
+    again.push_back(operation);
+  }
+}
+
+// What is prepared and was never submitted has not happened.
+void RingReactor::take_back_unsubmitted() {
+  OperationList again;
+  ring_.for_each_submission([&](uint64_t user_data) {
+    if (user_data != kNobody) take_back(*reinterpret_cast<op::Operation*>(user_data), again);
+  });
+  again.splice_back(queued_);
+  queued_.splice_back(again);
+}
+
+// Nothing happens in a ring outside our own enter, and a send ends when it is submitted: what has
+// a completion in the ring's memory has happened, what the kernel did not take has not.
+void RingReactor::give_up(base::Result why) {
+  if (ring_.is_open()) {
+    collect_all();
+    take_back_unsubmitted();
+    ring_.close();
+  }
+  take_back_in_flight(why);
 }
 
 bool RingReactor::unreplayable_in_flight() {
@@ -132,7 +196,6 @@ void RingReactor::quiesce() {
     if (!ring_.enter(0).ok()) break;
     collect_completions();
   }
-  ring_.unregister_descriptor();
 }
 
 void RingReactor::move_to(Reactor& other) {
@@ -141,8 +204,7 @@ void RingReactor::move_to(Reactor& other) {
   watches_.move_to(other);
   while (!queued_.empty()) {
     op::Operation& operation = queued_.pop_front();
-    operation.set_state(op::State::idle);
-    other.submit(operation);
+    other.take_over(operation);
   }
 }
 
@@ -155,8 +217,7 @@ size_t RingReactor::drain(int64_t limit_ns) {
   if (ring_.is_open() && owner_thread_ != ::gettid()) {
     // Another thread's ring cannot be entered. Nothing happens in it without its thread, so
     // closing it ends every operation.
-    while (ring_.has_completions())
-      collect_completions();
+    collect_all();
     ring_.close();
     in_flight_.for_each([](op::Operation& operation) { operation.set_cancel_requested(true); });
     take_back_in_flight();
@@ -166,8 +227,9 @@ size_t RingReactor::drain(int64_t limit_ns) {
     in_flight_.for_each([this](op::Operation& operation) { cancel(operation); });
     prepare_cancels();
     ++statistics_.syscalls;
-    if (!ring_.enter(10'000'000).ok()) break;
-    collect_completions();
+    base::Result entered = ring_.enter(10'000'000);
+    if (!entered.ok()) give_up(entered);
+    if (ring_.is_open()) collect_completions();
     while (has_undispatched())
       dispatch();
     while (!queued_.empty())
@@ -180,6 +242,40 @@ size_t RingReactor::drain(int64_t limit_ns) {
   return left;
 }
 
+// In the child of a fork there is none at first.
+base::Result RingReactor::open_watch_set() {
+  if (watch_fd_.valid()) return base::Result(0);
+  watch_fd_.reset(::epoll_create1(EPOLL_CLOEXEC));
+  if (!watch_fd_.valid()) return base::Result::error(errno);
+  watch_descriptor_.fd = watch_fd_.get();
+  watches_.adopt_set(watch_fd_.get());
+  (void)complete_watch_set();  // whoever runs the loop is told
+  if (watch_poll_.idle()) submit(watch_poll_);
+  return base::Result(0);
+}
+
+base::Result RingReactor::complete_watch_set() {
+  return watches_.complete([this](op::Operation& operation, base::Result failure) {
+    arrive(operation, failure, 0, true);
+  });
+}
+
+void RingReactor::let_go_of_descriptors() {
+  ring_.abandon();
+  datagram_buffers_registered_ = false;
+  for (std::optional<BufferRing>& buffers : buffers_)
+    if (buffers) buffers->abandon();
+  watch_fd_.reset();
+  watches_.forget_set();
+  waker_.close();
+  sleeping_.store(false, std::memory_order_relaxed);
+}
+
+void RingReactor::start_over() {
+  let_go_of_descriptors();
+  take_back_in_flight();
+}
+
 void RingReactor::abandon() {
   auto forget = [](op::Operation& operation) {
     operation.unlink();
@@ -190,11 +286,7 @@ void RingReactor::abandon() {
   watches_.take_waiting([](op::Operation& operation) { operation.set_state(op::State::idle); });
   cancels_.clear();
   die();
-  ring_.abandon();
-  for (std::optional<BufferRing>& buffers : buffers_)
-    if (buffers) buffers->abandon();
-  watch_fd_.reset();
-  waker_.close();
+  let_go_of_descriptors();
 }
 
 }  // namespace rloop::reactor

@@ -14,9 +14,6 @@
 namespace rloop::reactor {
 namespace {
 
-// The user_data of cancels, whose own results nobody needs: the target's completion says it all.
-constexpr uint64_t kNobody = 0;
-
 int make_epoll() {
   int fd = ::epoll_create1(EPOLL_CLOEXEC);
   if (fd < 0) throw std::system_error(errno, std::generic_category(), "epoll_create1");
@@ -39,7 +36,7 @@ RingReactor::RingReactor(const Config& config, Statistics& statistics)
 }
 
 RingReactor::~RingReactor() {
-  ring_.close();
+  put_ring_away();
   take_back_in_flight();
   end_own_operations();
 }
@@ -58,6 +55,8 @@ void RingReactor::end_own_operations() {
 void RingReactor::submit(op::Operation& operation) {
   if (dead_) return;
   RLOOP_ASSERT(operation.idle(), "an operation was submitted while in flight");
+  if (cancels_.capacity() <= busy_count_) cancels_.reserve(busy_count_ * 2 + 16);
+  expect_arrival();
   ++statistics_.submitted;
   if (operation.waits_in_epoll_set()) return watch_once(operation);
   if (operation.buffer_group() == op::kDatagramBufferGroup) provide_datagram_buffers();
@@ -69,7 +68,8 @@ void RingReactor::submit(op::Operation& operation) {
 // A poll in the ring would hold the user's file open: closing the socket would send no FIN.
 void RingReactor::watch_once(op::Operation& operation) {
   operation.set_state(op::State::in_flight);
-  base::Result result = watches_.wait_once(operation);
+  base::Result result = open_watch_set();
+  if (result.ok()) result = watches_.wait_once(operation);
   if (!result.ok()) return arrive(operation, result, 0, true);
   operation.descriptor().in_watch_set = true;
   if (watch_poll_.idle()) submit(watch_poll_);
@@ -98,7 +98,9 @@ void RingReactor::forget(op::Descriptor& descriptor) {
 }
 
 base::Result RingReactor::watch(int fd, op::Direction direction, Watcher& watcher) {
-  base::Result result = watches_.watch(fd, direction, watcher);
+  if (dead_) return base::Result::error(EBADF);
+  base::Result result = open_watch_set();
+  if (result.ok()) result = watches_.watch(fd, direction, watcher);
   if (result.ok() && watch_poll_.idle()) submit(watch_poll_);
   return result;
 }
@@ -184,10 +186,12 @@ void RingReactor::prepare_cancels() {
   cancels_.erase(cancels_.begin(), cancels_.begin() + static_cast<ptrdiff_t>(prepared));
 }
 
-void RingReactor::collect_completions() {
+bool RingReactor::collect_completions() {
+  if (!make_room_for_batch()) return false;  // they stay in the ring until there is memory
   ring_.consume(kMaxBatch, [this](uint64_t user_data, int result, uint32_t flags) {
     if (user_data != kNobody) collect_one(user_data, result, flags);
   });
+  return true;
 }
 
 void RingReactor::collect_one(uint64_t user_data, int result, uint32_t flags) {

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sys/types.h>
 
+#include <cerrno>
 #include <optional>
 #include <vector>
 
@@ -43,23 +44,34 @@ class RingReactor final : public Reactor {
   void wake() override;
   base::Result attach_to_thread() override;
   void quiesce() override;
+  void give_up(base::Result why) override;
   void move_to(Reactor& other) override;
   size_t drain(int64_t limit_ns) override;
+  void start_over() override;
   void abandon() override;
   const char* name() const override { return "io_uring"; }
 
  private:
+  // The user_data of cancels, whose own results nobody needs: the target's completion says it all.
+  static constexpr uint64_t kNobody = 0;
   using OperationList = base::IntrusiveList<op::Operation, op::OperationListTag>;
 
   void run_batch(size_t batch_end) override;
   base::Result open_ring();
+  void put_ring_away();
   base::Result register_stream_buffers();
   void provide_datagram_buffers();
+  base::Result open_watch_set();
+  base::Result complete_watch_set();
+  void let_go_of_descriptors();
   void watch_once(op::Operation& operation);
-  void take_back_in_flight();
+  void take_back(op::Operation& operation, OperationList& again);
+  void take_back_unsubmitted();
+  void take_back_in_flight(base::Result unknown = base::Result::error(ECANCELED));
   void prepare_queued();
   void prepare_cancels();
-  void collect_completions();
+  bool collect_completions();  // false: no memory
+  void collect_all();
   void collect_one(uint64_t user_data, int result, uint32_t flags);
   void forget_cancel(op::Operation& operation);
   bool unreplayable_in_flight();

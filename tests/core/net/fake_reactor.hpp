@@ -153,6 +153,8 @@ class FakeReactor final : public reactor::Reactor {
   void quiesce() override {}
   void move_to(Reactor&) override {}
   size_t drain(int64_t) override { return 0; }
+  void start_over() override {}
+  void give_up(base::Result) override {}
   void abandon() override {}
   const char* name() const override { return "fake"; }
 

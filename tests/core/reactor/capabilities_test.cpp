@@ -17,8 +17,7 @@ TEST(CapabilitiesTest, AMaskOnlyTakesAway) {
                          .multishot_recv = false,
                          .multishot_recvmsg = false,
                          .buffer_ring = false,
-                         .no_iowait = false,
-                         .registered_ring_fd = false};
+                         .no_iowait = false};
   EXPECT_FALSE(all.masked_by(none).ring);
   EXPECT_FALSE(none.masked_by(all).buffer_ring);
   Capabilities one;

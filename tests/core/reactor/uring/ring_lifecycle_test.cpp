@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <cerrno>
 #include <thread>
 
 #include "conformance/connection.hpp"
@@ -114,6 +115,50 @@ TEST_F(RingLifecycleTest, HandsEverythingOverWhenASecondThreadGetsNoRing) {
     connection.stream.close();
     EXPECT_TRUE(run_until(context_, [&] { return connection.closed(); }));
   }).join();
+}
+
+TEST_F(RingLifecycleTest, GivesUpInTheMiddleOfARunWithoutLosingAByte) {
+  ASSERT_TRUE(ring_->attach_to_thread().ok());
+  Connection near(context_, std::move(first_.near)), far(context_, std::move(first_.far));
+  near.stream.start_reading();
+  far.stream.start_reading();
+  Watching reader;
+  ASSERT_TRUE(ring_->watch(second_.near.get(), op::Direction::read, reader).ok());
+  for (int i = 0; i < 3; ++i)
+    turn(context_, 0);
+  // Bytes of the first send are received and not dispatched, the second has not left yet.
+  near.write("one ");
+  near.stream.flush_now();
+  ASSERT_TRUE(ring_->wait(kPatience_ns).ok());
+  near.write("two ");
+  context_.flush_dirty();
+  ring_->give_up(base::Result::error(EPERM));
+  while (ring_->has_undispatched())
+    ring_->dispatch();
+  EXPECT_EQ(far.received, "one ");
+  move_to_epoll();
+  write_all(second_.far.get(), "x");
+  near.write("three");
+  ASSERT_TRUE(
+      run_until(context_, [&] { return far.received == "one two three" && reader.count > 0; }));
+  EXPECT_TRUE(epoll_->unwatch(second_.near.get(), op::Direction::read));
+  near.stream.close();
+  far.stream.close();
+  EXPECT_TRUE(run_until(context_, [&] { return near.closed() && far.closed(); }));
+}
+
+TEST_F(RingLifecycleTest, WhatIsClosingWhenItGivesUpStillEnds) {
+  ASSERT_TRUE(ring_->attach_to_thread().ok());
+  Connection near(context_, std::move(first_.near));
+  near.stream.start_reading();
+  for (int i = 0; i < 3; ++i)
+    turn(context_, 0);
+  near.stream.close();
+  ring_->give_up(base::Result::error(EPERM));
+  move_to_epoll();
+  EXPECT_TRUE(run_until(context_, [&] { return near.closed(); }));
+  for (int i = 0; i < 3; ++i)
+    turn(context_, 0);
 }
 
 TEST_F(RingLifecycleTest, DestroysItselfWithoutEverHavingARing) {

@@ -1,8 +1,8 @@
 // One ring: set-up, submission, waiting; skipped where the machine has no io_uring.
 //
-// Only operations that need no descriptor (NOP) run here. That a ring shrinks under a memory-lock
-// limit is in probe_test.cpp, its change of threads in conformance/threads_test.cpp, and the end of
-// one in a forked child in conformance/fork_test.cpp.
+// Only operations that need no descriptor (NOP) run here. What happens under a memory-lock
+// limit is in ring_supply_test.cpp, its change of threads in conformance/threads_test.cpp, and the
+// end of one in a forked child in conformance/fork_test.cpp.
 #include "reactor/uring/ring.hpp"
 
 #include <gtest/gtest.h>
@@ -56,19 +56,6 @@ TEST_F(RingTest, ATimeoutIsNoErrorAndNotEarly) {
   ASSERT_TRUE(ring_.enter(2'000'000).ok());
   EXPECT_GE(base::now_ns() - before_ns, 2'000'000);
   EXPECT_FALSE(ring_.has_completions());
-}
-
-TEST_F(RingTest, WorksWithARegisteredDescriptorAndWithout) {
-  for (int round = 0; round < 3; ++round) {
-    ring_.register_descriptor();
-    ring_.register_descriptor();
-    add_nop(1);
-    ASSERT_TRUE(ring_.enter(base::kNever).ok());
-    ring_.unregister_descriptor();
-    add_nop(2);
-    ASSERT_TRUE(ring_.enter(base::kNever).ok());
-  }
-  EXPECT_EQ(ring_.consume(16, [](uint64_t, int, uint32_t) {}), 6U);
 }
 
 TEST_F(RingTest, CanBeOpenedAgain) {
