@@ -98,14 +98,14 @@ int64_t Loop::wait_timeout_ns() {
 void Loop::wait(int64_t timeout_ns) {
   base::Result result(0);
   if (timeout_ns != 0) {
-    context_.worked_ns = base::now_ns() - context_.awake_since_ns;
+    int64_t asleep_since_ns = base::now_ns();
     reactor_->prepare_wait(timeout_ns);
     reactor_->announce_sleep();
     {
       GilRelease unlocked;
       reactor_->block();
     }
-    context_.awake_since_ns = base::now_ns();
+    context_.slept_ns += base::now_ns() - asleep_since_ns;
     result = reactor_->collect();
   } else if (reactor_->needs_poll()) {
     result = reactor_->wait(0);

@@ -25,7 +25,9 @@ void contained(Loop& loop, Report report) {
     Ref error = binding::take_exception();
     if (is_exit(error.get())) return loop.interrupt(std::move(error));
     binding::restore_exception(std::move(error));
-    PyErr_WriteUnraisable(loop.object());
+    // A loop that dies unclosed must not be named: its last reference would be dropped twice.
+    bool is_dying = Py_REFCNT(loop.object()) == 0;
+    PyErr_WriteUnraisable(is_dying ? nullptr : loop.object());
   }
 }
 

@@ -42,9 +42,8 @@ struct Context {
   bool loop_running = true;
   // The loop counts its turns here.
   uint32_t turn = 1;
-  // When the loop's last wait ended, in ns, and how long it had worked before that wait.
-  int64_t awake_since_ns = 0;
-  int64_t worked_ns = 0;
+  // How long the loop has slept so far, in ns.
+  int64_t slept_ns = 0;
 
   void begin_turn();
   // Whether an idle socket that has written hands it to the kernel before write() returns.

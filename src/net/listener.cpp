@@ -11,11 +11,14 @@
 namespace rloop::net {
 namespace {
 
-// The most connections of one turn: each of them is served in the next, before others are taken.
-constexpr int kMostPerTurn = 16;
-// A loop that works so long between two waits is busy: it takes one connection at a time, and
-// leaves the others to workers that may be idle.
-constexpr int64_t kBusy_ns = 1'000'000;
+// The most connections of one round; the next one comes with the next turn.
+constexpr int kMostPerRound = 16;
+// No more than what means so much work, as the last round's did: the others are left to workers
+// that may be idle.
+constexpr int64_t kWorkAhead_ns = 25'000'000;
+// But where that leaves connections behind again and again nobody is idle: one more after so many
+// rounds.
+constexpr int kPatience_rounds = 8;
 
 // accept4(2), or accept(2) in a sandbox that does not know it.
 base::Result accept_connection(int listening_fd, sockaddr_storage& name, socklen_t& length) {
@@ -39,6 +42,7 @@ base::Result accept_connection(int listening_fd, sockaddr_storage& name, socklen
 void Listener::start() {
   if (state_ != State::suspended) return;
   state_ = State::accepting;
+  note_end_of_round();
   context_.reactor->submit(poll_);
 }
 
@@ -53,15 +57,33 @@ void Listener::on_readable(const op::Completion& completion) {
   if (state_ == State::accepting && poll_.idle()) context_.reactor->submit(poll_);
 }
 
+int Listener::most_of_round() {
+  int64_t slept_ns = context_.slept_ns - round_end_slept_ns_;
+  int64_t worked_ns = base::now_ns() - round_end_ns_ - slept_ns;
+  if (worked_ns <= kWorkAhead_ns / kMostPerRound) return kMostPerRound;
+  int64_t most = (taken_ * kWorkAhead_ns + worked_ns - 1) / worked_ns;
+  most += full_rounds_ / kPatience_rounds;
+  return static_cast<int>(std::clamp<int64_t>(most, 1, kMostPerRound));
+}
+
+void Listener::note_end_of_round() {
+  round_end_ns_ = base::now_ns();
+  round_end_slept_ns_ = context_.slept_ns;
+}
+
 void Listener::accept_some() {
-  bool busy = context_.worked_ns > kBusy_ns || base::now_ns() - context_.awake_since_ns > kBusy_ns;
-  int left = busy ? 1 : kMostPerTurn;
-  while (left-- > 0 && state_ == State::accepting && !context_.reactor->interrupted()) {
+  int most = most_of_round();
+  taken_ = 0;
+  while (taken_ < most && state_ == State::accepting && !context_.reactor->interrupted()) {
     sockaddr_storage name;
     socklen_t length = sizeof(name);
     ++context_.reactor->statistics().syscalls;
     base::Result result = accept_connection(descriptor_.number(), name, length);
-    if (result.is_again()) return descriptor_.mark_drained(op::Direction::read);
+    if (result.is_again()) {
+      descriptor_.mark_drained(op::Direction::read);
+      break;
+    }
+    ++taken_;
     if (!result.ok()) {
       fail(result.error_number());
       continue;
@@ -71,6 +93,9 @@ void Listener::accept_some() {
         base::UniqueFd(result.value()),
         base::Address::from_bytes({bytes, std::min<size_t>(length, sizeof(name))}));
   }
+  full_rounds_ = taken_ == most ? full_rounds_ + 1 : 0;
+  taken_ = std::max(taken_, 1);
+  note_end_of_round();
 }
 
 void Listener::fail(int error_number) {

@@ -151,6 +151,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   State state_ = State::open;
   bool reading_started_ = false;
   bool reading_paused_ = false;
+  bool receiving_ = false;   // what a receive brought is being delivered
   bool read_ended_ = false;  // EOF or an error was reported
   bool reads_into_buffers_ = false;
   bool bulk_ = false;

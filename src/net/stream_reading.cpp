@@ -35,8 +35,11 @@ void Stream::start_reading() {
   arm_reading();
 }
 
+// Nothing more is taken out of the kernel: the program may hand the socket on. (Inside a delivery
+// on_recv sees to it, and a pause that ends there costs nothing.)
 void Stream::pause_reading() {
   reading_paused_ = true;
+  if (!receiving_) context_.reactor->cancel(recv_);
 }
 
 void Stream::resume_reading() {
@@ -71,10 +74,11 @@ void Stream::on_recv(const op::Completion& completion) {
     judge_bulk(size, context_.reactor->config().buffer_size);
     if (bulk_ && completion.more) context_.reactor->cancel(recv_);
   }
+  receiving_ = true;
   receive(result, completion.data);
+  receiving_ = false;
   context_.hand_over_if_due();  // not before: it may run user code, and the data may be lent
   if (state_ != State::open) return end_of_operation();
-  // A pause is acted upon only when data still comes: short pauses cost nothing.
   if (reading_paused_ && completion.more) context_.reactor->cancel(recv_);
   arm_reading();
 }

@@ -65,6 +65,13 @@ void Reactor::arrive(op::Operation& operation, base::Result result, uint32_t fla
   rouse();
 }
 
+void Reactor::arrive_in_batch(op::Operation& operation, base::Result result, size_t place) {
+  operation.set_state(op::State::finishing);
+  auto next = arrivals_.begin() + static_cast<ptrdiff_t>(arrivals_head_ + place);
+  arrivals_.insert(next, {&operation, result, 0});
+  ++batch_end_;
+}
+
 template <class First>
 size_t Reactor::gather(size_t batch_end, First first) {
   auto batch = std::span(arrivals_).subspan(arrivals_head_, batch_end - arrivals_head_);
@@ -84,8 +91,8 @@ size_t Reactor::begin_batch() {
   return gather(end, [](const Arrival& one) { return !one.operation->hastened(); });
 }
 
-bool Reactor::next_arrival(size_t batch_end, Arrival& out) {
-  if (arrivals_head_ >= batch_end || interrupted_) {
+bool Reactor::next_arrival(Arrival& out) {
+  if (arrivals_head_ >= batch_end_ || interrupted_) {
     if (arrivals_head_ == arrivals_.size()) {
       arrivals_.clear();
       arrivals_head_ = 0;

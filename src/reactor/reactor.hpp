@@ -164,11 +164,18 @@ class Reactor {
   // Memory for a batch of arrivals that are not final; false when there is none.
   bool make_room_for_batch();
   void arrive(op::Operation& operation, base::Result result, uint32_t flags, bool final);
+  // The final arrival of an operation whose turn is now: `place` behind the one that runs, in the
+  // batch that runs.
+  void arrive_in_batch(op::Operation& operation, base::Result result, size_t place);
   // Takes the next arrival of the current batch; false when the batch is done or interrupted.
-  bool next_arrival(size_t batch_end, Arrival& out);
+  bool next_arrival(Arrival& out);
   size_t begin_batch();
-  // Brings the arrivals in front of `batch_end` home.
-  virtual void run_batch(size_t batch_end) = 0;
+  void run_batch(size_t batch_end) {
+    batch_end_ = batch_end;
+    run_batch();
+  }
+  // Brings the arrivals of the current batch home.
+  virtual void run_batch() = 0;
   // What abandon has in common: undispatched arrivals are forgotten, nothing is accepted any more.
   void die();
   // Ends an operation that arrived finally and runs its completion.
@@ -179,6 +186,7 @@ class Reactor {
   Statistics& statistics_;
   std::vector<Arrival> arrivals_;
   size_t arrivals_head_ = 0;
+  size_t batch_end_ = 0;  // of the batch that runs
   // Brings the arrivals of a batch that `first` chooses to its front; returns the end
   // of these.
   template <class First>

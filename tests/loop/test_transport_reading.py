@@ -252,3 +252,33 @@ async def test_urgent_data_does_not_hold_up_what_lies_behind_it(
         far.send(b"!", socket.MSG_OOB)
         far.close()
         await wait_until(lambda: protocol.eof)
+
+
+@pytest.mark.parametrize("when", ["idle", "in data_received"])
+async def test_a_pause_leaves_what_comes_later_to_another_holder_of_the_socket(
+    loop: asyncio.AbstractEventLoop, when: str
+) -> None:
+    """The connection is handed to another process or to blocking code."""
+
+    class Pausing(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if when == "in data_received":
+                self.transport.pause_reading()
+                far.send(b"for the other")
+
+    async with wired(Pausing) as (transport, protocol, far):
+        far.send(b"ours")
+        await protocol.wait_for_bytes(4)
+        if when == "idle":
+            await turns(3)
+            transport.pause_reading()
+            far.send(b"for the other")
+        await turns(5)
+        with transport.get_extra_info("socket").dup() as other:
+            assert other.recv(100) == b"for the other"
+        assert bytes(protocol.data) == b"ours"
+        transport.resume_reading()
+        far.send(b" again")
+        assert await protocol.wait_for_bytes(10) == b"ours again"
+        assert transport.is_reading() or when == "in data_received"

@@ -255,8 +255,8 @@ void EpollReactor::dispatch() {
   if (!interrupted_) attempt_ready();
 }
 
-void EpollReactor::run_batch(size_t batch_end) {
-  for (Arrival arrival; next_arrival(batch_end, arrival);) {
+void EpollReactor::run_batch() {
+  for (Arrival arrival; next_arrival(arrival);) {
     bring_home(*arrival.operation, {.result = arrival.result});
   }
 }

@@ -56,7 +56,8 @@ class EpollReactor final : public Reactor {
     uint32_t generation = 0;
   };
 
-  void run_batch(size_t batch_end) override;
+  using Reactor::run_batch;
+  void run_batch() override;
   base::Result open_set();
   base::Result complete_watches();
   void let_go_of_set();

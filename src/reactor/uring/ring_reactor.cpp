@@ -114,9 +114,10 @@ void RingReactor::on_watches_ready(const op::Completion& completion) {
   std::array<epoll_event, kMaxBatch> events;
   ++statistics_.syscalls;
   int count = ::epoll_wait(watch_fd_.get(), events.data(), static_cast<int>(events.size()), 0);
+  size_t place = 0;
   for (int i = 0; i < count; ++i)
-    watches_.report(events[static_cast<size_t>(i)], [this](op::Operation& operation) {
-      arrive(operation, base::Result::count(1), 0, true);
+    watches_.report(events[static_cast<size_t>(i)], [&](op::Operation& operation) {
+      arrive_in_batch(operation, base::Result::count(1), place++);
     });
   // Goes to the kernel with the next wait, after the watchers' handles had their turn: as long as
   // one is ready the poll completes at once, which is what level-triggered means. (A watcher that
@@ -221,8 +222,8 @@ void RingReactor::dispatch() {
   run_batch(begin_batch());
 }
 
-void RingReactor::run_batch(size_t batch_end) {
-  for (Arrival arrival; next_arrival(batch_end, arrival);) {
+void RingReactor::run_batch() {
+  for (Arrival arrival; next_arrival(arrival);) {
     op::Completion completion{.result = arrival.result,
                               .more = (arrival.flags & IORING_CQE_F_MORE) != 0};
     if (!(arrival.flags & IORING_CQE_F_BUFFER)) {

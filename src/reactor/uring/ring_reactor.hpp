@@ -56,7 +56,8 @@ class RingReactor final : public Reactor {
   static constexpr uint64_t kNobody = 0;
   using OperationList = base::IntrusiveList<op::Operation, op::OperationListTag>;
 
-  void run_batch(size_t batch_end) override;
+  using Reactor::run_batch;
+  void run_batch() override;
   base::Result open_ring();
   void put_ring_away();
   base::Result register_stream_buffers();

@@ -125,20 +125,6 @@ TEST_P(AcceptTest, NothingIsTakenWhileTheLoopDoesNotTurn) {
   EXPECT_TRUE(owner_->errors.empty());
 }
 
-TEST_P(AcceptTest, ABusyLoopTakesOneConnectionAtATime) {
-  context_.worked_ns = 1'000'000'000;
-  owner_->listener.start();
-  std::vector<base::UniqueFd> clients;
-  for (int i = 0; i < 3; ++i)
-    clients.push_back(connect_to(socket_));
-  size_t seen = 0;
-  ASSERT_TRUE(run_until([&] {
-    EXPECT_LE(owner_->connections.size(), seen + 1);
-    seen = owner_->connections.size();
-    return seen == clients.size();
-  }));
-}
-
 TEST_P(AcceptTest, ASocketThatItsHolderClosedIsNotAcceptedFrom) {
   int number = socket_.fd.get();
   owner_->listener.follow(&number);

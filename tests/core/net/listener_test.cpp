@@ -16,10 +16,7 @@ namespace {
 
 class ListenerTest : public testing::Test, public net::ListenerEvents {
  protected:
-  void SetUp() override {
-    context_.reactor = &reactor_;
-    context_.awake_since_ns = base::now_ns();
-  }
+  void SetUp() override { context_.reactor = &reactor_; }
 
   void on_accepted(base::UniqueFd connection, const base::Address&) override {
     accepted_.push_back(std::move(connection));
@@ -36,9 +33,14 @@ class ListenerTest : public testing::Test, public net::ListenerEvents {
     reactor_.dispatch_all();
   }
   void turn() {
-    context_.awake_since_ns = base::now_ns();
     reactor_.receive();
     reactor_.dispatch_all();
+  }
+  void work(int64_t work_ns) {
+    int64_t end_ns = base::now_ns() + work_ns;
+    while (base::now_ns() < end_ns) {
+      // a handler
+    }
   }
   void connect(int count) {
     for (int i = 0; i < count; ++i)
@@ -86,6 +88,51 @@ TEST_F(ListenerTest, AnIdleLoopTakesABurstInBoundedPieces) {
   EXPECT_LT(accepted_.size(), 40U) << "the rest is left to whoever is free";
   while (accepted_.size() < 40U)
     turn();
+  stop();
+}
+
+TEST_F(ListenerTest, WhereAConnectionMeansMuchWorkTheOthersAreLeftToWhoeverIsIdle) {
+  connect(1);
+  listener_.start();
+  turn();
+  ASSERT_EQ(accepted_.size(), 1U);
+  connect(5);
+  work(40'000'000);
+  turn();
+  EXPECT_EQ(accepted_.size(), 2U);
+  work(40'000'000);
+  turn();
+  EXPECT_EQ(accepted_.size(), 3U);
+  turn();
+  EXPECT_EQ(accepted_.size(), 6U) << "no work, no bound";
+  stop();
+}
+
+TEST_F(ListenerTest, WorkThatDoesNotComeFromConnectionsHoldsThemUpLittle) {
+  connect(1);
+  listener_.start();
+  turn();
+  connect(20);
+  int rounds = 0;
+  while (accepted_.size() < 21U) {
+    work(5'000'000);
+    turn();
+    ++rounds;
+  }
+  EXPECT_LE(rounds, 6);
+  stop();
+}
+
+TEST_F(ListenerTest, SleepIsNoWork) {
+  connect(1);
+  listener_.start();
+  turn();
+  connect(5);
+  int64_t before_ns = base::now_ns();
+  work(40'000'000);
+  context_.slept_ns += base::now_ns() - before_ns;
+  turn();
+  EXPECT_EQ(accepted_.size(), 6U);
   stop();
 }
 

@@ -12,16 +12,35 @@ namespace {
 
 using StreamReadingTest = StreamTest;
 
-TEST_F(StreamReadingTest, APauseWithoutDataCostsNothing) {
+TEST_F(StreamReadingTest, APauseThatEndsInsideADeliveryCostsNothing) {
+  connection_->upcall = [&](Event event) {
+    if (event != Event::data) return;
+    stream().pause_reading();
+    stream().resume_reading();
+  };
   stream().start_reading();
   size_t submits = reactor_.submit_count;
   for (int i = 0; i < 5; ++i) {
-    stream().pause_reading();
-    stream().resume_reading();
+    write_all(far_.get(), "x");
+    reactor_.receive();
+    settle();
   }
   reactor_.run_cancels();
   settle();
   EXPECT_EQ(reactor_.submit_count, submits) << "nothing was cancelled and nothing armed again";
+  EXPECT_EQ(connection_->received, "xxxxx");
+}
+
+TEST_F(StreamReadingTest, APauseTakesNothingMoreOutOfTheKernel) {
+  stream().start_reading();
+  stream().pause_reading();
+  reactor_.run_cancels();
+  settle();
+  write_all(far_.get(), "for whoever else holds the socket");
+  reactor_.receive();
+  settle();
+  EXPECT_FALSE(reactor_.receiving());
+  EXPECT_EQ(read_available(stream().fd()), "for whoever else holds the socket");
 }
 
 TEST_F(StreamReadingTest, AResumeWhileTheCancelIsUnderWayArmsAgainAfterIt) {
