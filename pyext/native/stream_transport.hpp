@@ -37,6 +37,11 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   void write(Arguments arguments) { write_data(arguments.only("data", "write")); }
   void writelines(Arguments arguments);
   void write_eof();
+  // asyncio.StreamWriter.drain() asks it: what was written before has left when that returns.
+  bool is_closing() {
+    if (!closing_) stream_.flush_if_few_write();
+    return closing_;
+  }
   bool can_write_eof() { return true; }
   void close();
   void pause_reading();

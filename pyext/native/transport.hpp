@@ -157,8 +157,8 @@ std::vector<PyMethodDef> Transport::shared_methods() {
   return {
       method<&Transport::abort, T>("abort",
                                    "abort($self)\n--\n\nClose at once; the backlog is lost."),
-      method<&Transport::is_closing, T>(
-          "is_closing", "is_closing($self)\n--\n\nTrue once close or abort was called."),
+      method<&T::is_closing, T>("is_closing",
+                                "is_closing($self)\n--\n\nTrue once close or abort was called."),
       method<&Transport::set_write_buffer_limits, T>(
           "set_write_buffer_limits",
           "set_write_buffer_limits($self, high=None, low=None)\n--\n\n"

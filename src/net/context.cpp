@@ -14,7 +14,7 @@ namespace {
 constexpr int kFewSockets = 4;
 // So many writes of one socket leave one by one; what it writes beyond that in the same turn leaves
 // together.
-constexpr int kWritesAtOnce = 4;
+constexpr int kWritesAtOnce = 8;
 // So many sockets are handed to the ring together, or fewer when the first has waited so long.
 constexpr size_t kGroup = 16;
 constexpr int64_t kPatience_ns = 200'000;
@@ -30,7 +30,11 @@ Context::~Context() = default;
 void Context::begin_turn() {
   ++turn;
   if (writers_ > 0) writers_before_ = std::exchange(writers_, 0);
-  sockets_left_ = writers_before_ <= kFewSockets ? kFewSockets : 1;
+  sockets_left_ = few_write() ? kFewSockets : 1;
+}
+
+bool Context::few_write() const {
+  return writers_ <= kFewSockets && writers_before_ <= kFewSockets;
 }
 
 bool Context::may_send_now(SentAtOnce& sent) {

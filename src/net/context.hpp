@@ -49,6 +49,8 @@ struct Context {
   // Whether an idle socket that has written hands it to the kernel before write() returns.
   // `sent` is the socket's own count.
   bool may_send_now(SentAtOnce& sent);
+  // Not many sockets write in this turn, nor did in the last one.
+  bool few_write() const;
   // The socket's writes wait for the rest of their group.
   void gather(Stream& stream);
   void gather(Datagram& datagram);

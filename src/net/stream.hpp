@@ -80,6 +80,10 @@ class Stream : public base::ListNode<DirtyListTag> {
   }
   // Sends what can be sent now, without waiting for the end of the turn.
   void flush_now();
+  // The same where there is little to gain by gathering.
+  void flush_if_few_write() {
+    if (linked() && context_.few_write()) flush_now();
+  }
   size_t backlog_bytes() const { return queue_.backlog_bytes(); }
   // Shuts the sending side down after the backlog is sent.
   void write_eof();

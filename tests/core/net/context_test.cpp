@@ -139,9 +139,9 @@ TEST_F(ContextTest, WhereManyWroteBeforeOnlyTheFirstSendsAtOnce) {
 TEST_F(ContextTest, WhatASocketWritesOnAndOnIsGathered) {
   connect(1);
   context_.begin_turn();
-  for (int i = 0; i < 6; ++i)
+  for (int i = 0; i < 10; ++i)
     connections_[0]->write("x");
-  EXPECT_EQ(read_available(peers_[0].get()), "xxxx");
+  EXPECT_EQ(read_available(peers_[0].get()), "xxxxxxxx");
   context_.begin_turn();
   context_.flush_dirty();
   EXPECT_EQ(read_available(peers_[0].get()), "xx");
