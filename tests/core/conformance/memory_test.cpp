@@ -1,0 +1,151 @@
+// Ends without memory, on every engine: whatever allocation fails, nothing is left in flight.
+//
+// operator new of this program fails from the n-th allocation on, or there alone, for n = 0, 1, ...
+// while an owner ends and the loop turns. std::bad_alloc may come out of the call or of the turn;
+// it never ends the process, and with memory back the owner ends once, with all that it held
+// released.
+#include <cstdlib>
+#include <new>
+
+#include "conformance/connection.hpp"
+#include "conformance/endpoint.hpp"
+#include "net/listener.hpp"
+
+namespace {
+
+constexpr long kNever = -1;
+long allowed_left = kNever;  // allocations until one fails
+bool fails_on = false;       // also those after it
+
+void* allocate(size_t size) {
+  if (allowed_left == 0) {
+    if (!fails_on) allowed_left = kNever;
+    throw std::bad_alloc();
+  }
+  if (allowed_left > 0) --allowed_left;
+  void* memory = std::malloc(size > 0 ? size : 1);
+  if (!memory) throw std::bad_alloc();
+  return memory;
+}
+
+}  // namespace
+
+void* operator new(size_t size) {
+  return allocate(size);
+}
+void* operator new[](size_t size) {
+  return allocate(size);
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete[](void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, size_t) noexcept {
+  std::free(memory);
+}
+void operator delete[](void* memory, size_t) noexcept {
+  std::free(memory);
+}
+
+namespace rloop::test {
+namespace {
+
+constexpr long kMostAllocations = 30;  // more than any of these ends makes
+
+class MemoryTest : public EngineTest {
+ protected:
+  // Calls act() and turns, without memory from allocation `allowed` on.
+  template <class Act>
+  void without_memory(long allowed, bool on, Act act) {
+    allowed_left = allowed;
+    fails_on = on;
+    try {
+      act();
+    } catch (const std::bad_alloc&) {
+      // the caller is told
+    }
+    for (int i = 0; i < 3; ++i) {
+      try {
+        context_.flush_dirty();
+        reactor_->wait(0);
+        reactor_->dispatch();
+      } catch (const std::bad_alloc&) {
+        // and so is the loop
+      }
+    }
+    allowed_left = kNever;
+  }
+  // check(allowed, on) for every allocation that may fail, alone and with those after it.
+  template <class Check>
+  void for_each_failure(Check check) {
+    for (bool on : {false, true}) {
+      for (long allowed = 0; allowed < kMostAllocations; ++allowed) {
+        SCOPED_TRACE(allowed);
+        check(allowed, on);
+        if (testing::Test::HasFatalFailure()) return;
+      }
+    }
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Engines, MemoryTest, every_engine(), engine_name);
+
+TEST_P(MemoryTest, AStreamEnds) {
+  for (bool gracefully : {true, false}) {
+    for_each_failure([&](long allowed, bool on) {
+      SocketPair pair = tcp_pair();
+      shrink_buffers(pair);
+      Connection connection(context_, std::move(pair.near));
+      connection.stream.start_reading();
+      connection.write(pattern(1 << 20));
+      turns(3);
+      without_memory(allowed, on,
+                     [&] { gracefully ? connection.stream.close() : connection.stream.abort(); });
+      connection.stream.abort();
+      ASSERT_TRUE(run_until([&] { return connection.closed(); }));
+      turns(2);
+      EXPECT_EQ(connection.closed_count, 1);
+      EXPECT_EQ(connection.held, 0);
+    });
+  }
+}
+
+TEST_P(MemoryTest, ADatagramSocketEnds) {
+  for_each_failure([&](long allowed, bool on) {
+    base::UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    Endpoint endpoint(context_, std::move(fd), AF_INET);
+    endpoint.datagram.start_reading();
+    turns(3);
+    without_memory(allowed, on, [&] { endpoint.datagram.abort(); });
+    endpoint.datagram.abort();
+    ASSERT_TRUE(run_until([&] { return endpoint.closed_count > 0; }));
+    EXPECT_EQ(endpoint.closed_count, 1);
+  });
+}
+
+class StoppedOnce final : public net::ListenerEvents {
+ public:
+  void on_accepted(base::UniqueFd, const base::Address&) override {}
+  void on_exhausted(int) override {}
+  void on_accept_error(int) override {}
+  void on_stopped() override { ++stopped_count; }
+  int stopped_count = 0;
+};
+
+TEST_P(MemoryTest, AListenerStops) {
+  for_each_failure([&](long allowed, bool on) {
+    TestListener socket = listen_on_loopback();
+    StoppedOnce owner;
+    net::Listener listener(context_, owner, socket.fd.get());
+    listener.start();
+    turns(3);
+    without_memory(allowed, on, [&] { listener.stop(); });
+    listener.stop();
+    ASSERT_TRUE(run_until([&] { return owner.stopped_count > 0; }));
+    EXPECT_EQ(owner.stopped_count, 1);
+  });
+}
+
+}  // namespace
+}  // namespace rloop::test
