@@ -1,8 +1,8 @@
 """Calls of a loop and its transports for which Python has no memory: MemoryError, never a crash.
 
 In a process of its own the n-th allocation fails, and all after it until the call returns, for
-n = 0, 1, ... until the call gets through. Each call is made on a fresh loop that serves a connection
-afterwards.
+n = 0, 1, ... until the call gets through. Each call is made on a fresh loop, which has to serve a
+connection afterwards.
 """
 
 import importlib.util
