@@ -1,6 +1,6 @@
 // The loop's engine: choosing it, attaching it, replacing it, closing it; see loop.hpp.
 //
-// A refused ring is replaced by epoll here, once, before anything is in flight; the end of the loop
+// A refused ring is replaced by epoll here, once, also in the middle of a run; the end of the loop
 // and the child of a fork are here too. What the user sees of it (reason, statistics) as well.
 #include <cerrno>
 #include <system_error>

@@ -131,6 +131,8 @@ class SignalWakeup:
                 numbers = self._reader.recv(4096)
             except (BlockingIOError, InterruptedError):
                 return
+            if not numbers:  # the program has closed the writer's descriptor
+                return
             self._schedule(numbers)
 
     def _schedule(self, numbers: Iterable[int]) -> None:

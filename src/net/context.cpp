@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
+
 #include "net/datagram.hpp"
 #include "net/stream.hpp"
 
@@ -85,6 +87,7 @@ void Context::flush_streams(bool through_ring) {
   base::IntrusiveList<Stream, DirtyListTag> batch;
   batch.splice_back(dirty_);
   gathered_count_ = 0;
+  absl::Cleanup keep_rest = [&] { dirty_.splice_back(batch); };  // when one has no memory
   while (!batch.empty()) {
     Stream& stream = batch.pop_front();
     if (through_ring) {
@@ -101,6 +104,7 @@ void Context::flush_datagrams() {
   base::IntrusiveList<Datagram, DirtyListTag> batch;
   batch.splice_back(dirty_datagrams_);
   if (dirty_.empty()) gathered_count_ = 0;
+  absl::Cleanup keep_rest = [&] { dirty_datagrams_.splice_back(batch); };
   while (!batch.empty())
     batch.pop_front().flush();
 }

@@ -5,8 +5,9 @@
 // this, except where gathering what many connections write in one turn saves system calls: then
 // they are handed over in groups. may_send_now() and hand_over_if_due() are the whole policy.
 //
-// The reactor behind a context may be replaced (ring to epoll) while no operation is in flight, so
-// everybody reaches it through here. The loop owns the context; it outlives every socket. GIL held.
+// The reactor behind a context may be replaced (ring to epoll, which takes over what is in flight),
+// so everybody reaches it through here. The loop owns the context; it outlives every socket. GIL
+// held.
 #pragma once
 
 #include <cstdint>

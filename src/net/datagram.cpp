@@ -61,6 +61,12 @@ void Datagram::start_reading() {
   arm_reading();
 }
 
+// As of a Stream: nothing more is taken out of the kernel.
+void Datagram::pause_reading() {
+  reading_paused_ = true;
+  if (!receiving_) context_.reactor->cancel(recv_);
+}
+
 void Datagram::resume_reading() {
   reading_paused_ = false;
   if (kept_.empty()) return arm_reading();
@@ -75,6 +81,7 @@ bool Datagram::lends_buffers() const {
 
 void Datagram::arm_reading() {
   if (state_ != State::open || !reading_started_ || must_keep()) return;
+  if (descriptor_.number() < 0) return;  // the program closed the socket: as asyncio, nothing comes
   if (!recv_.idle() || !poll_.idle()) return;
   if (!lends_buffers()) return context_.reactor->submit(poll_);
   recv_.set_multishot(true);
@@ -85,7 +92,9 @@ void Datagram::on_received(const op::Completion& completion) {
   if (state_ != State::open) return end_of_operation();
   if (!completion.data.empty()) {
     op::ReceivedDatagram datagram(completion.data);
+    receiving_ = true;
     receive(datagram.payload, datagram.from);
+    receiving_ = false;
   } else if (!completion.result.ok() && !completion.result.is(ECANCELED) &&
              !completion.result.is(ENOBUFS) && !completion.result.is_again() &&
              !completion.result.is(EINTR)) {
@@ -93,8 +102,8 @@ void Datagram::on_received(const op::Completion& completion) {
   }
   context_.hand_over_if_due();
   if (state_ != State::open) return end_of_operation();
-  // A pause is acted upon only when something still comes: short pauses cost nothing.
-  if (reading_paused_ && completion.more) context_.reactor->cancel(recv_);
+  bool unwanted = reading_paused_ || descriptor_.number() < 0;
+  if (unwanted && completion.more) context_.reactor->cancel(recv_);
   arm_reading();
 }
 
@@ -140,7 +149,7 @@ size_t Datagram::receive_batch(std::span<std::byte> memory, size_t slot) {
   if (result.is_again() || result.is(EINTR)) return 0;
   if (!result.ok()) {
     receive_error(result.error_number());
-    return state_ == State::open ? 1 : 0;
+    return state_ == State::open && descriptor_.number() >= 0 ? 1 : 0;
   }
   for (size_t i = 0; i < static_cast<size_t>(received); ++i) {
     if (state_ != State::open) return 0;
@@ -162,11 +171,13 @@ size_t Datagram::receive_batch(std::span<std::byte> memory, size_t slot) {
 }
 
 void Datagram::receive(std::span<const std::byte> data, const base::Address& from) {
+  if (descriptor_.number() < 0) return;
   if (!must_keep()) return deliver(data, from);
   kept_.push_back({.data = {data.begin(), data.end()}, .from = from});
 }
 
 void Datagram::receive_error(int error_number) {
+  if (descriptor_.number() < 0) return;
   if (!must_keep()) return events_->on_error(IoStep::read, error_number);
   kept_.push_back({.data = {}, .from = {}, .error_number = error_number});
 }
@@ -278,7 +289,12 @@ void Datagram::sent(size_t count) {
 
 void Datagram::on_writable(const op::Completion& completion) {
   if (state_ == State::joining || state_ == State::closed) return end_of_operation();
-  if (completion.result.is(ECANCELED)) return;
+  base::Result result = completion.result;
+  if (result.is(ECANCELED)) return;
+  if (!result.ok() && !result.is_again() && !result.is(EINTR) && !queue_.empty()) {
+    sent(1);  // what cannot be waited for (no memory, max_user_watches) never will be
+    events_->on_error(IoStep::write, result.error_number());
+  }
   flush();
   if (state_ == State::joining) end_of_operation();
 }

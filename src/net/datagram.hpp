@@ -48,7 +48,7 @@ class Datagram : public base::ListNode<DirtyListTag> {
   void start_reading();
   // No datagram and no error of a receive until resumed. What was received already is kept and
   // comes first, in order and in a later turn than resume_reading(); the rest stays in the kernel.
-  void pause_reading() { reading_paused_ = true; }
+  void pause_reading();
   void resume_reading();
   bool reading_paused() const { return reading_paused_; }
 
@@ -120,6 +120,7 @@ class Datagram : public base::ListNode<DirtyListTag> {
   bool flushing_now_ = false;  // flush() runs: an event may call it again
   bool reading_started_ = false;
   bool reading_paused_ = false;
+  bool receiving_ = false;  // what a multishot receive brought is being delivered
 
   // Received while reading is paused, or when an exit left the loop before they were delivered.
   std::deque<Incoming> kept_;

@@ -95,9 +95,12 @@ void Stream::wait_for_room() {
   if (room_->idle()) context_.reactor->submit(*room_);
 }
 
-// Also after an error of the wait: the send meets it too, and reports it.
-void Stream::on_room(const op::Completion& /*completion*/) {
+// What cannot be waited for (no memory, max_user_watches, a socket that the program closed) fails.
+void Stream::on_room(const op::Completion& completion) {
   if (state_ == State::joining) return end_of_operation();
+  base::Result result = completion.result;
+  bool failed = !result.ok() && !result.is_again() && !result.is(EINTR) && !result.is(ECANCELED);
+  if (failed) return write_failed(result.error_number());
   flush_direct();
 }
 
@@ -105,6 +108,7 @@ void Stream::sent(base::Result result) {
   if (result.is(EINTR)) return;
   if (!result.ok()) return write_failed(result.error_number());
   count_sent(static_cast<size_t>(result.value()));
+  log_sent(static_cast<size_t>(result.value()));
   events_->on_sent();
   if (queue_.empty()) after_backlog();
 }
@@ -113,7 +117,11 @@ void Stream::count_sent(size_t size) {
   reactor::Statistics& statistics = context_.reactor->statistics();
   ++statistics.messages_out;
   statistics.bytes_out += size;
-  queue_.consume(size);  // before the log, whose handlers are user code that may write
+  queue_.consume(size);
+}
+
+// Once nothing is half done: log handlers are user code, which may write.
+void Stream::log_sent(size_t size) {
   base::log(base::LogLevel::trace, "transport", "TCP wrote ", size, " bytes [fd=", descriptor_.fd,
             "]");
 }
@@ -163,14 +171,17 @@ void Stream::abort() {
 
 // What the kernel takes now, without an event. Nothing is in flight.
 void Stream::send_quietly() {
+  size_t all = 0;
   while (!queue_.empty()) {
     send_.set_range_count(queue_.describe(send_.ranges(queue_.segment_count())));
     ++context_.reactor->statistics().syscalls;
     base::Result result = send_.attempt({}).result;
     if (result.is(EINTR)) continue;
-    if (!result.ok()) return;
+    if (!result.ok()) break;
     count_sent(static_cast<size_t>(result.value()));
+    all += static_cast<size_t>(result.value());
   }
+  if (all > 0) log_sent(all);
 }
 
 void Stream::abandon() {

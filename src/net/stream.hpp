@@ -131,6 +131,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   void on_room(const op::Completion& completion);
   void sent(base::Result result);
   void count_sent(size_t size);
+  void log_sent(size_t size);
   void send_quietly();
   void write_failed(int error_number);
   void after_backlog();

@@ -51,6 +51,7 @@ void Stream::resume_reading() {
 
 void Stream::arm_reading() {
   if (state_ != State::open || !reading_started_ || reading_paused_ || read_ended_) return;
+  if (descriptor_.number() < 0) return;  // the program closed the socket: as asyncio, no end comes
   if (!recv_.idle() || (poll_ && !poll_->idle())) return;
   // What was kept comes first: on_later goes on from there.
   if (kept_) return;
@@ -67,6 +68,10 @@ void Stream::arm_reading() {
 
 void Stream::on_recv(const op::Completion& completion) {
   if (state_ != State::open) return end_of_operation();
+  if (descriptor_.number() < 0) {  // nothing that came since is anybody's
+    if (completion.more) context_.reactor->cancel(recv_);
+    return;
+  }
   base::Result result = completion.result;
   if (means_again(result) || result.is(ENOBUFS)) return arm_reading();
   size_t size = completion.data.size();
@@ -86,6 +91,7 @@ void Stream::on_recv(const op::Completion& completion) {
 void Stream::on_readable(const op::Completion& completion) {
   if (state_ != State::open) return end_of_operation();
   if (reading_paused_ || kept_ || means_again(completion.result)) return arm_reading();
+  if (descriptor_.number() < 0) return;
   if (!completion.result.ok()) {
     receive(completion.result, {});
     return;

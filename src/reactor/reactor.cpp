@@ -5,6 +5,8 @@
 #include <new>
 #include <span>
 
+#include "absl/cleanup/cleanup.h"
+
 namespace rloop::reactor {
 
 Reactor::Reactor(const Config& config, Statistics& statistics)
@@ -110,8 +112,8 @@ void Reactor::dispatch_ends() {
 
 void Reactor::dispatch_others() {
   ends_wait_ = true;
+  absl::Cleanup done = [this] { ends_wait_ = false; };  // also when a completion has no memory
   dispatch();
-  ends_wait_ = false;
 }
 
 void Reactor::die() {

@@ -24,6 +24,7 @@ class Waker {
   void close() {
     fd_.reset();
     pipe_writer_.reset();
+    descriptor_.fd = -1;  // the number may be somebody else's before there is a new one
   }
   base::Result open_again();
 

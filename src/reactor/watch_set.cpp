@@ -40,8 +40,12 @@ base::Result WatchSet::wait_once(op::Operation& operation) {
     return base::Result::error(ENOMEM);
   }
   Entry& entry = *waited;
+  // Whoever is in the entry already may wait for a file that was closed: then the set does not have
+  // the one that has the number now.
+  bool others = entry.watcher[0] || entry.watcher[1] || !entry.waiting[0].empty() ||
+                !entry.waiting[1].empty();
   entry.waiting[static_cast<int>(operation.direction())].push_back(operation);
-  base::Result result = update(entry);
+  base::Result result = update(entry, others);
   if (!result.ok()) {
     operation.unlink();
     update(entry);

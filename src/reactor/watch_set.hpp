@@ -69,7 +69,8 @@ class WatchSet {
   base::Result complete(Failed failed) {
     base::Result first(0);
     if (complete_) return first;
-    for (auto& [fd, entry] : entries_) {
+    for (auto next = entries_.begin(); next != entries_.end();) {  // update may erase the entry
+      Entry* entry = (next++)->second.get();
       base::Result result = update(*entry);
       if (result.is(EINVAL)) result = base::Result::error(EBADF);  // the set got its number
       if (result.ok()) continue;

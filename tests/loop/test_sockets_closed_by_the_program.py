@@ -240,3 +240,113 @@ async def test_the_socket_of_an_accepted_connection_may_be_closed_too(
     await turns(3)
     noise.take()
     gc.collect()
+
+
+@differs("asyncio", "its server does not take a number that a transport has")
+@differs("uvloop", UVLOOP)
+async def test_a_connection_with_the_number_of_a_blocked_one_gets_all_its_bytes(
+    loop: asyncio.AbstractEventLoop, noise: Noise
+) -> None:
+    """Both wait until there is room; only one of them still has the number."""
+    size = 4_000_000
+
+    class Big(Recorder):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            made.append(self)
+            transport.write(bytes(size))
+
+    made: list[Recorder] = []
+    server = await loop.create_server(Big, "127.0.0.1", 0)
+    with socket.socket() as client:
+        near, far = socket.socketpair()
+        blocked, protocol = await loop.create_connection(Recorder, sock=near)
+        blocked.write(bytes(size))
+        await turns(3)
+        near.close()
+        client.connect(server.sockets[0].getsockname())  # accepted under the number that is free
+        await wait_until(lambda: made)
+        await turns(5)
+        client.setblocking(False)
+        received = 0
+        while received < size:
+            received += len(await loop.sock_recv(client, 1 << 20))
+        blocked.abort()
+        await protocol.lost
+        far.close()
+    server.close()
+    await made[0].lost
+    noise.take()
+
+
+@differs("asyncio", "the second server there is deaf")
+@differs("uvloop", "the server there owns a copy of the listening socket")
+async def test_a_server_with_the_number_of_a_closed_one_is_heard(
+    loop: asyncio.AbstractEventLoop, noise: Noise
+) -> None:
+    closed = socket.create_server(("127.0.0.1", 0))
+    first = await loop.create_server(Recorder, sock=closed)
+    await turns(3)
+    number = closed.fileno()
+    closed.close()
+    listener = socket.create_server(("127.0.0.1", 0))
+    assert listener.fileno() == number
+    made: list[Any] = []
+    second = await loop.create_server(lambda: made.append(1) or Recorder(), sock=listener)
+    await turns(3)
+    with socket.create_connection(listener.getsockname()):
+        await wait_until(lambda: made)
+    stop(first)
+    second.close()
+    await turns(5)
+    noise.take()
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+@pytest.mark.parametrize("when", ["in datagram_received", "outside", "while paused"])
+@differs("uvloop", "datagrams there come by the number")
+async def test_a_closed_datagram_socket_is_read_no_more(
+    loop: asyncio.AbstractEventLoop, noise: Noise, when: str, family: int
+) -> None:
+    errors: list[Exception] = []
+    received: list[bytes] = []
+
+    class Protocol(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            received.append(data)
+            if when == "in datagram_received":
+                near.close()
+
+        def error_received(self, exc: Exception) -> None:
+            errors.append(exc)
+
+    if family == socket.AF_UNIX:
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    else:
+        near, far = socket.socket(type=socket.SOCK_DGRAM), socket.socket(type=socket.SOCK_DGRAM)
+        near.bind(("127.0.0.1", 0))
+        far.connect(near.getsockname())
+    near.setblocking(False)
+    transport, _ = await loop.create_datagram_endpoint(Protocol, sock=near)
+    await turns(3)
+    with far:
+        if when == "in datagram_received":
+            far.send(b"one")
+            await wait_until(lambda: received)
+        elif when == "while paused" and hasattr(transport, "pause_reading"):
+            transport.pause_reading()
+            far.send(b"kept back")
+            await turns(3)
+            near.close()
+            with contextlib.suppress(OSError):  # asyncio's selector does not know the number
+                transport.resume_reading()
+        near.close()
+        before = len(received)
+        with contextlib.suppress(OSError):
+            far.send(b"two")
+        await turns(20)
+        assert errors == []
+        assert len(received) == before
+        transport.abort()
+        await turns(3)
+    noise.take()

@@ -11,6 +11,8 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
+
 namespace rloop::reactor {
 namespace {
 
@@ -64,6 +66,7 @@ void EpollReactor::submit(op::Operation& operation) {
   place = &operation;
   if (!descriptor.registered) {
     base::Result result = open_set();
+    if (operation.state() != op::State::in_flight) return;  // opening the set registers everything
     if (result.ok()) result = register_descriptor(descriptor);
     if (!result.ok()) return finish(operation, result);
   }
@@ -265,22 +268,26 @@ void EpollReactor::run_batch() {
 void EpollReactor::attempt_ready() {
   DescriptorList batch;
   batch.splice_back(ready_);
+  absl::Cleanup keep_rest = [&] {  // also when a completion has no memory: no edge comes again
+    if (!dead_) return ready_.splice_back(batch);
+    while (!batch.empty())
+      batch.pop_front();  // forked inside a completion: nothing is attempted any more
+  };
   while (!batch.empty() && !interrupted_) {
     op::Descriptor& descriptor = batch.pop_front();
+    bool done = false;
+    absl::Cleanup keep = [&] {
+      if (!done && !dead_ && wanted(descriptor) && !descriptor.linked())
+        batch.push_back(descriptor);
+    };
     // The writer first: a send that frees the backlog may make the reader's answer possible.
     attempt_if_ready(descriptor, op::Direction::write);
     // An owner never ends inside the completion of an attempt (by then its operations would have
     // been cancelled and detached): the descriptor is still there for its second direction.
-    if (dead_) break;
-    if (interrupted_) {
-      if (wanted(descriptor) && !descriptor.linked()) batch.push_back(descriptor);
-      break;
-    }
+    if (dead_ || interrupted_) break;
     attempt_if_ready(descriptor, op::Direction::read);
+    done = true;
   }
-  if (!dead_) return ready_.splice_back(batch);
-  while (!batch.empty())
-    batch.pop_front();  // forked inside a completion: nothing is attempted any more
 }
 
 void EpollReactor::attempt_if_ready(op::Descriptor& descriptor, op::Direction direction) {

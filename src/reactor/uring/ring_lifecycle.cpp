@@ -100,10 +100,10 @@ void RingReactor::provide_datagram_buffers() {
   if (buffers) result = buffers->register_with(ring_);
   datagram_buffers_registered_ = result.ok();
   if (result.ok()) return;
+  capabilities_.multishot_recvmsg = false;  // before the log, whose handlers are user code
   base::log(
       base::LogLevel::warning, "reactor",
       "datagrams are received without lent buffers, which is slower: ", explain_memory_limit());
-  capabilities_.multishot_recvmsg = false;
 }
 
 void RingReactor::collect_all() {
@@ -181,8 +181,8 @@ bool RingReactor::unreplayable_in_flight() {
   return found;
 }
 
-// A send whose progress is unknown cannot be taken to another ring, nor an accept that waits
-// exclusively, nor completions that overflowed into kernel memory. All end at once when asked to.
+// A send whose progress is unknown cannot be taken to another ring, nor completions that overflowed
+// into kernel memory. All end at once when asked to.
 void RingReactor::quiesce() {
   if (!ring_.is_open()) return;
   constexpr int kMaxRounds = 1000;

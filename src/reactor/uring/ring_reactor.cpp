@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <system_error>
 
+#include "absl/cleanup/cleanup.h"
 #include "base/log.hpp"
 #include "op/recv_datagram.hpp"
 
@@ -223,6 +224,11 @@ void RingReactor::dispatch() {
 }
 
 void RingReactor::run_batch() {
+  absl::Cleanup publish = [this] {
+    if (dead_) return;
+    for (std::optional<BufferRing>& buffers : buffers_)
+      if (buffers) buffers->publish();
+  };
   for (Arrival arrival; next_arrival(arrival);) {
     op::Completion completion{.result = arrival.result,
                               .more = (arrival.flags & IORING_CQE_F_MORE) != 0};
@@ -234,13 +240,11 @@ void RingReactor::run_batch() {
     size_t size = arrival.result.ok() ? static_cast<size_t>(arrival.result.value()) : 0;
     BufferRing& buffers = *buffers_[arrival.operation->buffer_group()];
     completion.data = std::span<const std::byte>(buffers.pool().buffer(id)).first(size);
+    absl::Cleanup give_back = [&] {
+      if (!dead_) buffers.give_back(id);  // forked inside the completion: they are the parent's
+    };
     bring_home(*arrival.operation, completion);
-    if (dead_) return;  // forked inside the completion: the buffers are the parent's
-    buffers.give_back(id);
   }
-  if (dead_) return;
-  for (std::optional<BufferRing>& buffers : buffers_)
-    if (buffers) buffers->publish();
 }
 
 void RingReactor::wake() {

@@ -3,8 +3,8 @@
 // Operations queue here until the next wait, so that submitting costs no system call and works
 // while no ring exists (before the loop runs, between two threads). The ring belongs to the thread
 // that runs the loop: attach_to_thread makes it, or replaces it and submits everything in flight
-// again; nothing is received or accepted outside our own enter (DEFER_TASKRUN), so no byte is lost
-// on the way. Loop's thread, GIL held, except in wait.
+// again; nothing is received outside our own enter (DEFER_TASKRUN), so no byte is lost on the way.
+// Loop's thread, GIL held, except in block.
 #pragma once
 
 #include <pthread.h>

@@ -67,6 +67,19 @@ TEST_F(ReactorTest, AQueueThatNeverRunsEmptyDoesNotGrow) {
   reactor_.die();
 }
 
+TEST_F(ReactorTest, EndsComeAfterACompletionThatThrew) {
+  test::Note first(nothing_), second(nothing_);
+  first.upcall = [&](const op::Completion&) { throw std::bad_alloc(); };
+  reactor_.hasten(second.operation);
+  reactor_.post(first.operation, base::Result(0));
+  reactor_.post(second.operation, base::Result(0));
+  EXPECT_THROW(reactor_.dispatch_others(), std::bad_alloc);
+  for (int i = 0; i < 10; ++i)
+    reactor_.dispatch();  // what drain does
+  EXPECT_TRUE(second.ended());
+  reactor_.die();
+}
+
 TEST_F(ReactorTest, ForgettingInsideACompletionEndsTheBatch) {
   test::Note first(nothing_), second(nothing_);
   first.upcall = [&](const op::Completion&) { reactor_.die(); };
