@@ -16,9 +16,12 @@ constexpr int kMostPerRound = 16;
 // No more than what means so much work, as the last round's did: the others are left to workers
 // that may be idle.
 constexpr int64_t kWorkAhead_ns = 25'000'000;
-// But where that leaves connections behind again and again nobody is idle: one more after so many
-// rounds.
-constexpr int kPatience_rounds = 8;
+// But where that leaves connections behind again and again nobody is idle, and the work may be
+// somebody else's: every so many rounds twice as many are tried.
+constexpr int kPatience_rounds = 4;
+// Turns between two rounds: a connection is made in the first, read in the second, and in the third
+// a task that waited for its first bytes has worked with them.
+constexpr int kRests = 3;
 
 // accept4(2), or accept(2) in a sandbox that does not know it.
 base::Result accept_connection(int listening_fd, sockaddr_storage& name, socklen_t& length) {
@@ -43,18 +46,30 @@ void Listener::start() {
   if (state_ != State::suspended) return;
   state_ = State::accepting;
   note_end_of_round();
-  context_.reactor->submit(poll_);
+  wait_again();
 }
 
 void Listener::on_readable(const op::Completion& completion) {
   if (state_ != State::accepting) return try_stop();
+  rests_left_ = 0;
   if (completion.result.ok()) {
     accept_some();
   } else {
     fail(completion.result.error_number());
   }
+  wait_again();
+}
+
+void Listener::wait_again() {
   if (state_ == State::stopping) return try_stop();
-  if (state_ == State::accepting && poll_.idle()) context_.reactor->submit(poll_);
+  if (state_ != State::accepting || !poll_.idle() || !rest_.idle()) return;
+  if (rests_left_ > 0) return context_.reactor->post(rest_, base::Result(0));
+  context_.reactor->submit(poll_);
+}
+
+void Listener::on_rest(const op::Completion& /*completion*/) {
+  --rests_left_;
+  wait_again();
 }
 
 int Listener::most_of_round() {
@@ -62,7 +77,12 @@ int Listener::most_of_round() {
   int64_t worked_ns = base::now_ns() - round_end_ns_ - slept_ns;
   if (worked_ns <= kWorkAhead_ns / kMostPerRound) return kMostPerRound;
   int64_t most = (taken_ * kWorkAhead_ns + worked_ns - 1) / worked_ns;
-  most += full_rounds_ / kPatience_rounds;
+  // Twice as many did not mean much more work: it was not theirs.
+  bool works_for_others = taken_ > taken_before_ && worked_ns * 4 < worked_before_ns_ * 5;
+  bool tries = full_rounds_ % kPatience_rounds == kPatience_rounds - 1;
+  if (works_for_others || tries) most = std::max<int64_t>(most, taken_ * 2);
+  taken_before_ = taken_;
+  worked_before_ns_ = worked_ns;
   return static_cast<int>(std::clamp<int64_t>(most, 1, kMostPerRound));
 }
 
@@ -94,6 +114,7 @@ void Listener::accept_some() {
         base::Address::from_bytes({bytes, std::min<size_t>(length, sizeof(name))}));
   }
   full_rounds_ = taken_ == most ? full_rounds_ + 1 : 0;
+  rests_left_ = taken_ > 0 ? kRests : 0;
   taken_ = std::max(taken_, 1);
   note_end_of_round();
 }
@@ -150,7 +171,7 @@ void Listener::abandon() {
 }
 
 void Listener::try_stop() {
-  if (state_ != State::stopping || !poll_.idle() || !stop_.idle()) return;
+  if (state_ != State::stopping || !poll_.idle() || !rest_.idle() || !stop_.idle()) return;
   context_.reactor->post(stop_, base::Result(0));
 }
 

@@ -3,8 +3,9 @@
 // The socket may be shared with processes that the loop knows nothing of (workers that inherited
 // it), so a connection is taken only by a loop that is about to serve it: readiness is waited for
 // without exclusivity, in an epoll set on both engines, and accept4(2) runs until "again" or the
-// turn's bound, which is less where each connection means much work. Everything else stays in the
-// kernel's backlog for whoever is free, and stopping touches nothing that others hold. (An accept
+// round's bound, which is less where each connection means much work; the next round begins when
+// those of the last one had their first turns. Everything else stays in the kernel's backlog for
+// whoever is free, and stopping touches nothing that others hold. (An accept
 // of the ring waits exclusively, and takes connections for a process that is busy, stopped or about
 // to leave.)
 //
@@ -58,6 +59,8 @@ class Listener {
   void accept_some();
   int most_of_round();
   void note_end_of_round();
+  void wait_again();
+  void on_rest(const op::Completion& completion);
   void fail(int error_number);
   void try_stop();
   void on_stop(const op::Completion& completion);
@@ -69,11 +72,15 @@ class Listener {
   // The last round of accepts: how many it took, when it ended, and how long the loop had slept by
   // then; and how many rounds in a row left something behind.
   int taken_ = 1;
+  int taken_before_ = 1;
+  int64_t worked_before_ns_ = 0;  // after the round before
   int64_t round_end_ns_ = 0;
   int64_t round_end_slept_ns_ = 0;
   int full_rounds_ = 0;
+  int rests_left_ = 0;  // turns until the next round
   op::Completes<op::Poll, &Listener::on_readable> poll_{*this, descriptor_, op::Direction::read,
                                                         op::Readiness::by_epoll_set};
+  op::Completes<op::Notice, &Listener::on_rest> rest_{*this, descriptor_};
   op::Completes<op::Notice, &Listener::on_stop> stop_{*this, descriptor_};
 };
 

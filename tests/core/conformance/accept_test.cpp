@@ -125,6 +125,28 @@ TEST_P(AcceptTest, NothingIsTakenWhileTheLoopDoesNotTurn) {
   EXPECT_TRUE(owner_->errors.empty());
 }
 
+TEST_P(AcceptTest, TheNextRoundBeginsWhenTheLastOnesHadTheirTurns) {
+  owner_->listener.start();
+  turns(3);
+  base::UniqueFd first = connect_to(socket_);
+  ASSERT_TRUE(run_until([&] { return owner_->connections.size() == 1; }));
+  base::UniqueFd second = connect_to(socket_);
+  turns(2);
+  EXPECT_EQ(owner_->connections.size(), 1U) << "what the first means as work is not known yet";
+  ASSERT_TRUE(run_until([&] { return owner_->connections.size() == 2; }));
+}
+
+TEST_P(AcceptTest, AStopBetweenTwoRoundsEnds) {
+  owner_->listener.start();
+  turns(3);
+  base::UniqueFd client = connect_to(socket_);
+  ASSERT_TRUE(run_until([&] { return owner_->connections.size() == 1; }));
+  owner_->listener.stop();
+  ASSERT_TRUE(run_until([&] { return owner_->stopped_count == 1; }));
+  turns(5);
+  EXPECT_EQ(owner_->stopped_count, 1);
+}
+
 TEST_P(AcceptTest, ASocketThatItsHolderClosedIsNotAcceptedFrom) {
   int number = socket_.fd.get();
   owner_->listener.follow(&number);
