@@ -11,7 +11,7 @@
 namespace rloop::net {
 namespace {
 
-// The most connections of one round; the next one comes with the next turn.
+// The most connections of any round; see kFirstRound.
 constexpr int kMostPerRound = 16;
 // No more than what means so much work, as the last round's did: the others are left to workers
 // that may be idle.
@@ -73,6 +73,10 @@ void Listener::on_rest(const op::Completion& /*completion*/) {
 }
 
 int Listener::most_of_round() {
+  return std::min(pace_, most_by_work());
+}
+
+int Listener::most_by_work() {
   int64_t slept_ns = context_.slept_ns - round_end_slept_ns_;
   int64_t worked_ns = base::now_ns() - round_end_ns_ - slept_ns;
   if (worked_ns <= kWorkAhead_ns / kMostPerRound) return kMostPerRound;
@@ -113,7 +117,9 @@ void Listener::accept_some() {
         base::UniqueFd(result.value()),
         base::Address::from_bytes({bytes, std::min<size_t>(length, sizeof(name))}));
   }
-  full_rounds_ = taken_ == most ? full_rounds_ + 1 : 0;
+  bool full = taken_ == most;
+  full_rounds_ = full ? full_rounds_ + 1 : 0;
+  pace_ = full ? std::min(pace_ * 2, kMostPerRound) : kFirstRound;
   rests_left_ = taken_ > 0 ? kRests : 0;
   taken_ = std::max(taken_, 1);
   note_end_of_round();

@@ -58,6 +58,7 @@ class Listener {
   void on_readable(const op::Completion& completion);
   void accept_some();
   int most_of_round();
+  int most_by_work();
   void note_end_of_round();
   void wait_again();
   void on_rest(const op::Completion& completion);
@@ -77,6 +78,10 @@ class Listener {
   int64_t round_end_ns_ = 0;
   int64_t round_end_slept_ns_ = 0;
   int full_rounds_ = 0;
+  // The bound of the next round, but for work: of the first one of a burst, and twice as many
+  // behind each that left something behind. So other workers have the time to wake up.
+  static constexpr int kFirstRound = 2;
+  int pace_ = kFirstRound;
   int rests_left_ = 0;  // turns until the next round
   op::Completes<op::Poll, &Listener::on_readable> poll_{*this, descriptor_, op::Direction::read,
                                                         op::Readiness::by_epoll_set};
