@@ -52,6 +52,7 @@ Ref DatagramTransport::open(Loop& loop, PyObject* socket, PyObject* protocol, Py
 
 // After connection_made.
 void DatagramTransport::start_reading() {
+  made_ = true;
   if (!closing_) datagram_.start_reading();
 }
 

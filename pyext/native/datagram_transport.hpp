@@ -48,7 +48,7 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
   void on_datagram(std::span<const std::byte> data, const base::Address& from) override;
   void on_error(net::IoStep step, int error_number) override;
   void on_sent() override;
-  void on_joining() override { loop_.note_end(); }
+  void on_joining() override { loop_.note_end(made_); }
   void on_closed() override;
 
   static std::vector<PyMethodDef> methods();

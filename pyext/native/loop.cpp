@@ -73,9 +73,13 @@ void Loop::run_once() {
   size_t due_count = ready_.size() - ready_count;
   context_.begin_turn();
   run_handles(ready_, before_ends_count);
-  if (!forked_) reactor_->dispatch_ends();
+  // No end overtakes the beginning: connection_made of what was closed before it was called.
+  size_t beginnings_count =
+      std::min(ready_.count_before(ends_not_before_), ready_count - before_ends_count);
+  run_handles(ready_, beginnings_count);
+  if (!forked_ && ready_.count_before(ends_not_before_) == 0) reactor_->dispatch_ends();
   raise_interruption();
-  run_handles(ready_, ready_count - before_ends_count);
+  run_handles(ready_, ready_count - before_ends_count - beginnings_count);
   if (!forked_) reactor_->dispatch_others();
   raise_interruption();
   check_fork();  // a callback forked, and this is the child

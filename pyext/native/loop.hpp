@@ -132,7 +132,12 @@ class Loop : public base::ListNode<TrackingTag> {
   void transport_opened(Transport& transport);
   void transport_closed(Transport& transport);
   // A connection begins to end: its connection_lost comes after the handles that are ready now.
-  void note_end() { ends_position_ = std::min(ends_position_, ready_.end_position()); }
+  // `made`: its connection_made was called; else that comes first, and the ends wait for it.
+  void note_end(bool made) {
+    size_t here = ready_.end_position();
+    ends_position_ = std::min(ends_position_, here);
+    if (!made) ends_not_before_ = here;
+  }
   void listener_stopped(ServerListener& listener);
   base::IntrusiveList<SockRequest, RequestTag>& requests() { return requests_; }
   // Who waits for a descriptor that is open; null: nobody.
@@ -202,7 +207,8 @@ class Loop : public base::ListNode<TrackingTag> {
 
   ReadyQueue ready_;
   size_t ends_position_ = kNoEnds;  // in ready_, of the first note_end of this turn
-  ReadyQueue watched_;              // handles of add_reader and add_writer, within a turn
+  size_t ends_not_before_ = 0;
+  ReadyQueue watched_;  // handles of add_reader and add_writer, within a turn
   base::TimerHeap<Ref, NotePlace> timers_;
   SharedContext shared_context_;
   Ref interruption_;  // an exception that must leave run_forever

@@ -69,6 +69,7 @@ void StreamTransport::use_protocol(PyObject* protocol) {
 
 // After connection_made.
 void StreamTransport::start_reading() {
+  made_ = true;
   stream_.start_reading();
 }
 

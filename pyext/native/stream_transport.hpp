@@ -68,7 +68,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   void on_eof() override;
   void on_sent() override;
   void on_error(net::IoStep step, int error_number) override;
-  void on_joining() override { loop_.note_end(); }
+  void on_joining() override { loop_.note_end(made_); }
   void on_closed() override;
 
   static std::vector<PyMethodDef> methods();

@@ -141,6 +141,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   bool closed_ = false;
   bool abandoned_ = false;
   bool protocol_paused_ = false;
+  bool made_ = false;           // connection_made was called
   bool socket_shared_ = false;  // the program took its number or a copy
 };
 

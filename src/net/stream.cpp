@@ -156,6 +156,10 @@ void Stream::close() {
   if (state_ != State::open) return;
   state_ = State::flushing;
   stop_reading();
+  // Nobody tells when the socket that the program closed has room.
+  if (!queue_.empty() && descriptor_.number() < 0) {
+    return events_->on_error(IoStep::write, EBADF);
+  }
   if (!queue_.empty()) flush_now();
   if (queue_.empty() && state_ == State::flushing) begin_join();
 }

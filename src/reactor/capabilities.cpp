@@ -36,7 +36,11 @@ std::string explain_memory_limit() {
   rlimit limit{};
   ::getrlimit(RLIMIT_MEMLOCK, &limit);
   std::string text = absl::StrCat("the locked-memory limit (RLIMIT_MEMLOCK, ulimit -l) is ",
-                                  limit.rlim_cur / 1024, " KiB; raise it to 1024 KiB or more");
+                                  limit.rlim_cur / 1024, " KiB");
+  constexpr rlim_t kEnoughForOne = 1024 * 1024;
+  absl::StrAppend(&text, limit.rlim_cur < kEnoughForOne
+                             ? "; raise it to 1024 KiB or more"
+                             : " and used up by this user's rings (about 56 KiB each); raise it");
   // ENOMEM does not say which of the two it was.
   ::getrlimit(RLIMIT_AS, &limit);
   if (limit.rlim_cur != RLIM_INFINITY) {

@@ -279,6 +279,22 @@ async def test_a_connection_with_the_number_of_a_blocked_one_gets_all_its_bytes(
     noise.take()
 
 
+@differs("asyncio", "close() raises, and nothing comes before abort()")
+@differs("uvloop", UVLOOP)
+async def test_closing_a_transport_that_can_send_no_more_ends_it(
+    loop: asyncio.AbstractEventLoop, noise: Noise
+) -> None:
+    near, far = socket.socketpair()
+    with far:
+        transport, protocol = await loop.create_connection(Recorder, sock=near)
+        transport.write(bytes(4_000_000))
+        await turns(3)
+        near.close()
+        transport.close()
+        assert isinstance(await protocol.lost, OSError)
+    noise.take()
+
+
 @differs("asyncio", "the second server there is deaf")
 @differs("uvloop", "the server there owns a copy of the listening socket")
 async def test_a_server_with_the_number_of_a_closed_one_is_heard(

@@ -6,6 +6,7 @@ the descriptor is gone. Source: asyncio's documentation, "Base Transport", "Stre
 
 import asyncio
 import socket
+import sys
 import weakref
 
 import pytest
@@ -328,3 +329,27 @@ async def test_connection_lost_precedes_what_is_scheduled_after_close(
             getattr(transport, method)()
             loop.call_soon(lambda: seen.set_result(list(protocol.events)))
             assert await seen == ["connection_made", "connection_lost"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="Server.abort_clients is new in 3.13")
+@differs("uvloop", "its servers have no abort_clients")
+async def test_an_end_never_overtakes_the_beginning(loop: asyncio.AbstractEventLoop) -> None:
+    """A connection is aborted by the factory of the next one, before connection_made was called."""
+    made: list[Recorder] = []
+
+    def factory() -> Recorder:
+        server.abort_clients()
+        made.append(Recorder())
+        return made[-1]
+
+    server = await loop.create_server(factory, "127.0.0.1", 0)
+    clients = [socket.create_connection(server.sockets[0].getsockname()) for _ in range(20)]
+    await wait_until(lambda: len(made) == len(clients))
+    server.abort_clients()
+    await wait_until(lambda: all(protocol.lost.done() for protocol in made))
+    for protocol in made:
+        assert protocol.events == ["connection_made", "connection_lost"]
+    for client in clients:
+        client.close()
+    server.close()
+    await turns(2)
