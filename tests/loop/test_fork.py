@@ -13,26 +13,10 @@ from support import RLOOP_IDS, differs, loops_only
 
 PREAMBLE = """
 import asyncio, os, sys, warnings
+from forked import *
 from support import *
 warnings.simplefilter("ignore")
 loop = new_loop(sys.argv[1])
-
-def in_a_child(work):
-    # Runs `work` in a forked child; its exit code is 0 when nothing was raised.
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            os._exit(code)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, status
 
 def use_a_new_loop():
     child = new_loop(sys.argv[1])
@@ -52,7 +36,7 @@ def joined(source: str) -> str:
 def test_a_child_can_make_its_own_loop_between_runs(loop_id: str) -> None:
     source = """
     loop.run_until_complete(asyncio.sleep(0.001))
-    in_a_child(use_a_new_loop)
+    check_in_a_child(use_a_new_loop)
     print(loop.run_until_complete(asyncio.sleep(0.001, "parent goes on")))
     loop.close()
     """
@@ -62,7 +46,7 @@ def test_a_child_can_make_its_own_loop_between_runs(loop_id: str) -> None:
 def test_a_child_of_a_running_loop_can_make_its_own(loop_id: str) -> None:
     source = """
     async def main():
-        in_a_child(use_a_new_loop)
+        check_in_a_child(use_a_new_loop)
         return await asyncio.sleep(0.001, "parent goes on")
     print(loop.run_until_complete(main()))
     loop.close()
@@ -77,7 +61,7 @@ def test_the_parents_connections_go_on(loop_id: str) -> None:
             client.transport.write(b"before ")
             await client.wait_for_bytes(7)
             for number in range(3):
-                in_a_child(use_a_new_loop)
+                check_in_a_child(use_a_new_loop)
                 client.transport.write(b"after%d " % number)
                 await client.wait_for_bytes(14 + 7 * number)
             print(client.data.decode())
@@ -117,7 +101,7 @@ def test_a_loop_that_runs_is_dead_in_the_child(loop_id: str) -> None:
         use_a_new_loop()
 
     async def main():
-        in_a_child(touch)
+        check_in_a_child(touch)
         return 1
     transport, protocol, far = loop.run_until_complete(open_one())
     loop.run_until_complete(main())

@@ -12,31 +12,11 @@ from support import RLOOP_IDS, differs, loops_only
 
 PREAMBLE = """
 import asyncio, os, signal, socket, sys, warnings
+from forked import *
 from support import *
 warnings.simplefilter("ignore")
 loop = new_loop(sys.argv[1])
 asyncio.set_event_loop(loop)
-
-def in_a_child(work):
-    # Runs `work` in a forked child; its exit code is 0 when nothing was raised.
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        signal.alarm(20)
-        try:
-            work()
-            code = 0
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            os._exit(code)
-    return pid
-
-def check(pid):
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, status
 
 async def exchange():
     async with connected(Recorder, Echo) as (client, _):

@@ -12,27 +12,11 @@ from support import differs
 
 PREAMBLE = """
 import asyncio, os, signal, socket, sys, time, warnings
+from forked import *
 from support import *
 warnings.simplefilter("ignore")
 loop = new_loop(sys.argv[1])
 asyncio.set_event_loop(loop)
-
-def check_in_a_child(work):
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        signal.alarm(20)  # a loop that nobody wakes
-        try:
-            work()
-            code = 0
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            os._exit(code)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, status
 
 def nonblocking_pair():
     near, far = socket.socketpair()
