@@ -1,0 +1,216 @@
+#!/usr/bin/env bash
+# Runs a command in a tree of Debian unstable, which has the newest CPythons, compiler and libraries.
+#
+#   scripts/debian_tree.sh               makes the tree, if it is not there yet, and prints its path
+#   scripts/debian_tree.sh --refresh     brings it to today's packages first
+#   scripts/debian_tree.sh -- COMMAND    runs COMMAND in it, in the project's folder, e.g.
+#                                        scripts/debian_tree.sh -- scripts/bootstrap.sh
+#
+#   DEBIAN_TREE=...    where the tree is kept (build/debian); several checkouts may share one
+#   DEBIAN_SUITE=...   unstable, testing, ...
+#
+# The tree is made by debootstrap in two minutes (1.7 GB). A command runs in it by chroot, in a mount
+# namespace of its own, so nothing stays mounted. It sees the project under the path that it has
+# outside, but build/ is a folder of its own (build/in-debian outside): environments and builds of
+# the two systems do not meet. pip's settings and the certificates that it trusts come along.
+# Exit code 69 says that there can be no tree here; the reason, and what helps, is on stderr.
+
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+tree=${DEBIAN_TREE:-$root/build/debian}
+suite=${DEBIAN_SUITE:-unstable}
+unavailable=69 # EX_UNAVAILABLE of sysexits.h
+
+# CPython's own tests come from the testsuite packages. What only some versions have is left out.
+pythons=(3.13 3.14 3.15)
+packages=(g++ pkg-config liburing-dev libabsl-dev libgtest-dev ca-certificates git
+  strace netcat-openbsd valgrind)
+
+main() {
+  case "${1:-}" in
+    --mounted)
+      shift
+      enter "$@"
+      ;;
+    --mounted-bare)
+      shift
+      enter_bare "$@"
+      ;;
+    --)
+      shift
+      (($#)) || usage
+      prepare >&2
+      exec unshare --mount --propagation private -- "$root/scripts/debian_tree.sh" --mounted "$@"
+      ;;
+    --refresh)
+      prepare >&2
+      refresh >&2
+      printf '%s\n' "$tree"
+      ;;
+    '')
+      prepare >&2
+      printf '%s\n' "$tree"
+      ;;
+    *) usage ;;
+  esac
+}
+
+usage() {
+  sed -n '2,/^$/s/^# \{0,1\}//p' "$root/scripts/debian_tree.sh" >&2
+  exit 2
+}
+
+refuse() {
+  printf 'debian_tree: no tree of Debian %s: %s\n' "$suite" "$*" >&2
+  exit "$unavailable"
+}
+
+# --- the tree -------------------------------------------------------------------------------------
+
+# The stamp is written last: a tree without it was interrupted and is made anew.
+stamp() {
+  printf '%s\n' "$suite ${pythons[*]} ${packages[*]}"
+}
+
+prepare() {
+  ((EUID == 0)) || refuse "it is made and entered by root (sudo $0)"
+  command -v apt-get >/dev/null || refuse "this is not a Debian or Ubuntu machine"
+  unshare --mount true 2>/dev/null ||
+    refuse "mount namespaces are refused (unshare --mount; a container needs CAP_SYS_ADMIN)"
+  mkdir -p "${tree%/*}"
+  exec 8>"$tree.lock"
+  flock 8 # two commands at a time would make it twice
+  if [[ "$(cat "$tree/.rloop-stamp" 2>/dev/null)" != "$(stamp)" ]]; then
+    make_tree
+  fi
+  exec 8>&-
+}
+
+make_tree() {
+  local log=$tree.log
+  printf 'debian_tree: making %s of Debian %s (about two minutes)\n' "$tree" "$suite"
+  if ! command -v debootstrap >/dev/null; then
+    { apt-get -qq update && apt-get -qq install -y --no-install-recommends debootstrap \
+      debian-archive-keyring </dev/null; } >"$log" 2>&1 || refuse "no debootstrap (see $log)"
+  fi
+  rm -rf --one-file-system "$tree"
+  # shellcheck disable=SC2046  # no mirror is no argument
+  debootstrap --variant=minbase "$suite" "$tree" $(mirror) >"$log" 2>&1 </dev/null ||
+    refuse "debootstrap failed (see $log)"
+  apt_settings >"$tree/etc/apt/apt.conf.d/90rloop"
+  if ! in_tree install_packages >>"$log" 2>&1; then
+    refuse "packages could not be installed (see $log)"
+  fi
+  stamp >"$tree/.rloop-stamp"
+}
+
+refresh() {
+  printf 'debian_tree: refreshing %s\n' "$tree"
+  if ! { in_tree apt_get update && in_tree apt_get dist-upgrade && in_tree install_packages; } \
+    >"$tree.log" 2>&1; then
+    refuse "it could not be refreshed (see $tree.log)"
+  fi
+}
+
+# The machine's own mirror of Debian, if it has one, else debootstrap's.
+mirror() {
+  apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' \
+    2>/dev/null | head -n 1
+}
+
+# How this machine reaches its mirror. A mirror that is a snapshot outlives its date.
+apt_settings() {
+  apt-config dump | grep -iE '^Acquire::(https?|ftp|Retries|.*::Proxy)' || true
+  echo 'Acquire::Check-Valid-Until "false";'
+  echo 'APT::Install-Recommends "false";'
+}
+
+# Calls one of the functions below, inside.
+in_tree() {
+  unshare --mount --propagation private -- "$root/scripts/debian_tree.sh" --mounted-bare \
+    bash -c "$(declare -f apt_get install_packages); $(declare -p pythons packages); $*"
+}
+
+apt_get() {
+  DEBIAN_FRONTEND=noninteractive apt-get -qq -y "$@" </dev/null
+}
+
+# A version that this suite does not have any more, or not yet, does not cost the others.
+install_packages() {
+  local version
+  apt_get update || return 1
+  for version in "${pythons[@]}"; do
+    if apt-cache show "python$version-venv" >/dev/null 2>&1; then
+      packages+=("python$version-dev" "python$version-venv" "libpython$version-testsuite")
+    fi
+  done
+  apt_get install "${packages[@]}" && apt_get clean
+}
+
+# --- inside ---------------------------------------------------------------------------------------
+
+# Both run in the mount namespace, as yet outside of the tree.
+
+# While packages are installed: what their scripts write must not be the machine's.
+enter_bare() {
+  mount_kernel_folders
+  bind /etc/resolv.conf
+  in_environment / "$@"
+}
+
+enter() {
+  mount_kernel_folders
+  bind /tmp
+  bind "$root"
+  mkdir -p "$root/build/in-debian" "$tree$root/build"
+  mount --bind "$root/build/in-debian" "$tree$root/build"
+  share_network_settings
+  mkdir -p "$tree${HOME:-/root}"
+  in_environment "$root" "$@"
+}
+
+mount_kernel_folders() {
+  local folder
+  for folder in dev proc sys; do
+    mount --rbind "/$folder" "$tree/$folder"
+  done
+}
+
+# The environment goes along, but for what names programs of the other system.
+in_environment() {
+  local folder=$1
+  shift
+  exec chroot "$tree" /usr/bin/env -C "$folder" -u LANG -u LANGUAGE -u PYENV_ROOT -u CC -u CXX \
+    -u DEBIAN_TREE LC_ALL=C.UTF-8 \
+    PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" "$@"
+}
+
+# bind PATH: the tree shows PATH as it is outside.
+bind() {
+  [[ -e "$1" ]] || return 0
+  if [[ -d "$1" ]]; then
+    mkdir -p "$tree$1"
+  else
+    mkdir -p "$(dirname "$tree$1")"
+    touch -a "$tree$1" # of a file there has to be something to mount over
+  fi
+  mount --bind "$1" "$tree$1"
+}
+
+# Names and addresses, pip's settings and cache, and the certificates that this machine trusts (a
+# registry behind a proxy has one of its own).
+share_network_settings() {
+  local file
+  local -A files=([/etc/resolv.conf]=1 [/etc/hosts]=1 [/etc/pip.conf]=1
+    [/etc/ssl/certs/ca-certificates.crt]=1)
+  for file in "${HOME:-/root}"/{.config/pip,.pip,.cache/pip} "${PIP_FIND_LINKS:-}" \
+    "${PIP_CERT:-}" "${PIP_CONFIG_FILE:-}" "${SSL_CERT_FILE:-}" "${REQUESTS_CA_BUNDLE:-}"; do
+    [[ "$file" != /* ]] || files[$file]=1
+  done
+  for file in "${!files[@]}"; do
+    bind "$file"
+  done
+}
+
+main "$@"
