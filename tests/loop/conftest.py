@@ -5,7 +5,7 @@ coroutine function, which then runs on that loop with a deadline. After it the l
 the test fails when a descriptor leaked, when an exception went to nobody, or when the loop's
 exception handler heard something that the test did not take from `noise`.
 
-RLOOP_TESTS_PEERS_ONLY=1 leaves rloop out: the tests themselves are then checked against asyncio.
+RLOOP_TESTS_LOOPS=asyncio,uvloop leaves rloop out: the tests themselves are then checked.
 RLOOP_TESTS_VERIFY_DIFFERS=1 runs what `differs` would skip, and fails where nothing differs.
 """
 
@@ -29,18 +29,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from support import (
     DEADLINE,
     LOOP_IDS,
-    RLOOP_IDS,
     Noise,
     collect,
     finish,
     new_loop,
     open_descriptors,
-    peers_only,
     run_briefly,
+    wanted,
     within_deadline,
 )
 
-PEERS_ONLY = peers_only()
 VERIFY_DIFFERS = os.environ.get("RLOOP_TESTS_VERIFY_DIFFERS") == "1"
 HAS_UVLOOP = importlib.util.find_spec("uvloop") is not None
 
@@ -62,9 +60,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     marker = metafunc.definition.get_closest_marker("loops_only")
     loop_ids = marker.args if marker else LOOP_IDS
-    if PEERS_ONLY:
-        loop_ids = tuple(loop_id for loop_id in loop_ids if loop_id not in RLOOP_IDS)
-    metafunc.parametrize("loop_id", loop_ids)
+    metafunc.parametrize("loop_id", tuple(filter(wanted, loop_ids)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -83,8 +79,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if loop_id == "uvloop" and not HAS_UVLOOP:
             reason = "uvloop is not installed, so there is nothing to compare with"
             item.add_marker(pytest.mark.skip(reason=reason))
-        if PEERS_ONLY and loop_id is None and item.path.name.startswith("test_rloop_"):
-            reason = "RLOOP_TESTS_PEERS_ONLY asks for the other loops alone"
+        about_rloop = loop_id is None and item.path.name.startswith("test_rloop_")
+        if about_rloop and not wanted("rloop"):
+            reason = "RLOOP_TESTS_LOOPS asks for other loops alone"
             item.add_marker(pytest.mark.skip(reason=reason))
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(4 * DEADLINE))

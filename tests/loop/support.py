@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import re
 import socket
 import struct
 import sys
@@ -28,13 +29,18 @@ LOOP_IDS = PEER_IDS + RLOOP_IDS
 #: Seconds after which a wait has failed. Generous: the machine may be busy with other things.
 DEADLINE = float(os.environ.get("RLOOP_TESTS_DEADLINE", "15"))
 
+WANTED_KINDS = os.environ.get("RLOOP_TESTS_LOOPS", "asyncio,uvloop,rloop").split(",")
+
 PY312 = sys.version_info >= (3, 12)
 PY313 = sys.version_info >= (3, 13)
 
 
-def peers_only() -> bool:
-    """Whether rloop itself is left out, because the tests are being tested."""
-    return os.environ.get("RLOOP_TESTS_PEERS_ONLY") == "1"
+def wanted(loop_id: str) -> bool:
+    """Whether RLOOP_TESTS_LOOPS, a list such as asyncio,rloop, names the kind of this loop.
+
+    Without rloop the tests themselves are tested, against the others.
+    """
+    return re.split("[-.]", loop_id)[0] in WANTED_KINDS
 
 
 def new_loop(loop_id: str) -> asyncio.AbstractEventLoop:

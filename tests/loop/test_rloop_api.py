@@ -11,7 +11,7 @@ import support
 from programs import check_script, run_script, script_environment
 from support import finish, loops_only, new_loop
 
-rloop = pytest.importorskip("rloop") if support.peers_only() else __import__("rloop")
+rloop = __import__("rloop") if support.wanted("rloop") else pytest.importorskip("rloop")
 
 pytestmark = loops_only(*support.RLOOP_IDS)
 

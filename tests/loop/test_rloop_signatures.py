@@ -20,7 +20,7 @@ import pytest
 import support
 from support import Datagrams, Recorder, bound, connected, loops_only, serving
 
-rloop = pytest.importorskip("rloop") if support.peers_only() else __import__("rloop")
+rloop = __import__("rloop") if support.wanted("rloop") else pytest.importorskip("rloop")
 core = __import__("rloop._core", fromlist=["Loop"])
 
 #: The differences that stay: "Class.method" of ours, and why. There is none.

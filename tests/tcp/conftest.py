@@ -7,12 +7,15 @@ io_uring backend. RLoop is the epoll backend.
 import asyncio
 import gc
 import importlib.util
-import os
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-PEERS_ONLY = os.environ.get("RLOOP_TESTS_PEERS_ONLY") == "1"
+sys.path.insert(0, str(Path(__file__).parent.parent / "loop"))
+
+from support import wanted
 
 
 def make_uvloop() -> asyncio.AbstractEventLoop:
@@ -35,13 +38,11 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 }
 
 
-@pytest.fixture(params=LOOPS)
+@pytest.fixture(params=filter(wanted, LOOPS))
 def loop(request: pytest.FixtureRequest) -> Iterator[asyncio.AbstractEventLoop]:
     name = request.param
     if name == "uvloop.Loop" and importlib.util.find_spec("uvloop") is None:
         pytest.skip("uvloop is not installed, so there is nothing to compare with")
-    if name.startswith("rloop") and PEERS_ONLY:
-        pytest.skip("RLOOP_TESTS_PEERS_ONLY asks for the other loops alone")
     loop = LOOPS[name]()
     yield loop
     loop.run_until_complete(asyncio.sleep(0))
