@@ -20,7 +20,7 @@ from typing import Any
 
 import machine
 from measure import Rig
-from peers import LOOPS, REFERENCE, find_peers
+from peers import LOOPS, PACKAGES, REFERENCE, find_peers
 from report import Table, number, print_table, progress, ratio, write_json
 from suite import UNITS, Benchmark, Case, Collected, Group, Settings, as_json, run_round, steps_of
 
@@ -49,10 +49,6 @@ def default_loadgen() -> Path:
     return max(newest, key=lambda path: path.stat().st_mtime, default=built)
 
 
-def default_peer_python() -> Path:
-    return ROOT / "build" / "venv-peer-rloop" / "bin" / "python"
-
-
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Add what every comparison takes: loops, programs, environment, output."""
     add = parser.add_argument
@@ -61,9 +57,10 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     add("--loadgen", type=Path, default=default_loadgen(), help="path of the load generator")
     add(
         "--peer-python",
-        type=Path,
-        default=default_peer_python(),
-        help="Python of the environment that holds the peer's rloop",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help=f"the Python of another environment for one of {','.join(PACKAGES)}",
     )
     add("--output", type=Path, default=ROOT / "build" / "benchmarks", help="directory for files")
 
@@ -73,13 +70,17 @@ def refuse_bad_options(parser: argparse.ArgumentParser, options: argparse.Namesp
         parser.error(f"no load generator at {options.loadgen}: run scripts/bootstrap.sh first")
     if not all("=" in setting for setting in options.env):
         parser.error("--env takes NAME=VALUE")
+    if not all(text.partition("=")[0] in PACKAGES for text in options.peer_python):
+        parser.error(f"--peer-python takes NAME=PATH, NAME one of {', '.join(PACKAGES)}")
 
 
 def start(options: argparse.Namespace) -> tuple[Rig, Collected, dict[str, Any]]:
     """Choose CPUs, find the loops, and print and return what the figures belong to."""
     cpus = machine.choose_cpus()
     environment: dict[str, Any] = machine.describe() | {"pinning": cpus.describe()}
-    peers, left_out = find_peers(options.loops, options.peer_python)
+    peers, left_out = find_peers(
+        options.loops, dict(setting.split("=", 1) for setting in options.peer_python)
+    )
     for key, value in environment.items():
         print(f"{key}: {value}")
     for peer in peers:

@@ -1,4 +1,4 @@
-"""Compare event loops on this machine: asyncio, uvloop, the peer, and both of our engines.
+"""Compare event loops on this machine: asyncio, its other replacements, and both of our engines.
 
     scripts/compare_loops.sh            sets everything up, then runs this with --quick
     scripts/compare_loops.sh --full     every benchmark and the table of claims (see full.py)

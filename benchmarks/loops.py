@@ -23,7 +23,9 @@ from typing import Any
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
-NAMES = ("asyncio", "uvloop", "rloop", "tokioloop", "uring", "epoll")
+# Packages whose factory is called new_event_loop.
+PLAIN = ("uvloop", "zuvloop", "rsloop", "blazio")
+NAMES = ("asyncio", *PLAIN, "rloop", "tokioloop", "uring", "epoll")
 
 
 class LoopUnavailableError(Exception):
@@ -38,8 +40,8 @@ def factory_for(name: str) -> LoopFactory:
     """
     if name == "asyncio":
         return asyncio.SelectorEventLoop
-    if name == "uvloop":
-        return _attribute(_module("uvloop"), "new_event_loop")
+    if name in PLAIN:
+        return _attribute(_module(name), "new_event_loop")
     if name == "rloop":
         return _rloop_factory()
     if name in ("tokioloop", "uring"):

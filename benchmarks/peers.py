@@ -1,10 +1,11 @@
 """The loops that are compared, the environment each lives in, and whether it works here.
 
 `uring` and `epoll` are this project's two engines, in the environment that runs the comparison;
-`asyncio` and `uvloop` live there too. `peer` is the older package that is imported as `rloop` as
-well; it has an environment of its own, given by the path of that environment's Python. A loop that
-cannot be had is left out by name and with the reason, never silently, and never replaced: if
-io_uring is refused on this machine, `uring` is left out rather than measured on epoll.
+`asyncio` and `uvloop` live there too. Every other package has an environment of its own, which
+scripts/compare_loops.sh makes; one of them, `peer`, is the older package that is imported as
+`rloop` as well. A loop that cannot be had is left out by name and with the reason, never silently,
+and never replaced: if io_uring is refused on this machine, `uring` is left out rather than measured
+on epoll.
 """
 
 from __future__ import annotations
@@ -23,10 +24,15 @@ LOOPS = {
     "asyncio": "asyncio",
     "uvloop": "uvloop",
     "peer": "rloop",
+    "zuvloop": "zuvloop",
+    "rsloop": "rsloop",
+    "blazio": "blazio",
     "uring": "uring",
     "epoll": "epoll",
 }
 LABELS = {"peer": "rloop (peer)", "uring": "ours io_uring", "epoll": "ours epoll"}
+# Those with environments of their own, and the distribution that each holds.
+PACKAGES = {"peer": "rloop", "zuvloop": "zuvloop", "rsloop": "rsloop", "blazio": "blazio"}
 PROBE_SECONDS = 20.0
 
 
@@ -48,15 +54,26 @@ class Peer:
         return LOOPS[self.name]
 
 
-def find_peers(names: list[str], peer_python: Path | None) -> tuple[list[Peer], dict[str, str]]:
-    """Return the loops that work, in the order of `names`, and the reasons why others do not."""
+def environment_of(name: str) -> Path:
+    """The Python of a package's own environment, which must be of the running version."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return BENCHMARKS.parent / "build" / f"peers-{version}" / PACKAGES[name] / "bin" / "python"
+
+
+def find_peers(names: list[str], pythons: dict[str, str]) -> tuple[list[Peer], dict[str, str]]:
+    """Return the loops that work, in the order of `names`, and the reasons why others do not.
+
+    `pythons` names environments other than those that scripts/compare_loops.sh makes.
+    """
     peers: list[Peer] = []
     left_out: dict[str, str] = {}
     for name in names:
-        python = str(peer_python) if name == "peer" else sys.executable
-        if name == "peer" and (peer_python is None or not peer_python.exists()):
-            left_out[name] = "it has no environment here (--peer-python)"
-            continue
+        python = sys.executable
+        if name in PACKAGES:
+            python = pythons.get(name) or str(environment_of(name))
+            if not Path(python).exists():
+                left_out[name] = f"{PACKAGES[name]} is not installed in an environment here"
+                continue
         answer = _probe(python, LOOPS[name])
         if reason := _objection(name, answer):
             left_out[name] = reason

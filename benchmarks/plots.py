@@ -30,6 +30,9 @@ COLORS = {
     "asyncio": "#9aa0a6",
     "uvloop": "#4c78a8",
     "peer": "#b279a2",
+    "zuvloop": "#54a24b",
+    "rsloop": "#9d755d",
+    "blazio": "#72b7b2",
     "uring": "#e45756",
     "epoll": "#f2a65a",
 }

@@ -5,7 +5,7 @@
 #   SANITIZE=1 scripts/bootstrap.sh    build/X.Y-sanitize, installed into build/X.Y-sanitize/site
 #   scripts/bootstrap.sh --venv-only   the venv with the development tools, nothing built
 #
-#   PYTHON=...        the interpreter; default python3, or the newest CPython >= 3.11 found
+#   PYTHON=...        the interpreter, or its version (3.14); default python3, or the newest CPython >= 3.11 found
 #   MESON_ARGS=...    more arguments for `meson setup`, e.g. -Dbuildtype=debug
 #
 # May be repeated at any time: what is there is kept, what changed is rebuilt. Everything is said on
@@ -116,9 +116,10 @@ choose_python() {
 }
 
 check_python() {
-  local description status
-  command -v "$1" >/dev/null || fail "PYTHON=$1: no such program"
-  description=$(describe_python "$1")
+  local program description status
+  program=$(find_python "$1") ||
+    fail "PYTHON=$1: no such program (Debian unstable's: scripts/debian_tree.sh -- env PYTHON=$1 $0)"
+  description=$(describe_python "$program")
   [[ -n "$description" ]] || fail "PYTHON=$1 is not a working CPython 3"
   read -r _ _ status python <<<"$description"
   case "$status" in

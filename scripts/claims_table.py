@@ -24,7 +24,8 @@ MEASURED = ROOT / "build" / "benchmarks"
 PICTURES = ROOT / "benchmarks" / "pictures"
 #: as compare_loops.sh names them -> as the README shows them
 PICTURE_NAMES = {"compare_loops-full.png": "claims.png", "scaling.png": "scaling.png"}
-LOOPS = {"asyncio": "asyncio", "uvloop": "uvloop", "peer": "Rust rloop"}
+OURS = ("uring", "epoll")
+NAMES = {"peer": "Rust rloop", None: "-"}  # those that have another name in the table
 HEADS = ("", "best other", "", "io_uring", "ratio", "at least", "goal", "reached", "epoll / uvloop")
 
 
@@ -47,7 +48,7 @@ def row(verdict: dict[str, Any]) -> list[str]:
     epoll = two_digits(verdict["epoll_ratio"])
     return [
         claim["label"],
-        LOOPS.get(verdict["best"], "-"),
+        NAMES.get(verdict["best"], verdict["best"]),
         figure(verdict["best_median"]),
         figure(verdict["ours_median"]),
         "absolute" if claim["absolute"] else two_digits(verdict["ours_ratio"]),
@@ -62,9 +63,14 @@ def table(run: dict[str, Any]) -> str:
     """Return the whole text between the markers."""
     about, loops, settings = run["environment"], run["loops"], run["settings"]
     reached = [verdict["reached"] for verdict in run["claims"]]
+    versions = [
+        "the Rust " * (name == "peer") + loop["version"]
+        for name, loop in loops.items()
+        if name not in ("asyncio", *OURS)
+    ]
     lines = [
         f"{about['date'][:10]}, {about['cpu']}, {about['kernel']}, {about['python']}, "
-        f"{loops['uvloop']['version']}, the Rust {loops['peer']['version']}; medians of "
+        f"{', '.join(versions)}; medians of "
         f"{settings['rounds']} interleaved rounds (fewer for what takes long), "
         f"{about['measuring took']} in all. {reached.count('goal')} of {len(reached)} reach the "
         f"goal, {reached.count('yes')} more what is asked at least, {reached.count('NO')} do not.",
@@ -88,7 +94,7 @@ def main() -> int:
     except FileNotFoundError:
         print(f"{source} is not there: run scripts/compare_loops.sh --full first", file=sys.stderr)
         return 1
-    if missing := LOOPS.keys() - run["loops"].keys():
+    if missing := {"asyncio", "uvloop", "peer", *OURS} - run["loops"].keys():
         print(f"{source} has no figures of {', '.join(sorted(missing))}", file=sys.stderr)
         return 1
     text = table(run)

@@ -1,66 +1,72 @@
 #!/usr/bin/env bash
-# Compares event loops on this machine: asyncio, uvloop, the older rloop, and both of our engines.
+# Compares event loops on this machine: asyncio, uvloop, the Rust rloop, zuvloop, rsloop, blazio, and
+# both of our engines.
 #
 #   scripts/compare_loops.sh [--quick | --full | --matrix | ...]     options: see --help
-#   PYTHON=python3.13 scripts/compare_loops.sh            another interpreter
+#   PYTHON=3.13 scripts/compare_loops.sh                  another interpreter; one that only Debian
+#                                  unstable has runs in the tree that scripts/debian_tree.sh makes
 #
 # Does the whole set-up on a fresh machine: scripts/bootstrap.sh builds the loop, the load generator
-# and their environment under build/; the older rloop, imported under the same name as ours, gets an
-# environment of its own. --full also installs requirements-benchmarks.txt into both environments.
-# What cannot be had (a peer's package, strace, a web server) is named and left out.
-# Results are printed and written to build/benchmarks/. A second run starts measuring at once.
+# and their environment under build/; the packages that are compared have environments of their own
+# (one of them is imported under the same name as ours), with wheels from PyPI. --full also installs
+# requirements-benchmarks.txt. What cannot be had (a package, strace, a web server) is named and left
+# out. Results are printed and written to build/benchmarks/ (of a run in the tree to
+# build/in-debian/benchmarks/). A second run starts measuring at once.
 
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
+# shellcheck source-path=SCRIPTDIR source=pythons.sh
+source scripts/pythons.sh
 # Either would mix the two environments.
 unset PYTHONPATH PYTHONHOME
 
 say() { printf 'compare_loops: %s\n' "$*" >&2; }
 
+# Named as in benchmarks/peers.py.
+packages=(rloop zuvloop rsloop blazio)
+
 main() {
-  local python version loadgen peer
-  local -a arguments
+  local python version loadgen package
+  local -a environments=()
   case " $* " in
-    *" --help "* | *" -h "*) exec "${PYTHON:-python3}" benchmarks/compare_loops.py --help ;;
+    *" --help "* | *" -h "*) exec python3 benchmarks/compare_loops.py --help ;;
   esac
+  if only_in_tree "${PYTHON:-}"; then
+    say "running in the tree of Debian unstable"
+    exec scripts/debian_tree.sh -- scripts/compare_loops.sh "$@"
+  fi
   say "preparing the environment (scripts/bootstrap.sh)"
   python=$(scripts/bootstrap.sh | tail -n 1)
   version=$(version_of "$python")
   loadgen=$(prepare_loadgen "$version")
-  arguments=(--loadgen "$loadgen")
-  if peer=$(prepare_peer "$python" "$version"); then
-    arguments+=(--peer-python "$peer")
-  else
-    say "the older rloop could not be installed: it is left out"
-  fi
+  for package in "${packages[@]}"; do
+    if prepare_peer "$python" "build/peers-$version/$package" "$package"; then
+      environments+=("build/peers-$version/$package/bin/python")
+    else
+      say "$package cannot be installed for Python $version: it is left out"
+    fi
+  done
   case " $* " in
-    *" --full "*) prepare_web "$python" "${peer:-}" ;;
+    *" --full "*) prepare_web "$python" "${environments[@]}" ;;
   esac
-  exec "$python" benchmarks/compare_loops.py "${arguments[@]}" "$@"
+  exec "$python" benchmarks/compare_loops.py --loadgen "$loadgen" "$@"
 }
 
 version_of() {
   "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 }
 
-# Prints the Python of the environment that holds the older rloop; fails if it cannot be made.
-# Made anew when it belongs to another Python version than the one that is measured. Called in a
-# condition, where the shell's -e is off: hence the explicit returns.
+# prepare_peer PYTHON ENVIRONMENT PACKAGE: installs the package's wheel there, if it is not there yet;
+# fails, and leaves nothing, where there is none (building one takes a Rust or Zig toolchain).
 prepare_peer() {
-  local environment=$root/build/venv-peer-rloop
-  local peer=$environment/bin/python
-  if [[ "$(version_of "$peer")" != "$2" ]]; then
-    say "creating the environment of the older rloop"
-    "$1" -m venv --clear "$environment" >&2 || return 1
-  fi
-  if ! "$peer" -c 'import rloop' 2>/dev/null; then
-    # A wheel or nothing: building it takes a Rust toolchain.
-    "$peer" -m pip install --quiet --disable-pip-version-check --only-binary :all: rloop >&2 ||
-      return 1
-  fi
-  printf '%s\n' "$peer"
+  "$2/bin/python" -c "import $3" 2>/dev/null && return
+  say "creating the environment of $3"
+  { "$1" -m venv --clear "$2" && "$2/bin/python" -m pip install --quiet \
+    --disable-pip-version-check --only-binary :all: "$3"; } >&2 && return
+  rm -rf "$2"
+  return 1
 }
 
 # The web servers that --full measures, the same versions everywhere; what is installed is kept.

@@ -43,3 +43,25 @@ all_pythons() {
   done < <(candidate_pythons | xargs -r -d '\n' realpath 2>/dev/null | sort -u) |
     sort -t" " -k1,1Vr -k2,2nr
 }
+
+# The program that PYTHON= names: a bare version, 3.14, is the newest of that version here. Prints
+# nothing, and fails, where there is none.
+find_python() {
+  local minor status path
+  if [[ ! "$1" =~ ^3\.[0-9]+$ ]]; then
+    command -v "$1"
+    return
+  fi
+  while read -r minor _ status path; do
+    if [[ "$minor" == "$1" && ("$status" == ok || "$status" == without_Python.h) ]]; then
+      printf '%s\n' "$path"
+      return
+    fi
+  done < <(all_pythons)
+  return 1
+}
+
+# True for a version, 3.14 or python3.14, that only the tree of scripts/debian_tree.sh can have.
+only_in_tree() {
+  [[ "${DEBIAN_TREE:-}" != no && "$1" =~ ^(python)?3\.[0-9]+$ ]] && ! find_python "$1" >/dev/null
+}

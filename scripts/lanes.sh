@@ -1,0 +1,66 @@
+# shellcheck shell=bash
+# Steps of the test command that run side by side. Sourced by test.sh; it only defines functions, and
+# counts what they report in "$reports/summary".
+
+declare -a queue=() # "FUNCTION|LABEL|what it is called"
+
+add_step() {
+  queue+=("$1|$2|$3")
+}
+
+# record NAME SECONDS STATUS [REPORT LABEL]: one line for the summary, and the counts in front of it.
+record() {
+  local name=$1 seconds=$2 status=$3 report=${4:-} label=${5:-} verdict=ok
+  local good=0 bad=0 left_out=0
+  if [[ -s "$report" ]]; then
+    read -r good bad left_out <<<"$(on "$label" "${pythons[$label]}" scripts/junit_total.py "$report")"
+  fi
+  ((status == 0 || bad > 0)) || bad=1
+  ((status == 0)) || verdict="FAILED (exit code $status)"
+  printf '%d %d %d %-48s %5d s  %5d passed %3d failed %4d skipped  %s\n' "$good" "$bad" "$left_out" \
+    "$name" "$seconds" "$good" "$bad" "$left_out" "$verdict" >>"$reports/summary"
+}
+
+# run_step NUMBER: its output is shown whole, when it has ended.
+run_step() {
+  local function label name status=0 started=$SECONDS
+  IFS='|' read -r function label name <<<"${queue[$1]}"
+  local report=$reports/$1.xml log=$reports/$1.log
+  "$function" "$label" "$report" </dev/null >"$log" 2>&1 || status=$?
+  {
+    flock 6
+    printf '\n=== %s\n' "$name"
+    cat "$log"
+    record "$name" $((SECONDS - started)) "$status" "$report" "$label"
+  } 6>>"$reports/printing"
+}
+
+take_number() {
+  local next
+  {
+    flock 5
+    next=$(cat "$reports/next")
+    echo $((next + 1)) >"$reports/next"
+  } 5>>"$reports/taking"
+  echo "$next"
+}
+
+# Takes steps until none is left.
+run_lane() {
+  local number
+  while true; do
+    number=$(take_number)
+    ((number < ${#queue[@]})) || return 0
+    run_step "$number"
+  done
+}
+
+run_queue() {
+  local lane
+  local lanes=${LANES:-$(($(nproc) < 4 ? $(nproc) : 4))}
+  echo 0 >"$reports/next"
+  for ((lane = 0; lane < lanes; ++lane)); do
+    run_lane &
+  done
+  wait
+}

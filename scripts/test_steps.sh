@@ -1,0 +1,158 @@
+# shellcheck shell=bash
+# What the test command does: the environments that it runs in, and its steps. Sourced by test.sh.
+#
+# A step is a function that gets an environment's label and the JUnit file that it writes, if any.
+
+# A hang in native code, where no Python signal handler runs, must not hang a CI run. SIGABRT makes
+# faulthandler print where it hung. The steps are background jobs of a shell, which ignore SIGINT;
+# programs under test must not.
+step_limit=(env --default-signal=INT,QUIT timeout --signal=ABRT --kill-after=10 1800)
+
+# --- environments ---------------------------------------------------------------------------------
+
+# One for each interpreter, by its label, e.g. "3.13.0" or "3.14.10 (Debian unstable)".
+declare -a labels=()
+declare -A places=()  # "here" or "tree": where its commands run
+declare -A pythons=() # the venv's python, as its commands see it
+declare -A builds=()  # the build folder, likewise
+
+# at PLACE COMMAND...
+at() {
+  local place=$1
+  shift
+  if [[ "$place" == tree ]]; then
+    scripts/debian_tree.sh -- "$@"
+  else
+    "$@"
+  fi
+}
+
+# on LABEL COMMAND...: runs it where that interpreter is.
+on() {
+  local place=${places[$1]}
+  shift
+  at "$place" "$@"
+}
+
+# build_for PLACE PYTHON: builds and adds to `labels`; fails when the build does.
+build_for() {
+  local place=$1 output python label
+  output=$(at "$place" env PYTHON="$2" SANITIZE="$sanitize" scripts/bootstrap.sh) || return 1
+  python=$(tail -n 1 <<<"$output")
+  label=$(at "$place" "$python" -c 'import platform; print(platform.python_version())')
+  local build=build/${label%.*}
+  ((!sanitize)) || build+=-sanitize
+  [[ "$place" == here ]] || label+=' (Debian unstable)'
+  labels+=("$label")
+  places[$label]=$place
+  pythons[$label]=$python
+  builds[$label]=$build
+  ((sanitize)) || install_ecosystem "$label" || true
+}
+
+# Before the steps run side by side: what is installed meanwhile would disturb them.
+install_ecosystem() {
+  on "$1" scripts/services.sh || true
+  on "$1" "${pythons[$1]}" -m pip install --quiet --disable-pip-version-check \
+    --only-binary :all: -r requirements-ecosystem.txt 2>"$reports/pip.log" && return
+  # Not every package has wheels for the newest Python yet.
+  local requirement
+  while read -r requirement; do
+    [[ -n "$requirement" && "$requirement" != \#* ]] || continue
+    on "$1" "${pythons[$1]}" -m pip install --quiet --disable-pip-version-check \
+      --only-binary :all: "$requirement" 2>"$reports/pip.log" ||
+      printf 'test.sh: no %s for %s\n' "$requirement" "$1"
+  done <requirements-ecosystem.txt
+}
+
+# --- steps ----------------------------------------------------------------------------------------
+
+tidy() {
+  on "$1" "${pythons[$1]}" scripts/tidy.py || return 1
+  # One test for the sum at the end.
+  echo '<testsuites><testcase name="tidy"/></testsuites>' >"$2"
+}
+
+format() {
+  scripts/format.sh --check
+}
+
+ruff_check() {
+  on "$1" "${pythons[$1]%/*}/ruff" check --no-cache .
+}
+
+# As each version sees the package.
+mypy() {
+  local version status=0
+  for version in 3.11 3.12 3.13 3.14 3.15; do
+    on "$1" "${pythons[$1]%/*}/mypy" --cache-dir=build/mypy --python-version "$version" || status=1
+  done
+  return "$status"
+}
+
+# The package as it is installed against its stub, and the stub against the package.
+stubtest() {
+  on "$1" "${pythons[$1]%/*}/stubtest" rloop --allowlist tests/stubtest_allowlist.txt \
+    --ignore-unused-allowlist
+}
+
+core_tests() {
+  local log
+  log=${builds[$1]}/meson-logs/testlog.junit.xml
+  on "$1" rm -f "$log"
+  local -a options=(env)
+  # LeakSanitizer looks at the core alone: an interpreter keeps what it has at exit, on purpose.
+  ((!sanitize)) || options=(env ASAN_OPTIONS=detect_leaks=1)
+  on "$1" "${options[@]}" "${step_limit[@]}" "${pythons[$1]%/*}/meson" test -C "${builds[$1]}" \
+    --suite core --print-errorlogs || return 1
+  on "$1" cp "$log" "$2"
+}
+
+# run_pytest LABEL REPORT [ENVIRONMENT...] -- ARGUMENT...
+run_pytest() {
+  local label=$1 report=$2
+  local -a variables=()
+  shift 2
+  while [[ "$1" != -- ]]; do
+    variables+=("$1")
+    shift
+  done
+  shift
+  on "$label" env "${variables[@]}" "${step_limit[@]}" "${pythons[$label]}" -X faulthandler \
+    -m pytest -q -p no:cacheprovider "--junitxml=$report" "$@" "${pytest_arguments[@]}"
+}
+
+# The first interpreter runs the peers' ids too, and the long leak cycles: they say nothing new on
+# the others.
+loop_tests() {
+  run_pytest "$1" "$2" RLOOP_LEAK_CYCLES=10000 -- tests/loop tests/tcp tests/scripts tests/benchmarks
+}
+
+loop_tests_of_ours() {
+  run_pytest "$1" "$2" RLOOP_LEAK_CYCLES=500 RLOOP_TESTS_LOOPS=rloop -- \
+    tests/loop tests/tcp tests/scripts tests/benchmarks
+}
+
+# Ours alone: the peers' code and the packages' is not sanitized. The module is loaded by an
+# interpreter that was not built with ASan, so its runtime comes first by LD_PRELOAD, and libstdc++
+# with it, whose __cxa_throw it has to intercept.
+sanitized_tests() {
+  local compiler=${CXX:-g++} asan stdcpp
+  [[ "${places[$1]}" == here ]] || compiler=g++
+  asan=$(on "$1" "$compiler" -print-file-name=libasan.so)
+  stdcpp=$(on "$1" "$compiler" -print-file-name=libstdc++.so)
+  run_pytest "$1" "$2" LD_PRELOAD="$asan $stdcpp" PYTHONMALLOC=malloc \
+    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+    PYTHONPATH="$PWD/${builds[$1]}/site" RLOOP_SANITIZE=1 RLOOP_TESTS_LOOPS=rloop -- \
+    tests/loop tests/tcp --timeout=180 -k rloop
+}
+
+# CPython's own tests, on both engines.
+conformance() {
+  on "$1" "${step_limit[@]}" "${pythons[$1]}" tests/loop/conformance.py --jobs 2 "--junitxml=$2"
+}
+
+# Real programs on real packages and servers; what cannot be installed is skipped, with the reason.
+ecosystem() {
+  run_pytest "$1" "$2" -- tests/ecosystem
+}
