@@ -1,9 +1,9 @@
 """The claims of this project, and the table that says how each stands in one run.
 
 A claim is a case, a bound to reach ("at least") and one to aim for ("goal"). Its value is the ratio
-of our io_uring engine to the best of all other loops in the same run: the best by the median, then the median of the ratios taken in each round. Costs want a small ratio, rates a
-large one; system calls per message are an absolute figure. Our epoll engine is held against uvloop:
-no worse.
+of our io_uring engine to the best of all other loops in the same run: the best by the median, then
+the median of the ratios taken in each round. Costs want a small ratio, rates a large one; system
+calls per message are an absolute figure. Our epoll engine is held against uvloop: no worse.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
     scripts/coverage_table.py --check       1 if our columns are not the README's
 
 Run it with the Python of an environment that holds rloop and uvloop (build/venv-X.Y). The Rust
-rloop has our import name, so it lives in build/venv-peer-rloop, as for scripts/compare_loops.sh;
+rloop has our import name, so it lives in build/peers-X.Y/rloop, as for scripts/compare_loops.sh;
 --write makes that environment where it is absent. Each cell is the outcome of one trial in a
 process of its own (coverage_probe; the rows are in coverage_trials_*). A peer that is not there is
 left out, and --write refuses to. Everything stays on the loopback.
@@ -30,7 +30,7 @@ from coverage_probe import DEADLINE, LOOPS, OURS, ROWS, Outcome, probe
 from readme import GeneratedPart
 
 ROOT = Path(__file__).resolve().parent.parent
-PEER = ROOT / "build" / "venv-peer-rloop"
+PEER = ROOT / "build" / f"peers-{sys.version_info.major}.{sys.version_info.minor}" / "rloop"
 TABLE = GeneratedPart("coverage")
 CELLS = ("yes", "differs", "no")
 
