@@ -74,7 +74,7 @@ void DatagramTransport::sendto(Arguments arguments) {
   PyObject* given[2];
   arguments.parse({"data", "addr"}, 1, given, "sendto");
   PyObject* address = given[1] ? given[1] : Py_None;
-  require_bytes_like(given[0]);
+  require_bytes_like(given[0], "refuse_datagram");
   if (address_) {
     check_destination(address);
     address = address_.get();

@@ -23,6 +23,8 @@ WritePipeTransport = unix_events._UnixWritePipeTransport  # type: ignore[attr-de
 SubprocessTransport = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
 # For datagrams of families that the native transport does not know.
 DatagramTransport = selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
+# Asked what it says about wrong arguments, which changes from version to version.
+SocketTransport = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
 set_running_loop = events._set_running_loop
 set_result_unless_cancelled = futures._set_result_unless_cancelled  # type: ignore[attr-defined]
 format_handle = base_events._format_handle  # type: ignore[attr-defined]

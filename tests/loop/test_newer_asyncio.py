@@ -1,0 +1,147 @@
+"""What asyncio mended in its later versions, and how it answers where versions differ.
+
+Where an older version has a bug that a later one has not, rloop never has it: the tests leave
+asyncio out before the version that is right. Where versions merely say or do different things,
+what the running asyncio does is measured, and rloop must do the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from support import (
+    RLOOP_IDS,
+    bound,
+    differs,
+    fill_send_buffer,
+    loops_only,
+    new_loop,
+    recv_all,
+    recv_exactly,
+    wired,
+)
+
+pytestmark = loops_only("asyncio", *RLOOP_IDS)
+
+#: The oldest of each series that these were measured on.
+MENDED = (3, 13, 18) <= sys.version_info[:3] < (3, 14) or sys.version_info[:3] >= (3, 14, 10)
+
+
+def on_asyncio(scenario: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """What comes of it on a loop of the running asyncio."""
+    loop = new_loop("asyncio")
+    try:
+        return loop.run_until_complete(scenario())
+    finally:
+        loop.close()
+
+
+def said(call: Callable[..., object], *arguments: object) -> str:
+    """The error of a call, or 'nothing'."""
+    try:
+        call(*arguments)
+    except Exception as exc:
+        return f"{type(exc).__name__}: {exc}"
+    return "nothing"
+
+
+# --- words -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", ["text", 3, None, [b"list"], object()])
+@pytest.mark.parametrize("method", ["write", "sendto"])
+def test_what_is_no_bytes_is_refused_in_the_running_versions_words(
+    loop: asyncio.AbstractEventLoop, method: str, wrong: object
+) -> None:
+    async def scenario() -> str:
+        if method == "write":
+            async with wired() as (transport, _, _far):
+                return said(transport.write, wrong)
+        async with bound() as endpoint:
+            return said(endpoint.transport.sendto, wrong)
+
+    assert loop.run_until_complete(scenario()) == on_asyncio(scenario)
+
+
+# --- writelines ----------------------------------------------------------------------------------
+
+
+LINES: dict[str, Callable[[], Any]] = {
+    "false ones": lambda: [b"1", None, 0, "", b"2"],
+    "a wrong one": lambda: [b"1", None, "text"],
+    "a generator": lambda: (line for line in [b"1"]),
+    "a generator of a wrong one": lambda: (line for line in [b"1", "text"]),
+    "no lines": lambda: 5,
+    "nothing": lambda: None,
+    "empty ones": lambda: [b"", bytearray(), b"1"],
+}
+
+
+@pytest.mark.parametrize("lines", LINES.values(), ids=LINES)
+@pytest.mark.parametrize("lost", [False, True])
+def test_odd_lines_are_taken_or_refused_as_by_the_running_version(
+    loop: asyncio.AbstractEventLoop, lines: Callable[[], Any], lost: bool
+) -> None:
+    async def scenario() -> str:
+        async with wired() as (transport, protocol, _far):
+            if lost:
+                transport.abort()
+                await protocol.lost
+                with contextlib.suppress(AttributeError):  # ours
+                    transport._loop = _LoopThatWatchesNothing()
+            return said(transport.writelines, lines())
+
+    assert loop.run_until_complete(scenario()) == on_asyncio(scenario)
+
+
+class _LoopThatWatchesNothing:
+    """asyncio's older transports go on to wait with a socket that they have closed."""
+
+    def _add_writer(self, *_arguments: object) -> None:
+        pass
+
+
+@differs("asyncio", "before, an empty line never left", when=sys.version_info < (3, 14, 10))
+async def test_empty_lines_do_not_hold_up_what_follows(loop: asyncio.AbstractEventLoop) -> None:
+    async with wired() as (transport, protocol, far):
+        transport.set_write_buffer_limits(high=0)
+        transport.writelines([b"", b"one,", b"", b"two"])
+        transport.writelines([b""])
+        assert await recv_exactly(far, 7) == b"one,two"
+        transport.close()
+        assert await recv_all(far) == b""
+        assert await protocol.lost is None
+
+
+@differs("asyncio", "before, it neither counted nor warned", when=not MENDED)
+async def test_lines_for_a_lost_connection_are_counted_and_warned_of(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="asyncio")
+    async with wired() as (transport, protocol, _far):
+        transport.abort()
+        await protocol.lost
+        for _ in range(4):
+            transport.writelines([b"late"])
+        assert caplog.records == []
+        transport.writelines([b"late"])
+        assert transport.get_write_buffer_size() == 0
+    (record,) = caplog.records
+    assert record.getMessage() == "socket.send() raised exception."
+
+
+@differs("asyncio", "before, writelines never paused", when=not MENDED)
+async def test_writelines_pauses_at_once(loop: asyncio.AbstractEventLoop) -> None:
+    async with wired() as (transport, protocol, far):
+        fill_send_buffer(transport.get_extra_info("socket")._sock)
+        transport.set_write_buffer_limits(high=1000)
+        transport.writelines([b"x" * 600, b"y" * 600])
+        assert protocol.events[-1] == "pause_writing"
+        transport.abort()
+        assert far is not None
