@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,3 +147,33 @@ async def test_writelines_pauses_at_once(loop: asyncio.AbstractEventLoop) -> Non
         assert protocol.events[-1] == "pause_writing"
         transport.abort()
         assert far is not None
+
+
+# --- datagrams -------------------------------------------------------------------------------
+
+
+@differs("asyncio", "before, it counted what had gone", when=not MENDED)
+def test_waiting_datagrams_count_as_in_the_running_version(
+    loop: asyncio.AbstractEventLoop, tmp_path: Path
+) -> None:
+    async def scenario(name: str = "asyncio") -> tuple[int, int, int]:
+        path = str(tmp_path / name)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as slow:
+            slow.bind(path)
+            slow.setblocking(False)
+            async with bound(None, family=socket.AF_UNIX, remote_addr=path) as client:
+                transport = client.transport
+                while transport.get_write_buffer_size() == 0:
+                    transport.sendto(b"x" * 100)
+                first = transport.get_write_buffer_size()
+                transport.sendto(b"y" * 10)
+                both = transport.get_write_buffer_size()
+                while transport.get_write_buffer_size() > 0:
+                    with contextlib.suppress(BlockingIOError):
+                        slow.recv(1000)
+                    await asyncio.sleep(0)
+                return first, both, transport.get_write_buffer_size()
+
+    header = on_asyncio(scenario)[0] - 100 if MENDED else int(sys.version_info >= (3, 13)) * 8
+    measured = loop.run_until_complete(scenario("measured"))
+    assert measured == (100 + header, 110 + 2 * header, 0)
