@@ -177,3 +177,22 @@ def test_waiting_datagrams_count_as_in_the_running_version(
     header = on_asyncio(scenario)[0] - 100 if MENDED else int(sys.version_info >= (3, 13)) * 8
     measured = loop.run_until_complete(scenario("measured"))
     assert measured == (100 + header, 110 + 2 * header, 0)
+
+
+# --- sendfile --------------------------------------------------------------------------------
+
+
+@differs("asyncio", "before, its position stayed when nothing was sent", when=not MENDED)
+@pytest.mark.parametrize("over", ["socket", "transport"])
+async def test_the_files_position_moves_when_nothing_is_sent_too(
+    loop: asyncio.AbstractEventLoop, tmp_path: Path, over: str
+) -> None:
+    path = tmp_path / "short"
+    path.write_bytes(b"0123456789")
+    async with wired() as (transport, _, far):
+        with path.open("rb") as file:
+            if over == "socket":
+                sent = await loop.sock_sendfile(far, file, offset=30, count=5)
+            else:
+                sent = await loop.sendfile(transport, file, offset=30, count=5)
+            assert (sent, file.tell()) == (0, 30)
