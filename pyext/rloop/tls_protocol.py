@@ -7,6 +7,7 @@ end of the data is known beforehand. States, handshake, shutdown, timeouts and f
 those of the running version, except that every connection ends: see the second half of TlsProtocol.
 """
 
+import asyncio
 import ssl
 from typing import Any
 
@@ -78,6 +79,16 @@ class TlsProtocol(_stdlib.SSLProtocol):  # type: ignore[misc] # a private class,
     def _use_buffers(self, buffers: TlsBuffers) -> None:
         self._buffers = buffers
         self._ssl_buffer_view = buffers.ciphertext  # where buffer_updated reads
+
+    def take_over(self, protocol: Any) -> None:
+        """Of a server's stream: what the client sent behind its request for TLS, with the request.
+
+        It came before start_tls could be called, and is the beginning of the handshake.
+        """
+        reader = getattr(protocol, "_stream_reader", None)
+        if isinstance(protocol, asyncio.StreamReaderProtocol) and reader is not None:
+            self._incoming.write(reader._buffer)
+            reader._buffer.clear()
 
     def _get_app_transport(self) -> Any:
         if self._app_transport is None and not self._app_transport_created:
