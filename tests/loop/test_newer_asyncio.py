@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from support import (
     RLOOP_IDS,
+    Noise,
     Recorder,
     bound,
     connected,
@@ -29,7 +30,9 @@ from support import (
     new_loop,
     recv_all,
     recv_exactly,
+    serving,
     turns,
+    wait_until,
     wired,
 )
 from test_tls import CLIENT, SERVER
@@ -152,6 +155,115 @@ async def test_writelines_pauses_at_once(loop: asyncio.AbstractEventLoop) -> Non
         assert protocol.events[-1] == "pause_writing"
         transport.abort()
         assert far is not None
+
+
+# --- the end ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+@pytest.mark.parametrize("closed_before", [False, True])
+@differs("asyncio", "before, the end could come twice", when=sys.version_info < (3, 14, 10))
+async def test_an_end_inside_resume_writing_comes_once(
+    loop: asyncio.AbstractEventLoop, end: str, closed_before: bool
+) -> None:
+    ends: list[BaseException | None] = []
+
+    class EndsWhenResumed(Recorder):
+        transport: Any
+
+        def resume_writing(self) -> None:
+            getattr(self.transport, end)()
+
+        def connection_lost(self, exc: BaseException | None) -> None:
+            ends.append(exc)
+            super().connection_lost(exc)
+
+    async with wired(EndsWhenResumed) as (transport, protocol, far):
+        transport.set_write_buffer_limits(high=1000)
+        while "pause_writing" not in protocol.events:
+            transport.write(b"x" * 100_000)
+        if closed_before:
+            transport.close()
+        with contextlib.suppress(ConnectionResetError):
+            await recv_all(far)
+        await protocol.lost
+        await turns(10)
+        assert ends == [None]
+
+
+async def test_a_cancelled_serve_forever_ends_as_in_the_running_version(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    closes = "close_clients" in asyncio.Server.serve_forever.__code__.co_names
+    accepted: list[Recorder] = []
+
+    def factory() -> Recorder:
+        accepted.append(Recorder())
+        return accepted[-1]
+
+    server = await loop.create_server(factory, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()
+    serving_task = loop.create_task(server.serve_forever())
+    transport, protocol = await loop.create_connection(Recorder, *address)
+    await wait_until(lambda: accepted)
+    serving_task.cancel()
+    if closes:
+        with pytest.raises(asyncio.CancelledError):
+            await serving_task
+        assert await accepted[0].lost is None
+    else:
+        await turns(10)
+        assert not accepted[0].lost.done()
+    transport.close()
+    await protocol.lost
+    with pytest.raises(asyncio.CancelledError):
+        await serving_task
+
+
+@differs("asyncio", "before, it accepted nobody", when=not MENDED)
+async def test_a_server_without_a_backlog_accepts(loop: asyncio.AbstractEventLoop) -> None:
+    async with serving(Recorder, backlog=0) as (_server, address):
+        transport, protocol = await loop.create_connection(Recorder, *address)
+        assert await protocol.made is transport
+        transport.write(b"hello")
+        transport.close()
+        await protocol.lost
+
+
+# --- what a failed create_connection leaves behind ---------------------------------------------
+
+CLOSES_SOCKET = sys.version_info >= (3, 14)
+
+
+class FactoryError(Exception):
+    pass
+
+
+def raises() -> asyncio.Protocol:
+    raise FactoryError
+
+
+@pytest.mark.skipif(not CLOSES_SOCKET, reason="asyncio leaves it to the collector, and so do we")
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(("factory", "tls"), [(raises, None), (raises, CLIENT), (object, None)])
+async def test_what_makes_no_protocol_leaves_no_socket(
+    loop: asyncio.AbstractEventLoop,
+    noise: Noise,
+    own: bool,
+    factory: Any,
+    tls: ssl.SSLContext | None,
+) -> None:
+    async with serving(Recorder) as (_server, address):
+        sock = socket.create_connection(address) if own else None
+        where: Any = {"sock": sock} if own else {"host": address[0], "port": address[1]}
+        if tls:
+            where |= {"ssl": tls, "server_hostname": "localhost"}
+        with pytest.raises((FactoryError, AttributeError)):
+            await loop.create_connection(factory, **where)
+        if sock is not None:
+            assert sock.fileno() == -1
+    if "asyncio" in type(loop).__module__:
+        noise.forgive_unclosed()  # its transport that was made half
 
 
 # --- datagrams -------------------------------------------------------------------------------
