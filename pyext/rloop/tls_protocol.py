@@ -163,6 +163,19 @@ class TlsProtocol(_stdlib.SSLProtocol):  # type: ignore[misc] # a private class,
         # written may meet a peer that does not read.
         self._set_state(TlsState.SHUTDOWN)
         self._do_shutdown()
+        self._limit_shutdown()
+
+    def _on_shutdown_complete(self, shutdown_exc: BaseException | None) -> None:
+        if shutdown_exc:
+            super()._on_shutdown_complete(shutdown_exc)
+            return
+        # The transport below sends what was written first. Before 3.14.10 asyncio takes the limit
+        # away here, and a peer that does not read keeps the connection for ever.
+        self._limit_shutdown()
+        self._loop.call_soon(self._transport.close)
+
+    def _limit_shutdown(self) -> None:
+        """End the connection after the shutdown timeout, until connection_lost."""
         if self._shutdown_timeout_handle is None:
             self._shutdown_timeout_handle = self._loop.call_later(
                 self._ssl_shutdown_timeout, self._check_shutdown_timeout

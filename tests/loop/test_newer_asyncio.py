@@ -36,6 +36,7 @@ from support import (
     wired,
 )
 from test_tls import CLIENT, SERVER
+from test_tls_ends import SHORT, each_side, say_goodbye, secured
 
 pytestmark = loops_only("asyncio", *RLOOP_IDS)
 
@@ -375,3 +376,14 @@ async def test_tls_is_closing_when_the_transport_below_is(loop: asyncio.Abstract
         await client.lost
         await server.lost
         assert accepted.is_closing()
+
+
+@differs("asyncio", "before, close_notify ended the timeout", when=sys.version_info < (3, 14, 10))
+@each_side
+async def test_the_shutdown_timeout_lasts_until_what_was_written_has_gone(
+    loop: asyncio.AbstractEventLoop, side: str
+) -> None:
+    async with secured(side, timeout=SHORT) as (transport, protocol, peer):
+        transport.write(b"x" * 20_000_000)
+        say_goodbye(peer)
+        assert isinstance(await protocol.lost, TimeoutError)
