@@ -68,13 +68,17 @@ void DatagramTransport::set_protocol(Arguments arguments) {
   protocol_ = Ref::borrow(arguments.only("protocol", "set_protocol"));
 }
 
+size_t DatagramTransport::backlog() const {
+  return datagram_.backlog_bytes() + datagram_.queued_count() * header_bytes_;
+}
+
 // --- sending -----------------------------------------------------------------------------------
 
 void DatagramTransport::sendto(Arguments arguments) {
   PyObject* given[2];
   arguments.parse({"data", "addr"}, 1, given, "sendto");
   PyObject* address = given[1] ? given[1] : Py_None;
-  require_bytes_like(given[0]);
+  require_bytes_like(given[0], "refuse_datagram");
   if (address_) {
     check_destination(address);
     address = address_.get();
@@ -102,7 +106,7 @@ void DatagramTransport::sendto(Arguments arguments) {
 // socket's own sendto. False when it would have to wait behind other datagrams.
 bool DatagramTransport::sent_by_socket(PyObject* bytes, PyObject* address) {
   datagram_.flush();
-  if (datagram_.has_queued() || !socket_) return false;
+  if (datagram_.queued_count() > 0 || !socket_) return false;
   Ref socket = socket_.copy();
   if (binding::try_call_method(socket.get(), names::sendto, bytes, address)) return true;
   bool is_blocked = PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
@@ -223,10 +227,10 @@ void DatagramTransport::on_sent() {
 
 void DatagramTransport::close() {
   if (closing_) return;
-  if (datagram_.backlog_bytes() == 0) loop_.check_thread();  // else asyncio schedules nothing yet
+  if (datagram_.queued_count() == 0) loop_.check_thread();  // else asyncio schedules nothing yet
   closing_ = true;
   datagram_.close();
-  if (datagram_.backlog_bytes() == 0 && lost_count_ == 0) ++lost_count_;
+  if (datagram_.queued_count() == 0 && lost_count_ == 0) ++lost_count_;
 }
 
 void DatagramTransport::on_closed() {
@@ -266,6 +270,9 @@ std::vector<PyGetSetDef> DatagramTransport::attributes() {
 }
 
 void define_datagram_transport(PyObject* module) {
+  Ref header = binding::import_from("rloop._stdlib", "DATAGRAM_HEADER_BYTES");
+  DatagramTransport::header_bytes_ = PyLong_AsSize_t(header.get());
+  if (PyErr_Occurred()) throw binding::PythonError{};
   // asyncio's own is a Transport as well.
   Ref stream = binding::import_from("asyncio.transports", "_FlowControlMixin");
   Ref datagram = binding::import_from("asyncio", "DatagramTransport");

@@ -29,7 +29,7 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
   int fd() const override { return datagram_.fd(); }
   int number() const override { return datagram_.number(); }
   PyObject* object() const override;
-  size_t backlog() const override { return datagram_.backlog_bytes(); }
+  size_t backlog() const override;
   void flush_backlog() override { datagram_.flush(); }
 
   // --- asyncio.DatagramTransport ---
@@ -50,6 +50,9 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
   void on_sent() override;
   void on_joining() override { loop_.note_end(made_); }
   void on_closed() override;
+
+  // What a datagram that waits counts for beside its data; the running asyncio's.
+  static inline size_t header_bytes_ = 0;
 
   static std::vector<PyMethodDef> methods();
   static std::vector<PyGetSetDef> attributes();

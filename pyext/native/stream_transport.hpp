@@ -96,6 +96,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   void append(Ref bytes);
   void push();
   void refuse_during_sendfile(const char* text);
+  void write_lost_lines(PyObject* list_of_data);
   void finish_empty_waiter(binding::Name& method, PyObject* outcome);
 
   net::Stream stream_;

@@ -2,6 +2,8 @@
 //
 // Runs per write: exact bytes are kept by reference, anything mutable is snapshotted; the core
 // decides when they are sent (net::Context).
+#include <utility>
+
 #include "native/names.hpp"
 #include "native/stream_transport.hpp"
 #include "native/upcall.hpp"
@@ -10,8 +12,8 @@ namespace rloop::native {
 
 namespace {
 
-// As a list or a tuple. asyncio joined the lines before 3.12, and looks at each since; a wrong
-// argument fails in the words of that.
+// As a list or a tuple. asyncio joined the lines before 3.12, and looks at each since; what cannot
+// be gone through fails in the words of that.
 Ref lines_of(PyObject* list_of_data) {
 #if PY_VERSION_HEX >= 0x030C0000
   int is_given = PyObject_IsTrue(list_of_data);
@@ -24,15 +26,9 @@ Ref lines_of(PyObject* list_of_data) {
   return Ref::checked(PySequence_Fast(list_of_data, "can only join an iterable"));
 }
 
-[[noreturn]] void refuse_line(PyObject* line, [[maybe_unused]] Py_ssize_t index) {
-#if PY_VERSION_HEX >= 0x030C0000
-  const char* kind = Py_TYPE(line)->tp_name;
-  binding::raise(PyExc_TypeError, "memoryview: a bytes-like object is required, not '%.200s'",
-                 kind);
-#else
-  binding::raise(PyExc_TypeError, "sequence item %zd: expected a bytes-like object, %.80s found",
-                 index, Py_TYPE(line)->tp_name);
-#endif
+// asyncio's own verdict on lines: raises for what it refuses, returns for what it passes by.
+void judge_lines(PyObject* list_of_data, bool lost) {
+  names::report("judge_lines", list_of_data, lost ? Py_True : Py_False);
 }
 
 }  // namespace
@@ -43,7 +39,7 @@ void StreamTransport::refuse_during_sendfile(const char* text) {
 
 void StreamTransport::write_data(PyObject* data) {
   bool is_exact = PyBytes_CheckExact(data);
-  if (!is_exact) require_bytes_like(data);
+  if (!is_exact) require_bytes_like(data, "refuse_data");
   if (eof_written_) binding::raise(PyExc_RuntimeError, "Cannot call write() after write_eof()");
   refuse_during_sendfile("unable to write; sendfile is in progress");
   Py_ssize_t length = is_exact ? PyBytes_GET_SIZE(data) : PyObject_Length(data);
@@ -59,18 +55,32 @@ void StreamTransport::writelines(Arguments arguments) {
     binding::raise(PyExc_RuntimeError, "Cannot call writelines() after write_eof()");
   }
   refuse_during_sendfile("unable to writelines; sendfile is in progress");
+  if (lost_count_ > 0) return write_lost_lines(list_of_data);
   Ref lines = lines_of(list_of_data);
   // All are looked at before the first is queued: a wrong one leaves nothing half written.
   absl::InlinedVector<Ref, 8> frozen;
+  bool judged = false;
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(lines.get()); ++i) {
     Ref line = Ref::borrow(PySequence_Fast_GET_ITEM(lines.get(), i));  // the list may change
-    if (!PyObject_CheckBuffer(line.get())) refuse_line(line.get(), i);
-    frozen.push_back(binding::frozen_bytes(line.get()));
+    if (PyObject_CheckBuffer(line.get())) {
+      Ref bytes = binding::frozen_bytes(line.get());
+      if (PyBytes_GET_SIZE(bytes.get()) > 0) frozen.push_back(std::move(bytes));
+    } else if (!std::exchange(judged, true)) {
+      judge_lines(lines.get(), false);  // newer versions pass by all that is false, as None
+    }
   }
   if (frozen.empty() || reject_write()) return;
   for (Ref& line : frozen)
     append(std::move(line));
   push();
+}
+
+// Newer versions count them without looking at them.
+void StreamTransport::write_lost_lines(PyObject* list_of_data) {
+  judge_lines(list_of_data, true);
+  int is_given = PyObject_IsTrue(list_of_data);
+  binding::check(is_given);
+  if (is_given) reject_write();
 }
 
 void StreamTransport::append(Ref bytes) {

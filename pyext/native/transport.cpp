@@ -59,10 +59,9 @@ void Transport::enter_loop(PyObject* protocol, Ref connection_made, PyObject* wa
   if (waiter) names::report("wake_waiter", loop_.object(), waiter);
 }
 
-void require_bytes_like(PyObject* data) {
+void require_bytes_like(PyObject* data, const char* refusal) {
   if (PyBytes_Check(data) || PyByteArray_Check(data) || PyMemoryView_Check(data)) return;
-  Ref name = Ref::checked(PyType_GetName(Py_TYPE(data)));
-  binding::raise(PyExc_TypeError, "data argument must be a bytes-like object, not %R", name.get());
+  names::report(refusal, data);
 }
 
 net::Segment segment_of(Ref bytes) {

@@ -146,7 +146,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
 };
 
 // TypeError unless data is bytes, bytearray or memoryview, with asyncio's text.
-void require_bytes_like(PyObject* data);
+void require_bytes_like(PyObject* data, const char* refusal);
 // Exact bytes on their way to the kernel.
 net::Segment segment_of(Ref bytes);
 // (host, port), (host, port, flow, scope), str, bytes or None, as the socket module gives it.

@@ -1,6 +1,6 @@
 """The private names of the standard library's asyncio that rloop relies on, in one place.
 
-Checked on CPython 3.11.7, 3.12.1 and 3.13.0; written for 3.14 too. Whatever is not here is
+Checked on CPython 3.11.7, 3.12.1, 3.13.0, 3.13.18 and 3.14.10. Whatever is not here is
 public. UringEventLoop derives from ``BaseEventLoop`` and uses of it what knows no selector:
 create_connection, create_server, run_until_complete, run_in_executor, the exception handler,
 the shutdown of executor and asynchronous generators, each in the running version's own form.
@@ -23,6 +23,13 @@ WritePipeTransport = unix_events._UnixWritePipeTransport  # type: ignore[attr-de
 SubprocessTransport = unix_events._UnixSubprocessTransport  # type: ignore[attr-defined]
 # For datagrams of families that the native transport does not know.
 DatagramTransport = selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
+# What a datagram that waits counts for beside its data: nothing before 3.13. (3.13.0 has the number
+# in the code, and forgets to take it off again when the datagram has gone.)
+DATAGRAM_HEADER_BYTES: int = getattr(
+    DatagramTransport, "_header_size", 8 if 8 in DatagramTransport.sendto.__code__.co_consts else 0
+)
+# Asked what it says about wrong arguments, which changes from version to version.
+SocketTransport = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
 set_running_loop = events._set_running_loop
 set_result_unless_cancelled = futures._set_result_unless_cancelled  # type: ignore[attr-defined]
 format_handle = base_events._format_handle  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ the parameters is a change in both.
 """
 
 import asyncio
+import collections
 import logging
 import socket
 import sys
@@ -159,6 +160,44 @@ def accept_failed(loop: Loop, sock: socket.socket, exc: OSError) -> None:
             "socket": trsock.TransportSocket(sock),
         }
     )
+
+
+def refuse_data(data: Any) -> None:
+    """What was written is no bytes: TypeError, in the words of the running asyncio."""
+    _stdlib.SocketTransport.write(None, _plain_object_like(data))
+
+
+def refuse_datagram(data: Any) -> None:
+    """As refuse_data, for sendto."""
+    _stdlib.DatagramTransport.sendto(None, _plain_object_like(data))
+
+
+def _plain_object_like(data: Any) -> Any:
+    """Of a type with the same name; mocks and proxies may pass for bytes."""
+    return type(type(data).__name__, (), {})()
+
+
+class _JudgeOfLines:
+    """As much of a transport as asyncio's writelines looks at."""
+
+    _eof = False
+    _empty_waiter = None
+
+    def __init__(self, lost: bool) -> None:
+        self._conn_lost = int(lost)
+        self._buffer: collections.deque[memoryview] = collections.deque()
+        self._buffer_size = 0
+
+    def _write_ready(self) -> None:
+        self._buffer.clear()
+
+    def write(self, data: bytes) -> None:  # called before 3.12
+        pass
+
+
+def judge_lines(list_of_data: Any, lost: bool) -> None:
+    """The running asyncio's verdict on what was given to writelines; raises what it raises."""
+    _stdlib.SocketTransport.writelines(_JudgeOfLines(lost), list_of_data)
 
 
 def write_after_loss() -> None:

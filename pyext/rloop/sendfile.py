@@ -110,6 +110,6 @@ async def _send_file(
             finally:
                 request.cancel()
     finally:
-        if total > 0:
-            os.lseek(source, offset, os.SEEK_SET)
+        # Also where nothing was sent: behind the end, or for the fallback to go on from.
+        os.lseek(source, offset, os.SEEK_SET)
     return total

@@ -8,6 +8,7 @@ Popen too (poll, wait, from any thread), so its lock and its returncode decide w
 whoever came first has the status, and everybody else reads it there.
 """
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -94,7 +95,8 @@ class SubprocessMixin:
             raise
         except BaseException:
             transport.close()
-            await transport._wait()
+            # Cancelled once more, this coroutine goes and the child is waited for all the same.
+            await asyncio.shield(transport._wait())
             raise
         return transport
 
@@ -121,7 +123,9 @@ class SubprocessMixin:
 
     def _child_exited(self: Any, process: Any, transport: ChildTransport) -> None:
         _reap(process)
-        self.call_soon(transport._process_exited, process.returncode)
+        # At once: from here on the number may be another process', and nobody may believe that
+        # the child still runs. (asyncio before 3.14 published it in the next turn.)
+        transport._process_exited(process.returncode)
 
     def _forget_children(self: Any) -> None:
         """At the end of the loop: children run on, nobody waits for them here."""

@@ -102,6 +102,8 @@ class TlsMixin:
         tls_transport = tls._app_transport  # gone from there when the connection is lost
         # Paused until connection_made was called: no data may come before.
         transport.pause_reading()
+        if server_side:
+            tls.take_over(protocol)
         transport.set_protocol(tls)
         made = self.call_soon(tls.connection_made, transport)
         resumed = self.call_soon(transport.resume_reading)

@@ -7,6 +7,7 @@ end of the data is known beforehand. States, handshake, shutdown, timeouts and f
 those of the running version, except that every connection ends: see the second half of TlsProtocol.
 """
 
+import asyncio
 import ssl
 from typing import Any
 
@@ -78,6 +79,16 @@ class TlsProtocol(_stdlib.SSLProtocol):  # type: ignore[misc] # a private class,
     def _use_buffers(self, buffers: TlsBuffers) -> None:
         self._buffers = buffers
         self._ssl_buffer_view = buffers.ciphertext  # where buffer_updated reads
+
+    def take_over(self, protocol: Any) -> None:
+        """Of a server's stream: what the client sent behind its request for TLS, with the request.
+
+        It came before start_tls could be called, and is the beginning of the handshake.
+        """
+        reader = getattr(protocol, "_stream_reader", None)
+        if isinstance(protocol, asyncio.StreamReaderProtocol) and reader is not None:
+            self._incoming.write(reader._buffer)
+            reader._buffer.clear()
 
     def _get_app_transport(self) -> Any:
         if self._app_transport is None and not self._app_transport_created:
@@ -152,6 +163,19 @@ class TlsProtocol(_stdlib.SSLProtocol):  # type: ignore[misc] # a private class,
         # written may meet a peer that does not read.
         self._set_state(TlsState.SHUTDOWN)
         self._do_shutdown()
+        self._limit_shutdown()
+
+    def _on_shutdown_complete(self, shutdown_exc: BaseException | None) -> None:
+        if shutdown_exc:
+            super()._on_shutdown_complete(shutdown_exc)
+            return
+        # The transport below sends what was written first. Before 3.14.10 asyncio takes the limit
+        # away here, and a peer that does not read keeps the connection for ever.
+        self._limit_shutdown()
+        self._loop.call_soon(self._transport.close)
+
+    def _limit_shutdown(self) -> None:
+        """End the connection after the shutdown timeout, until connection_lost."""
         if self._shutdown_timeout_handle is None:
             self._shutdown_timeout_handle = self._loop.call_later(
                 self._ssl_shutdown_timeout, self._check_shutdown_timeout

@@ -62,7 +62,7 @@ class Datagram : public base::ListNode<DirtyListTag> {
   // Sends what can be sent now, without waiting for the end of the turn. Raises events.
   void flush();
   size_t backlog_bytes() const { return backlog_bytes_; }
-  bool has_queued() const { return !queue_.empty(); }  // also empty ones
+  size_t queued_count() const { return queue_.size(); }  // datagrams, also empty ones
 
   // Stops reading; on_closed after the backlog is sent.
   void close();

@@ -4,7 +4,8 @@ Data for conformance.py: patterns of fnmatch over `file.Class.test`. An exclusio
 asyncio keeps private: it patches, calls or looks at an attribute, a module's global name or a mock
 that only asyncio's own selector loop has. A test that our loop merely fails is never here. On
 asyncio nothing is excluded. `conformance.py --excluded` runs what is excluded, for whoever doubts.
-Checked on CPython 3.11.7, 3.12.1 and 3.13.0; a name that a version lacks does no harm.
+Checked on CPython 3.11.7, 3.12.1, 3.13.0, 3.13.18 and 3.14.10; a name that a version lacks does no
+harm.
 """
 
 # Tests that asyncio runs once for each kind of selector, which is one and the same run for a loop
@@ -56,6 +57,13 @@ EXCLUSIONS = {
     # --- test_subprocess --------------------------------------------------------------------------
     "test_subprocess.GenericWatcherTests.test_create_subprocess_fails_with_inactive_watcher": (
         "asserts the calls of a mock of a child watcher, which other loops do not use"
+    ),
+    "test_subprocess.Subprocess*WatcherTests.test_watcher_implementation": (
+        "looks at _watcher, the private child watcher of asyncio's loop"
+    ),
+    "test_subprocess.SubprocessThreadedWatcherTests.test_pid_not_reaped_before_exit_published": (
+        "joins a thread of loop._watcher; tests/loop/test_subprocesses.py joins ours: "
+        "test_a_thread_that_waits_leaves_the_child_to_the_loop"
     ),
     # --- test_unix_events -------------------------------------------------------------------------
     _SIGNALS + "test_check_signal": "calls _check_signal, a private method of asyncio's loop",

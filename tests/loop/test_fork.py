@@ -5,6 +5,7 @@ parent gets a RuntimeError that says "fork" when it touches an inherited loop th
 did not are in test_fork_between_runs.py.
 """
 
+import sys
 import textwrap
 
 import pytest
@@ -47,6 +48,24 @@ def test_a_child_of_a_running_loop_can_make_its_own(loop_id: str) -> None:
     source = """
     async def main():
         check_in_a_child(use_a_new_loop)
+        return await asyncio.sleep(0.001, "parent goes on")
+    print(loop.run_until_complete(main()))
+    loop.close()
+    """
+    assert "parent goes on" in check_script(joined(source), loop_id)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="before, the child took the task along")
+def test_no_task_runs_in_a_child(loop_id: str) -> None:
+    source = """
+    def look():
+        assert asyncio.current_task(loop) is None
+        assert asyncio.all_tasks(loop) == set()
+        use_a_new_loop()
+
+    async def main():
+        check_in_a_child(look)
+        assert asyncio.current_task() in asyncio.all_tasks()
         return await asyncio.sleep(0.001, "parent goes on")
     print(loop.run_until_complete(main()))
     loop.close()
@@ -190,11 +209,15 @@ def test_a_child_may_close_a_loop_with_a_write_under_way(loop_id: str) -> None:
     source = """
     async def main():
         transport, protocol, far = await open_one()
-        transport.write(b"x")
-        pid = fork()
-        if child:
-            raise SystemExit(0)
-        return pid, transport, protocol, far
+        pid = loop.create_future()
+        def part():  # not in the task, which is not the child's to leave from 3.14 on
+            transport.write(b"x")
+            number = fork()
+            if child:
+                raise SystemExit(0)
+            pid.set_result(number)
+        loop.call_soon(part)
+        return await pid, transport, protocol, far
     try:
         pid, *connection = loop.run_until_complete(main())
     except SystemExit:

@@ -11,11 +11,22 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import PY312, PY313, RLOOP_IDS, Noise, differs, loops_only, wait_until
+from support import (
+    DEADLINE,
+    PY312,
+    PY313,
+    RLOOP_IDS,
+    Noise,
+    differs,
+    loops_only,
+    turns,
+    wait_until,
+)
 
 PIPE = asyncio.subprocess.PIPE
 
@@ -322,6 +333,47 @@ async def test_a_child_that_is_reaped_gets_no_signal(
     for ask in (process.terminate, process.kill):
         ask()
     assert await process.wait() == 7
+
+
+@differs("uvloop", "it waits for its children itself")
+@differs("asyncio", "published in the turn after", when=sys.version_info < (3, 14, 10))
+async def test_the_end_is_known_when_the_child_is_reaped(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reap = os.waitpid
+    known: list[int | None] = []
+
+    def reap_and_look_soon(pid: int, options: int) -> tuple[int, int]:
+        loop.call_soon(lambda: known.append(process.returncode))
+        return reap(pid, options)
+
+    monkeypatch.setattr(os, "waitpid", reap_and_look_soon)
+    process = await python("raise SystemExit(6)")
+    assert await process.wait() == 6
+    await turns()
+    assert known == [6]
+
+
+@loops_only(*RLOOP_IDS)
+async def test_a_thread_that_waits_leaves_the_child_to_the_loop(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pid: int, flags: int = 0) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    process = await asyncio.create_subprocess_exec("sleep", "1000")
+    name = f"rloop-waitpid-{process.pid}"
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == name)
+    process.kill()
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+    # Its number is still its own, so that a signal can meet nobody else.
+    assert process.returncode is None
+    flags = os.WEXITED | os.WNOWAIT | os.WNOHANG
+    assert os.waitid(os.P_PID, process.pid, flags) is not None  # noqa: ASYNC222 - does not wait
+    process.kill()
+    assert await process.wait() == -signal.SIGKILL
 
 
 async def test_the_child_has_no_descriptor_of_the_loop(loop: asyncio.AbstractEventLoop) -> None:

@@ -90,10 +90,9 @@ async def test_what_is_not_bytes_is_a_type_error(
     loop: asyncio.AbstractEventLoop, wrong: object
 ) -> None:
     async with wired() as (transport, _, far):
-        name = type(wrong).__name__
-        with pytest.raises(TypeError) as caught:
+        # How it goes on changed in 3.13.18 and 3.14; see test_newer_asyncio.py.
+        with pytest.raises(TypeError, match=r"^data argument must be a bytes"):
             transport.write(wrong)
-        assert str(caught.value) == f"data argument must be a bytes-like object, not {name!r}"
         transport.write(b"fine")
         assert await recv_exactly(far, 4) == b"fine"
 

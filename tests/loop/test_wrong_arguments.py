@@ -218,7 +218,7 @@ async def test_ipv6_datagram_addresses_that_are_none(
 
 
 @differs("uvloop", OWN_CHECKS)
-@pytest.mark.parametrize("lines", [5, "text", b"bytes", [None], [b"1", "2"], (b"1", 2)])
+@pytest.mark.parametrize("lines", [5, "text", b"bytes", [1], [b"1", "2"], (b"1", 2)])
 async def test_lines_that_are_none(loop: asyncio.AbstractEventLoop, lines: Any) -> None:
     with pytest.raises(TypeError) as refused:
         if sys.version_info >= (3, 12):
