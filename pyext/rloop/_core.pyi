@@ -178,10 +178,18 @@ class Loop:
     def remove_reader(self, fd: FileDescriptorLike) -> bool: ...
     def remove_writer(self, fd: FileDescriptorLike) -> bool: ...
     def _add_reader(
-        self, fd: FileDescriptorLike, callback: Callable[[*_Ts], Any], *args: *_Ts
+        self,
+        fd: FileDescriptorLike,
+        callback: Callable[[*_Ts], Any],
+        *args: *_Ts,
+        context: Context | None = None,
     ) -> Handle: ...
     def _add_writer(
-        self, fd: FileDescriptorLike, callback: Callable[[*_Ts], Any], *args: *_Ts
+        self,
+        fd: FileDescriptorLike,
+        callback: Callable[[*_Ts], Any],
+        *args: *_Ts,
+        context: Context | None = None,
     ) -> Handle: ...
     def _remove_reader(self, fd: FileDescriptorLike, /) -> bool: ...
     def _remove_writer(self, fd: FileDescriptorLike, /) -> bool: ...
@@ -195,6 +203,7 @@ class Loop:
         waiter: asyncio.Future[None] | None = None,
         extra: Mapping[str, Any] | None = None,
         server: asyncio.Server | None = None,
+        context: Context | None = None,
     ) -> StreamTransport: ...
     def _make_native_datagram_transport(
         self,
@@ -209,6 +218,7 @@ class Loop:
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         sock: socket,
         server: asyncio.Server | None = None,
+        context: Context | None = None,
     ) -> None: ...
     def _stop_listening(self, sock: socket, /) -> None: ...
 
