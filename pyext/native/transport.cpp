@@ -289,7 +289,8 @@ void Transport::fail_with(Ref error, const char* message) {
 void Transport::call_connection_lost() {
   if (!protocol_) return;
   Ref protocol = protocol_.copy();
-  Ref error = Ref::borrow(error_ ? error_.get() : Py_None);
+  // Not kept: its traceback may know us, by the frame of a start_tls that failed.
+  Ref error = error_ ? std::move(error_) : Ref::borrow(Py_None);
   Ref result;
   {
     ContextScope scope(context_.get());

@@ -114,6 +114,8 @@ class TlsMixin:
             transport.close()
             made.cancel()
             resumed.cancel()
+            # Its exception knows this frame: nothing would go before the collector comes.
+            del waiter
             raise
         return tls_transport
 
