@@ -14,6 +14,7 @@ DUPLICATES = {
     "*.PollEventLoopTests.*": "the same tests as EPollEventLoopTests, with another selector",
 }
 
+_MOCKED = "test_base_events.BaseEventLoopTests."
 _BASE = "test_base_events.BaseEventLoopWithSelectorTests."
 _SIGNALS = "test_unix_events.SelectorEventLoopSignalTests."
 _SENDFILE = "test_unix_events.SelectorEventLoopUnixSockSendfileTests."
@@ -42,8 +43,8 @@ EXCLUSIONS = {
         "replaces the name `socket` in asyncio.base_events and connects a mock of a socket; "
         "another loop's resolver imports socket itself"
     ),
-    _BASE + "test_create_connection_happy_eyeballs": _MOCK_OF_A_SOCKET,
-    _BASE + "test_create_connection_happy_eyeballs_ipv4_only": _MOCK_OF_A_SOCKET,
+    _MOCKED + "test_create_connection_happy_eyeballs": _MOCK_OF_A_SOCKET,
+    _MOCKED + "test_create_connection_happy_eyeballs_ipv4_only": _MOCK_OF_A_SOCKET,
     _BASE + "test_create_datagram_endpoint_no_addrinfo": (
         "replaces the name `socket` in asyncio.base_events, so that its getaddrinfo finds nothing; "
         "another loop's resolver imports socket itself"
