@@ -2,8 +2,11 @@
 //
 // A callback is entered and left once each, which PyContext_Enter and PyContext_Exit make two calls
 // with a look-up of the thread in each; the same few stores are here, inline. The layout is checked
-// when the module is imported, on real contexts; where it does not fit (and from 3.14 on, where
-// contexts can be watched) the functions of CPython are called. Needs the GIL.
+// when the module is imported, on real contexts; where it does not fit, the functions of CPython
+// are called and nothing is shared (SharedContext): slower, never wrong. From 3.14 on they are
+// called in any case: contexts can be watched there (PyContext_AddWatcher), and whether anybody
+// does is written in the interpreter's state alone, whose layout may change with every release.
+// Needs the GIL.
 #pragma once
 
 #include <utility>
@@ -12,7 +15,7 @@
 
 namespace rloop::binding {
 
-// CPython's PyContext (Include/internal/pycore_context.h), the same from 3.11 to 3.14.
+// CPython's PyContext (Include/internal/pycore_context.h), the same from 3.11 to 3.15.
 struct ContextLayout {
   PyObject head;
   PyObject* previous;  // what was entered before this one; its reference
@@ -25,7 +28,7 @@ inline ContextLayout& layout_of(PyObject* context) {
   return *reinterpret_cast<ContextLayout*>(context);
 }
 
-// Set by check_context_layout.
+// Set by check_context_layout. May become false as long as there is no loop, for tests.
 inline bool context_layout_fits = false;
 
 // Makes `context` the current one; false with RuntimeError set when it is entered already, with
@@ -60,9 +63,10 @@ inline bool exit_context([[maybe_unused]] PyThreadState* thread, PyObject* conte
 }
 
 // To be called when the module is imported. Looks at real contexts: equal ones share a table, a new
-// value changes it, entering shows.
+// value changes it, entering shows. A field more, of which we would not know when to change it,
+// changes the size.
 inline void check_context_layout() {
-  if (PyContext_Type.tp_basicsize < static_cast<Py_ssize_t>(sizeof(ContextLayout))) return;
+  if (PyContext_Type.tp_basicsize != static_cast<Py_ssize_t>(sizeof(ContextLayout))) return;
   PyThreadState* thread = PyThreadState_Get();
   Ref before = Ref::steal(Py_XNewRef(thread->context));
   Ref variable = Ref::checked(PyContextVar_New("rloop_check", nullptr));

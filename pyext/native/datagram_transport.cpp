@@ -3,6 +3,7 @@
 
 #include <cerrno>
 
+#include "absl/cleanup/cleanup.h"
 #include "base/log.hpp"
 #include "binding/buffer.hpp"
 #include "native/names.hpp"
@@ -42,7 +43,9 @@ Ref DatagramTransport::open(Loop& loop, PyObject* socket, PyObject* protocol, Py
   DatagramTransport& self = DatagramTransportType::value(object.get());
   self.follow_socket();
   self.read_addresses();
-  self.enter_loop(protocol, binding::get_attribute(protocol, names::connection_made), waiter);
+  // No version of asyncio hands a context over for datagrams.
+  self.enter_loop(protocol, binding::get_attribute(protocol, names::connection_made), waiter,
+                  nullptr);
   if (base::log_enabled(base::LogLevel::debug)) {
     base::log(base::LogLevel::debug, "transport", "datagram transport opened [fd=", fd,
               "] local=", self.local_.to_string());
@@ -87,6 +90,7 @@ void DatagramTransport::sendto(Arguments arguments) {
   // close.
   if ((address_ || closed_) && reject_write()) return;
   Ref bytes = binding::frozen_bytes(given[0]);
+  absl::Cleanup leave = [this, was = std::exchange(in_sendto_, true)] { in_sendto_ = was; };
   std::optional<base::Address> to;
   try {
     to = remote_.length() > 0 ? base::Address() : literal_destination(address);
@@ -211,7 +215,7 @@ void DatagramTransport::error_received(Ref error) {
   Ref result;
   {
     Ref protocol = protocol_.copy();
-    ContextScope scope(context_.get());
+    ContextScope scope(in_sendto_ ? nullptr : context_.get());
     result = binding::try_call_method(protocol.get(), names::error_received, error.get());
   }
   if (!result) upcall_failed("error_received", {error.get()});
@@ -235,7 +239,7 @@ void DatagramTransport::close() {
 
 void DatagramTransport::on_closed() {
   call_connection_lost();
-  release();
+  release_in_context();
 }
 
 void DatagramTransport::let_go() {

@@ -83,7 +83,8 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
 
   net::Datagram datagram_;
   int family_;
-  Ref address_;  // the only destination, or null
+  Ref address_;             // the only destination, or null
+  bool in_sendto_ = false;  // what goes wrong is told in the caller's context, as asyncio
   // Datagrams often come in a row from one peer, and are answered with the tuple that came.
   base::Address last_peer_;
   Ref last_peer_object_;

@@ -65,8 +65,8 @@ class Loop : public base::ListNode<TrackingTag> {
   Ref call_at(Arguments arguments);
   double time();
   void forget_timer(TimerHandle& timer);  // it was cancelled
-  // Schedules callback(*arguments) for native callers, in a copy of the current context.
-  void schedule(PyObject* callback, std::initializer_list<PyObject*> arguments);
+  // Schedules callback(*arguments) for native callers, in `context`; null: a copy of the current.
+  void schedule(PyObject* callback, std::initializer_list<PyObject*> arguments, PyObject* context);
   // From a watched descriptor, in dispatch: runs later in the same turn.
   void push_watched(Ref handle) { watched_.push(std::move(handle)); }
   Ref create_future();
@@ -246,6 +246,8 @@ inline Ref Loop::context_of_handle(PyObject* context, bool& is_shared) {
 
 void define_loop(PyObject* module);
 
+// `value`, or null for null and None; TypeError when it is no contextvars.Context.
+PyObject* context_or_null(PyObject* value);
 // The descriptor number of an int or of an object with fileno(); ValueError as in `selectors`.
 int descriptor_number(PyObject* file_object);
 // The same, but -1 for a negative one (a closed socket).

@@ -49,6 +49,13 @@ long number_of(PyObject* file_object) {
 
 }  // namespace
 
+PyObject* context_or_null(PyObject* value) {
+  if (!value || value == Py_None) return nullptr;
+  if (PyContext_CheckExact(value)) return value;
+  binding::raise(PyExc_TypeError, "a contextvars.Context was expected, got %.200s",
+                 Py_TYPE(value)->tp_name);
+}
+
 int descriptor_number_or_closed(PyObject* file_object) {
   long number = number_of(file_object);
   if (number < 0 && PyLong_Check(file_object)) raise_invalid_number(number);
@@ -81,15 +88,18 @@ Ref Loop::watch(Arguments arguments, op::Direction direction, const char* method
                 bool may_be_transports) {
   Ref replaced_object;  // dropped last: its finalizer may come back here
   PyObject* given[2];
-  arguments.leading({"fd", "callback"}, given, nullptr, method);
+  // From 3.15 on asyncio's own transports say in which context they are called.
+  binding::Name* keyword = may_be_transports ? &names::context : nullptr;
+  PyObject* context = arguments.leading({"fd", "callback"}, given, keyword, method);
   PyObject* fd = given[0];
   if (!may_be_transports) ensure_fd_no_transport(fd);
   check_closed();
   check_fork();
   int number = descriptor_number(fd);
   // Of its own: what the callback sets in its context, it finds there the next time.
-  Ref context = Ref::checked(PyContext_CopyCurrent());
-  Ref handle = make_handle(given[1], arguments.rest(2), context.get());
+  Ref entered =
+      context && context != Py_None ? Ref::borrow(context) : Ref::checked(PyContext_CopyCurrent());
+  Ref handle = make_handle(given[1], arguments.rest(2), entered.get());
   PyObject_GC_Track(handle.get());  // it stays
   if (debug_) keep_source_traceback(handle_of(handle.get()));
   check_closed();                                // while Python code ran
@@ -182,8 +192,8 @@ void Loop::ensure_fd_no_transport(PyObject* fd) {
 // --- transports and listeners ------------------------------------------------------------------
 
 Ref Loop::make_socket_transport(Arguments arguments) {
-  PyObject* given[5];
-  arguments.parse({"sock", "protocol", "waiter", "extra", "server"}, 2, given,
+  PyObject* given[6];
+  arguments.parse({"sock", "protocol", "waiter", "extra", "server", "context"}, 2, given,
                   "_make_socket_transport");
   auto or_null = [](PyObject* value) { return value == Py_None ? nullptr : value; };
   check_closed();
@@ -191,7 +201,7 @@ Ref Loop::make_socket_transport(Arguments arguments) {
   ensure_fd_no_transport(given[0]);
   int fd = descriptor_number(given[0]);
   return StreamTransport::open(*this, fd, given[0], given[1], or_null(given[2]), or_null(given[3]),
-                               or_null(given[4]));
+                               or_null(given[4]), context_or_null(given[5]));
 }
 
 Ref Loop::make_datagram_transport(Arguments arguments) {
@@ -220,12 +230,13 @@ void Loop::transport_closed(Transport& transport) {
 }
 
 void Loop::start_serving(Arguments arguments) {
-  PyObject* given[3];
-  arguments.parse({"protocol_factory", "sock", "server"}, 2, given, "_listen");
+  PyObject* given[4];
+  arguments.parse({"protocol_factory", "sock", "server", "context"}, 2, given, "_listen");
   check_closed();
   check_fork();
+  PyObject* server = given[2] == Py_None ? nullptr : given[2];
   Ref listener =
-      ServerListener::create(*this, given[0], given[1], given[2] == Py_None ? nullptr : given[2]);
+      ServerListener::create(*this, given[0], given[1], server, context_or_null(given[3]));
   ServerListener& value = ServerListenerType::value(listener.get());
   listeners_.push_back(value);
   value.start(std::move(listener));

@@ -76,8 +76,9 @@ Ref Loop::schedule_at(double when, PyObject* given, PyObject* callback,
   return handle;
 }
 
-void Loop::schedule(PyObject* callback, std::initializer_list<PyObject*> arguments) {
-  ready_.push(make_handle(callback, {arguments.begin(), arguments.size()}, nullptr));
+void Loop::schedule(PyObject* callback, std::initializer_list<PyObject*> arguments,
+                    PyObject* context) {
+  ready_.push(make_handle(callback, {arguments.begin(), arguments.size()}, context));
 }
 
 double Loop::time() {

@@ -101,6 +101,12 @@ PYBIND11_MODULE_EXEC(_core, module) {
   module.def(
       "set_log_level", [](int lowest) { base::set_log_level(static_cast<base::LogLevel>(lowest)); },
       py::arg("lowest"), "The lowest level (logging's numbers, 5 is trace) that is logged.");
+  module.def(
+      "_context_layout_fits", [] { return binding::context_layout_fits; },
+      "Whether contexts are entered inline and shared; else CPython's functions are called.");
+  module.def(
+      "_distrust_context_layout", [] { binding::context_layout_fits = false; },
+      "For tests, before the first loop: as on a Python whose contexts we do not know.");
   // Now, and not when the first thing goes wrong: that may be a lack of descriptors.
   py::module_::import("rloop.errors");
   base::set_log_sink(&native::log_to_python);

@@ -25,11 +25,12 @@ Ref os_error(int error_number) {
 }  // namespace
 
 Ref ServerListener::create(Loop& loop, PyObject* protocol_factory, PyObject* socket,
-                           PyObject* server) {
+                           PyObject* server, PyObject* context) {
   int fd = descriptor_number(socket);
   Ref listener = ServerListenerType::create(loop, protocol_factory, socket, fd, server);
   ServerListener& value = ServerListenerType::value(listener.get());
   value.context_ = Ref::checked(PyContext_CopyCurrent());
+  value.server_context_ = Ref::borrow(context);
   value.listener_.follow(binding::place_of_number(socket, fd));
   return listener;
 }
@@ -76,10 +77,15 @@ void ServerListener::release() {
   Ref self = std::move(kept_by_loop_);
 }
 
+// A copy of the context for this connection: the factory is called in it, and with the Server's
+// own the protocol too.
 void ServerListener::on_accepted(base::UniqueFd connection, const base::Address& peer) {
   contained(loop_, [&] {
+    PyObject* original = server_context_ ? server_context_.get() : context_.get();
+    Ref copy = Ref::checked(PyContext_Copy(original));
+    ContextScope scope(copy.get());
     try {
-      make_connection(std::move(connection), peer);
+      make_connection(std::move(connection), peer, server_context_ ? copy.get() : nullptr);
     } catch (const binding::PythonError&) {
       Ref error = binding::take_exception();
       if (is_exit(error.get())) return loop_.interrupt(std::move(error));
@@ -88,16 +94,17 @@ void ServerListener::on_accepted(base::UniqueFd connection, const base::Address&
   });
 }
 
-void ServerListener::make_connection(base::UniqueFd connection, const base::Address& peer) {
-  Ref copy = Ref::checked(PyContext_Copy(context_.get()));
-  ContextScope scope(copy.get());
+void ServerListener::make_connection(base::UniqueFd connection, const base::Address& peer,
+                                     PyObject* context) {
   Ref protocol = binding::call(protocol_factory_.get());
   int fd = connection.get();
-  StreamTransport::open(loop_, fd, nullptr, protocol.get(), nullptr, nullptr, server_.get(), &peer);
+  StreamTransport::open(loop_, fd, nullptr, protocol.get(), nullptr, nullptr, server_.get(),
+                        context, &peer);
   connection.release();  // the transport's from here on
 }
 
 void ServerListener::on_exhausted(int error_number) {
+  ContextScope scope(context_.get());
   contained(loop_, [&] {
     Ref error = os_error(error_number);
     Ref resume = Ref::checked(PyObject_GetAttrString(ServerListenerType::object(this), "_resume"));
@@ -106,6 +113,7 @@ void ServerListener::on_exhausted(int error_number) {
 }
 
 void ServerListener::on_accept_error(int error_number) {
+  ContextScope scope(context_.get());
   contained(loop_, [&] {
     Ref error = os_error(error_number);
     names::report("accept_failed", loop_object_.get(), socket_.get(), error.get());

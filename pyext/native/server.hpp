@@ -17,7 +17,9 @@ class ServerListener : public net::ListenerEvents, public base::ListNode<Listene
   static constexpr const char* kDoc = "Accepts the connections of one listening socket.";
   static constexpr bool kKeepsReferences = true;
 
-  static Ref create(Loop& loop, PyObject* protocol_factory, PyObject* socket, PyObject* server);
+  // `server` and `context` may be null.
+  static Ref create(Loop& loop, PyObject* protocol_factory, PyObject* socket, PyObject* server,
+                    PyObject* context);
   ServerListener(Loop& loop, PyObject* protocol_factory, PyObject* socket, int fd,
                  PyObject* server);
 
@@ -42,6 +44,7 @@ class ServerListener : public net::ListenerEvents, public base::ListNode<Listene
     each(protocol_factory_);
     each(server_);
     each(context_);
+    each(server_context_);
   }
   template <class Each>
   void kept_references(Each each) {
@@ -50,14 +53,17 @@ class ServerListener : public net::ListenerEvents, public base::ListNode<Listene
   Ref kept_by_loop_;
 
  private:
-  void make_connection(base::UniqueFd connection, const base::Address& peer);
+  void make_connection(base::UniqueFd connection, const base::Address& peer, PyObject* context);
 
   Loop& loop_;
   Ref loop_object_;
   Ref protocol_factory_;
   Ref socket_;   // never cleared by the collector: the core looks at its number
   Ref server_;   // or null
-  Ref context_;  // of start_serving: each connection runs in a copy of it
+  Ref context_;  // of start_serving
+  // The Server's own, which asyncio hands over from 3.15 on, or null: then it is context_ of which
+  // each connection has a copy.
+  Ref server_context_;
   net::Listener listener_;
 };
 

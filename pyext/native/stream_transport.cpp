@@ -27,7 +27,7 @@ StreamTransport::StreamTransport(Loop& loop, int fd, PyObject* socket, PyObject*
       server_(Ref::borrow(server)) {}
 
 Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protocol,
-                          PyObject* waiter, PyObject* extra, PyObject* server,
+                          PyObject* waiter, PyObject* extra, PyObject* server, PyObject* context,
                           const base::Address* peer) {
   Ref object = StreamTransportType::create(loop, fd, socket, extra, server);
   StreamTransport& self = StreamTransportType::value(object.get());
@@ -47,7 +47,7 @@ Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protoc
     binding::call_method(server, names::attach);
 #endif
   }
-  self.enter_loop(protocol, std::move(connection_made), waiter);
+  self.enter_loop(protocol, std::move(connection_made), waiter, context);
   if (!socket) self.own_fd_.reset(fd);
   self.read_unusual_addresses();
   if (base::log_enabled(LogLevel::debug)) {
@@ -87,13 +87,16 @@ void StreamTransport::resume_reading() {
   if (!closing_ && stream_.reading_paused()) stream_.resume_reading();
 }
 
+// In asyncio one handle receives, calls the protocol and tells of what it raised: each function
+// enters the context for all of that.
+
 void StreamTransport::on_data(std::span<const std::byte> data) {
+  ContextScope scope(context_.get());
   Ref result;
   try {
     Ref bytes = Ref::checked(PyBytes_FromStringAndSize(reinterpret_cast<const char*>(data.data()),
                                                        static_cast<Py_ssize_t>(data.size())));
     Ref protocol = protocol_.copy();  // it may be switched by its own call
-    ContextScope scope(context_.get());
     result = binding::try_call_method(protocol.get(), names::data_received, bytes.get());
   } catch (const binding::PythonError&) {
     // reported below
@@ -103,14 +106,11 @@ void StreamTransport::on_data(std::span<const std::byte> data) {
 }
 
 std::span<std::byte> StreamTransport::next_buffer(size_t hint) {
+  ContextScope scope(context_.get());
   try {
     Ref size = Ref::checked(PyLong_FromSsize_t(hint == 0 ? -1 : static_cast<Py_ssize_t>(hint)));
-    Ref buffer;
-    {
-      Ref protocol = protocol_.copy();
-      ContextScope scope(context_.get());
-      buffer = binding::call_method(protocol.get(), names::get_buffer, size.get());
-    }
+    Ref protocol = protocol_.copy();
+    Ref buffer = binding::call_method(protocol.get(), names::get_buffer, size.get());
     // asyncio asks len(), and recv_into() does the rest: the errors are theirs.
     Py_ssize_t length = PyObject_Size(buffer.get());
     binding::check(length < 0 ? -1 : 0);
@@ -146,11 +146,11 @@ void StreamTransport::on_buffer_filled(size_t size) {
     return on_buffer_unused();
   }
   on_buffer_unused();
+  ContextScope scope(context_.get());
   Ref result;
   try {
     Ref count = Ref::checked(PyLong_FromSize_t(size));
     Ref protocol = protocol_.copy();
-    ContextScope scope(context_.get());
     result = binding::try_call_method(protocol.get(), names::buffer_updated, count.get());
   } catch (const binding::PythonError&) {
     // reported below
@@ -160,12 +160,9 @@ void StreamTransport::on_buffer_filled(size_t size) {
 
 void StreamTransport::on_eof() {
   base::log(LogLevel::trace, kArea, "TCP connection EOF received [fd=", fd(), "]");
-  Ref keep_open;
-  {
-    Ref protocol = protocol_.copy();
-    ContextScope scope(context_.get());
-    keep_open = binding::try_call_method(protocol.get(), names::eof_received);
-  }
+  ContextScope scope(context_.get());
+  Ref protocol = protocol_.copy();
+  Ref keep_open = binding::try_call_method(protocol.get(), names::eof_received);
   if (!keep_open) return fail("Fatal error: protocol.eof_received() call failed.");
   int keep = PyObject_IsTrue(keep_open.get());
   if (keep < 0) return fail("Fatal error: protocol.eof_received() call failed.");
@@ -193,6 +190,7 @@ void StreamTransport::close() {
 }
 
 void StreamTransport::on_error(net::IoStep step, int error_number) {
+  ContextScope scope(context_.get());
   binding::set_os_error(error_number);
   fail(step == net::IoStep::read ? "Fatal read error on socket transport"
                                  : "Fatal write error on socket transport");
@@ -215,7 +213,7 @@ void StreamTransport::on_closed() {
     finish_empty_waiter(names::set_exception, lost.get());
   }
   base::log(LogLevel::debug, kArea, "Called connection_lost on TCP [fd=", fd(), "]");
-  release();
+  release_in_context();
 }
 
 void StreamTransport::let_go() {

@@ -47,16 +47,17 @@ void Transport::share_socket() {
   if (lost_count_ == 0) flush_backlog();
 }
 
-void Transport::enter_loop(PyObject* protocol, Ref connection_made, PyObject* waiter) {
+void Transport::enter_loop(PyObject* protocol, Ref connection_made, PyObject* waiter,
+                           PyObject* context) {
   loop_.check_closed();  // by the protocol's own code, while its method was looked up
-  context_ = Ref::checked(PyContext_CopyCurrent());
+  context_ = context ? Ref::borrow(context) : Ref::checked(PyContext_CopyCurrent());
   protocol_ = Ref::borrow(protocol);
   Ref start_reading = binding::get_attribute(object(), names::start_reading);
   kept_by_loop_ = Ref::borrow(object());
   loop_.transport_opened(*this);
-  loop_.schedule(connection_made.get(), {object()});
-  loop_.schedule(start_reading.get(), {});
-  if (waiter) names::report("wake_waiter", loop_.object(), waiter);
+  loop_.schedule(connection_made.get(), {object()}, context);
+  loop_.schedule(start_reading.get(), {}, context);
+  if (waiter) names::report("wake_waiter", loop_.object(), waiter, context ? context : Py_None);
 }
 
 void require_bytes_like(PyObject* data, const char* refusal) {
@@ -287,7 +288,8 @@ void Transport::fail_with(Ref error, const char* message) {
 void Transport::call_connection_lost() {
   if (!protocol_) return;
   Ref protocol = protocol_.copy();
-  Ref error = Ref::borrow(error_ ? error_.get() : Py_None);
+  // Not kept: its traceback may know us, by the frame of a start_tls that failed.
+  Ref error = error_ ? std::move(error_) : Ref::borrow(Py_None);
   Ref result;
   {
     ContextScope scope(context_.get());
@@ -308,8 +310,17 @@ void Transport::upcall_failed(const char* method, std::initializer_list<PyObject
       PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i), Py_NewRef(arguments.begin()[i]));
     }
     names::report("protocol_callback_failed", loop_object_.get(),
-                  protocol_ ? protocol_.get() : Py_None, error.get(), name.get(), tuple.get());
+                  protocol_ ? protocol_.get() : Py_None, error.get(), name.get(), tuple.get(),
+                  context_ ? context_.get() : Py_None);
   });
+}
+
+// After connection_lost and in its context, as asyncio: the protocol may end here, a socket of the
+// program's own class is closed.
+void Transport::release_in_context() {
+  Ref context = context_.copy();  // it outlives us
+  ContextScope scope(context.get());
+  release();
 }
 
 // Closes the descriptor and lets go of everything; the last reference may be the loop's.

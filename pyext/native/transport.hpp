@@ -1,7 +1,8 @@
 // What the stream and the datagram transport have in common.
 //
 // asyncio's _SelectorTransport without the bytes: the loop and the protocol, contexts, flow
-// control, extra info, failures, and the end. A transport's protocol is called in one context. The
+// control, extra info, failures, and the end. A transport's protocol is called in one context: the
+// very one that asyncio hands over (streams from 3.15 on), else a copy of that of its maker. The
 // loop keeps one reference from open until nothing is in flight and connection_lost was called.
 // Derived classes hold the socket's state machine of the core. Needs the GIL.
 #pragma once
@@ -104,10 +105,11 @@ class Transport : public base::ListNode<OpenTransportTag> {
   // For families whose addresses only the socket module knows: takes them from the Python socket.
   void read_unusual_addresses();
   // Puts the transport under the loop's care and schedules connection_made, start_reading and the
-  // waiter's result, in this order. Nothing is scheduled when it throws.
+  // waiter's result, in this order, in `context`; null: in copies of the current one. Nothing is
+  // scheduled when it throws.
   // `connection_made` is the protocol's method, looked up by the caller: a protocol without it is
   // refused before anybody counts the connection.
-  void enter_loop(PyObject* protocol, Ref connection_made, PyObject* waiter);
+  void enter_loop(PyObject* protocol, Ref connection_made, PyObject* waiter, PyObject* context);
 
   // True when data must be dropped: the connection is lost. Warns as asyncio after some.
   bool reject_write();
@@ -119,6 +121,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   void fail_with(Ref error, const char* message);
   void lose_connection(Ref error);
   void call_connection_lost();
+  void release_in_context();
   void upcall_failed(const char* method, std::initializer_list<PyObject*> arguments);
   Ref python_socket();
   void make_python_socket();

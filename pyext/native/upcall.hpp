@@ -32,11 +32,13 @@ void contained(Loop& loop, Report report) {
 }
 
 // Enters a contextvars.Context for a scope. A context that is entered already (the user runs the
-// loop's callback inside it) is left as it is.
+// loop's callback inside it) is left as it is; null is what the collector has cleared.
 class ContextScope {
  public:
   explicit ContextScope(PyObject* context) : thread_(PyThreadState_Get()), context_(context) {
-    if (!binding::enter_context(thread_, context_)) {
+    if (!context_ || thread_->context == context_) {  // cheaper than to be refused
+      context_ = nullptr;
+    } else if (!binding::enter_context(thread_, context_)) {
       PyErr_Clear();
       context_ = nullptr;
     }

@@ -28,6 +28,8 @@ class _Probe(TypedDict):
 
 def probe() -> _Probe: ...
 def set_log_level(lowest: int) -> None: ...
+def _context_layout_fits() -> bool: ...
+def _distrust_context_layout() -> None: ...
 
 @final
 class Handle(asyncio.Handle):
@@ -178,10 +180,18 @@ class Loop:
     def remove_reader(self, fd: FileDescriptorLike) -> bool: ...
     def remove_writer(self, fd: FileDescriptorLike) -> bool: ...
     def _add_reader(
-        self, fd: FileDescriptorLike, callback: Callable[[*_Ts], Any], *args: *_Ts
+        self,
+        fd: FileDescriptorLike,
+        callback: Callable[[*_Ts], Any],
+        *args: *_Ts,
+        context: Context | None = None,
     ) -> Handle: ...
     def _add_writer(
-        self, fd: FileDescriptorLike, callback: Callable[[*_Ts], Any], *args: *_Ts
+        self,
+        fd: FileDescriptorLike,
+        callback: Callable[[*_Ts], Any],
+        *args: *_Ts,
+        context: Context | None = None,
     ) -> Handle: ...
     def _remove_reader(self, fd: FileDescriptorLike, /) -> bool: ...
     def _remove_writer(self, fd: FileDescriptorLike, /) -> bool: ...
@@ -195,6 +205,7 @@ class Loop:
         waiter: asyncio.Future[None] | None = None,
         extra: Mapping[str, Any] | None = None,
         server: asyncio.Server | None = None,
+        context: Context | None = None,
     ) -> StreamTransport: ...
     def _make_native_datagram_transport(
         self,
@@ -209,6 +220,7 @@ class Loop:
         protocol_factory: Callable[[], asyncio.BaseProtocol],
         sock: socket,
         server: asyncio.Server | None = None,
+        context: Context | None = None,
     ) -> None: ...
     def _stop_listening(self, sock: socket, /) -> None: ...
 

@@ -11,6 +11,7 @@ import functools
 import socket
 from asyncio import constants
 from collections.abc import Callable
+from contextvars import Context
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -125,10 +126,11 @@ class ConnectMixin:
         backlog: int = 100,
         ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
         ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
+        context: Context | None = None,
     ) -> None:
-        """Called by asyncio's Server for each of its sockets."""
+        """Called by asyncio's Server for each of its sockets, from 3.15 on with its context."""
         if sslcontext is not None:
             protocol_factory = self._tls_factory(
                 protocol_factory, sslcontext, ssl_handshake_timeout, ssl_shutdown_timeout
             )
-        self._listen(protocol_factory, sock, server)
+        self._listen(protocol_factory, sock, server, context)

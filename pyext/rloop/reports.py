@@ -15,6 +15,7 @@ import warnings
 from asyncio import constants, coroutines, format_helpers, trsock
 from asyncio.log import logger
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 from . import _stdlib
@@ -58,9 +59,9 @@ def slow_callback(loop: Loop, handle: Any, seconds: float) -> None:
     logger.warning("Executing %s took %.3f seconds", _stdlib.format_handle(handle), seconds)
 
 
-def wake_waiter(loop: Loop, waiter: "asyncio.Future[None]") -> None:
+def wake_waiter(loop: Loop, waiter: "asyncio.Future[None]", context: Context | None) -> None:
     """Schedule the end of a connect's wait, after connection_made."""
-    loop.call_soon(_stdlib.set_result_unless_cancelled, waiter, None)
+    loop.call_soon(_stdlib.set_result_unless_cancelled, waiter, None, context=context)
 
 
 def fatal_error(loop: Loop, transport: Transport, protocol: Any, exc: Any, message: str) -> None:
@@ -80,14 +81,19 @@ def protocol_failed(loop: Loop, transport: Transport, protocol: Any, exc: Any, t
 
 
 def protocol_callback_failed(
-    loop: Loop, protocol: Any, exc: BaseException, method: str, arguments: tuple[Any, ...]
+    loop: Loop,
+    protocol: Any,
+    exc: BaseException,
+    method: str,
+    arguments: tuple[Any, ...],
+    context: Context,
 ) -> None:
     """A method of a protocol raised that asyncio calls from a handle: told with a handle."""
     try:
         callback = getattr(protocol, method)
     except Exception:
         callback = method
-    callback_failed(loop, asyncio.Handle(callback, arguments, loop, None), exc)
+    callback_failed(loop, asyncio.Handle(callback, arguments, loop, context), exc)
 
 
 def datagram_address(family: int, address: Any) -> Any:

@@ -9,6 +9,7 @@ text to the user's protocol, with the handshake and shutdown timeouts of the run
 import ssl
 from asyncio import Future
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 from . import _core
@@ -41,10 +42,12 @@ class TlsMixin:
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
         call_connection_made: bool = True,
+        context: Context | None = None,
     ) -> Any:
         """A TLS transport over a connected socket; the waiter's result is the handshake's.
 
-        Timeouts in seconds, None for asyncio's defaults.
+        Timeouts in seconds, None for asyncio's defaults. The protocol is called in `context`, or in
+        a copy of the current one.
         """
         try:
             tls = TlsProtocol(
@@ -61,7 +64,7 @@ class TlsMixin:
         except BaseException:
             rawsock.close()  # it was ours from here on; asyncio leaves it to the collector
             raise
-        self._make_socket_transport(rawsock, tls, extra=extra, server=server)
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
         return tls._app_transport
 
     async def start_tls(
@@ -113,6 +116,8 @@ class TlsMixin:
             transport.close()
             made.cancel()
             resumed.cancel()
+            # Its exception knows this frame: nothing would go before the collector comes.
+            del waiter
             raise
         return tls_transport
 

@@ -4,8 +4,8 @@ Data for conformance.py: patterns of fnmatch over `file.Class.test`. An exclusio
 asyncio keeps private: it patches, calls or looks at an attribute, a module's global name or a mock
 that only asyncio's own selector loop has. A test that our loop merely fails is never here. On
 asyncio nothing is excluded. `conformance.py --excluded` runs what is excluded, for whoever doubts.
-Checked on CPython 3.11.7, 3.12.1, 3.13.0, 3.13.18 and 3.14.10; a name that a version lacks does no
-harm.
+Checked on CPython 3.11.7, 3.12.1, 3.13.0, 3.13.18, 3.14.10 and 3.15.2; a name that a version lacks
+does no harm.
 """
 
 # Tests that asyncio runs once for each kind of selector, which is one and the same run for a loop
@@ -15,6 +15,7 @@ DUPLICATES = {
     "*.PollEventLoopTests.*": "the same tests as EPollEventLoopTests, with another selector",
 }
 
+_MOCKED = "test_base_events.BaseEventLoopTests."
 _BASE = "test_base_events.BaseEventLoopWithSelectorTests."
 _SIGNALS = "test_unix_events.SelectorEventLoopSignalTests."
 _SENDFILE = "test_unix_events.SelectorEventLoopUnixSockSendfileTests."
@@ -28,6 +29,10 @@ _SENDFILE_IMPL = (
     "calls _sock_sendfile_native_impl, a step inside asyncio's sock_sendfile, and looks into "
     "loop._selector"
 )
+_MOCK_OF_A_SOCKET = (
+    "has asyncio's transport read from and write to a mock of a socket; another loop's asks the "
+    "kernel for the descriptor, which nobody has opened"
+)
 
 EXCLUSIONS = {
     # --- test_base_events: base_events with a selector loop below it -----------------------------
@@ -39,6 +44,8 @@ EXCLUSIONS = {
         "replaces the name `socket` in asyncio.base_events and connects a mock of a socket; "
         "another loop's resolver imports socket itself"
     ),
+    _MOCKED + "test_create_connection_happy_eyeballs": _MOCK_OF_A_SOCKET,
+    _MOCKED + "test_create_connection_happy_eyeballs_ipv4_only": _MOCK_OF_A_SOCKET,
     _BASE + "test_create_datagram_endpoint_no_addrinfo": (
         "replaces the name `socket` in asyncio.base_events, so that its getaddrinfo finds nothing; "
         "another loop's resolver imports socket itself"
@@ -54,6 +61,8 @@ EXCLUSIONS = {
     "test_events.EPollEventLoopTests.test_timeout_rounding": (
         "replaces loop._run_once to count the turns of asyncio's loop, and names loop._selector"
     ),
+    # --- test_sslproto ----------------------------------------------------------------------------
+    "test_sslproto.SslProtoHandshakeTests.test_connection_lost_when_busy": _MOCK_OF_A_SOCKET,
     # --- test_subprocess --------------------------------------------------------------------------
     "test_subprocess.GenericWatcherTests.test_create_subprocess_fails_with_inactive_watcher": (
         "asserts the calls of a mock of a child watcher, which other loops do not use"
