@@ -70,6 +70,7 @@ void Loop::turn() {
   make_due_timers_ready();
   size_t due_count = ready_.size() - ready_count;
   context_.begin_turn();
+  runs_handles_plainly_ = !debug_ && !HandleOverrides::has();
   run_handles(ready_, before_ends_count);
   // No end overtakes the beginning: connection_made of what was closed before it was called.
   size_t beginnings_count =
@@ -141,7 +142,6 @@ void Loop::make_due_timers_ready() {
 // The first `count` handles of the queue.
 void Loop::run_handles(ReadyQueue& queue, size_t count) {
   PyThreadState* thread = PyThreadState_Get();
-  runs_handles_plainly_ = !debug_ && !HandleOverrides::has();
   for (; count > 0 && !queue.empty(); --count) {
     context_.hand_over_if_due();
     Ref handle = queue.pop();

@@ -128,7 +128,7 @@ def test_run_runs_a_coroutine() -> None:
 
     assert rloop.run(debugging(), debug=True) is True
     # ValueError until 3.13: "a coroutine was expected"; TypeError since.
-    with pytest.raises((ValueError, TypeError), match="required|expected"):
+    with pytest.raises((ValueError, TypeError), match=r"required|expected"):
         rloop.run(3)
     with pytest.raises(ZeroDivisionError):
 
