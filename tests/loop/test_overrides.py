@@ -252,7 +252,11 @@ def test_executors_go_by_call_soon_threadsafe(make: Made) -> None:
     loop = make(call_soon_threadsafe=call_soon_threadsafe)
 
     async def main() -> None:
-        await loop.run_in_executor(None, int)
+        # It ends in its thread only after the loop waits for it.
+        released = threading.Event()
+        waiting = loop.run_in_executor(None, released.wait)
+        loop.call_soon(released.set)
+        await waiting
 
     loop.run_until_complete(main())
     assert seen
