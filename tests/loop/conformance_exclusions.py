@@ -49,10 +49,6 @@ EXCLUSIONS = {
         "replaces the name `logger` in asyncio.base_events; another loop writes the same lines to "
         "the same logger under a name of its own"
     ),
-    # --- test_events ------------------------------------------------------------------------------
-    "test_events.EPollEventLoopTests.test_timeout_rounding": (
-        "replaces loop._run_once to count the turns of asyncio's loop, and names loop._selector"
-    ),
     # --- test_subprocess --------------------------------------------------------------------------
     "test_subprocess.GenericWatcherTests.test_create_subprocess_fails_with_inactive_watcher": (
         "asserts the calls of a mock of a child watcher, which other loops do not use"
