@@ -8,7 +8,8 @@
 // and optionally: kSubclassable (made from Python by calling it), kFreeList (objects kept for
 // re-use), kWeakReferences, kInstanceDict (takes any attribute), kKeepsReferences with
 // `kept_references(each)` (visited by the collector but never cleared), kTrackedLater (see create),
-// `void cleared()` (after the collector emptied the references), `void finalize()`, `Ref repr()`.
+// `void cleared()` (after the collector emptied the references), `void finalize()`, `Ref repr()`,
+// `void attribute_set(PyObject* name)` (after one was set or deleted).
 // Traverse and clear come from that one list of references; every type refuses to be pickled. Knows
 // Python only. Needs the GIL.
 #pragma once
@@ -98,6 +99,7 @@ class HeapType {
   static int slot_clear(PyObject* self);
   static void slot_finalize(PyObject* self);
   static PyObject* slot_repr(PyObject* self);
+  static int slot_setattr(PyObject* self, PyObject* name, PyObject* value);
 
   static PyObject** dict_of(PyObject* self) {
     return reinterpret_cast<PyObject**>(reinterpret_cast<char*>(self) + dict_offset_);
@@ -238,6 +240,15 @@ PyObject* HeapType<T>::slot_repr(PyObject* self) {
 }
 
 template <class T>
+int HeapType<T>::slot_setattr(PyObject* self, PyObject* name, PyObject* value) {
+  int status = PyObject_GenericSetAttr(self, name, value);
+  if constexpr (requires(T& t) { t.attribute_set(name); }) {
+    if (status == 0) HeapType<T>::value(self).attribute_set(name);
+  }
+  return status;
+}
+
+template <class T>
 void HeapType<T>::define(PyObject* module, PyObject* bases, Py_ssize_t least_offset) {
   // CPython keeps pointers into these tables for as long as the type lives.
   static std::vector<PyMethodDef> methods = T::methods();
@@ -274,6 +285,9 @@ void HeapType<T>::define(PyObject* module, PyObject* bases, Py_ssize_t least_off
   };
   if constexpr (requires(T& t) { t.finalize(); }) {
     slots.push_back({Py_tp_finalize, reinterpret_cast<void*>(&slot_finalize)});
+  }
+  if constexpr (requires(T& t, PyObject* name) { t.attribute_set(name); }) {
+    slots.push_back({Py_tp_setattro, reinterpret_cast<void*>(&slot_setattr)});
   }
   if constexpr (requires(T& t) { t.repr(); }) {
     slots.push_back({Py_tp_repr, reinterpret_cast<void*>(&slot_repr)});

@@ -7,6 +7,7 @@
 
 #include "native/loop.hpp"
 #include "native/names.hpp"
+#include "native/overrides.hpp"
 #include "native/shared_context.hpp"
 #include "native/upcall.hpp"
 
@@ -84,6 +85,14 @@ void Handle::run(PyThreadState* thread) {
     end_run(failed);
 }
 
+void Handle::run_by_user() {
+  if (HandleOverrides::has()) {
+    Ref nothing = HandleOverrides::run(HandleType::object(this));
+    return;
+  }
+  run(PyThreadState_Get());
+}
+
 // It failed, or was cancelled by its own callback.
 void Handle::end_run(bool failed) {
   Ref error = failed ? binding::take_exception() : Ref();
@@ -119,6 +128,12 @@ void Handle::cancel() {
 
 Ref Handle::get_callback() {
   return Ref::borrow(callback_ ? callback_.get() : Py_None);
+}
+
+// Tracers put their own in its place for the time of a run.
+void Handle::set_callback(PyObject* callback) {
+  Ref replaced = std::exchange(callback_, Ref::borrow(callback));
+  if (running_) rare().replaced_callback = std::move(replaced);
 }
 
 Ref Handle::get_args() {
@@ -160,7 +175,7 @@ std::vector<PyMethodDef> Handle::methods() {
 std::vector<PyGetSetDef> Handle::attributes() {
   using binding::attribute;
   return {
-      attribute<&Handle::get_callback>("_callback", nullptr),
+      attribute<&Handle::get_callback, &Handle::set_callback>("_callback", nullptr),
       attribute<&Handle::get_args>("_args", nullptr),
       attribute<&Handle::cancelled>("_cancelled", nullptr),
       attribute<&Handle::get_context>("_context", nullptr),
@@ -209,6 +224,7 @@ void define_handles(PyObject* module) {
   Py_ssize_t largest = reinterpret_cast<PyTypeObject*>(timer_handle.get())->tp_basicsize;
   HandleType::define(module, handle.get(), largest);
   TimerHandleType::define(module, timer_handle.get(), largest);
+  HandleOverrides::define();
 }
 
 }  // namespace rloop::native

@@ -42,7 +42,7 @@ class Handle {
   // Runs the callback in its context. A failure is given to the loop's exception handler, except
   // SystemExit and KeyboardInterrupt, which are thrown. `thread` is the current one.
   void run(PyThreadState* thread);
-  void run_by_user() { run(PyThreadState_Get()); }
+  void run_by_user();
   void cancel();
   bool cancelled() { return cancelled_; }
   PyObject* loop() const { return loop_.get(); }
@@ -59,6 +59,7 @@ class Handle {
     each(rare_->repr);
     each(rare_->source_traceback);
     each(rare_->when);
+    each(rare_->replaced_callback);
   }
   // The collector emptied the references: there is nothing to run, and no context to enter.
   void cleared() {
@@ -67,6 +68,7 @@ class Handle {
   }
 
   Ref get_callback();
+  void set_callback(PyObject* callback);
   Ref get_args();
   Ref get_context();
   Ref get_loop();
@@ -77,9 +79,10 @@ class Handle {
  protected:
   // What few handles have.
   struct Rare {
-    Ref repr;              // debug mode: what it was before it was cancelled
-    Ref source_traceback;  // debug mode: where it was scheduled
-    Ref when;              // of a timer, when it was not given as a float
+    Ref repr;               // debug mode: what it was before it was cancelled
+    Ref source_traceback;   // debug mode: where it was scheduled
+    Ref when;               // of a timer, when it was not given as a float
+    Ref replaced_callback;  // that is running
   };
 
   Rare& rare();
@@ -117,6 +120,7 @@ class TimerHandle : public Handle {
 
   void cancel();
   Ref when();
+  double when_seconds() const { return when_; }
   // Of another type than float: when() gives it back as it came.
   void keep_when(PyObject* when) { rare().when = Ref::borrow(when); }
   // Where it stands in the loop's heap; kNowhere when it does not wait there.

@@ -29,24 +29,16 @@ Loop* Loop::from(PyObject* object) {
 }
 
 void Loop::run() {
-  check_closed();
-  check_fork();
-  attach();
-  context_.loop_running = true;
-  try {
+  run_attached([this] {
     do {
-      run_once();
+      if (overrides_.has(object(), Override::run_once)) [[unlikely]] {
+        Ref nothing = binding::call_method(object(), names::run_once);
+        check_fork();
+      } else {
+        run_once();
+      }
     } while (!stopping_);
-  } catch (const binding::PythonError&) {
-    Ref error = binding::take_exception();
-    leave();
-    binding::restore_exception(std::move(error));
-    throw;
-  } catch (const std::exception&) {  // no memory
-    leave();
-    throw;
-  }
-  leave();
+  });
 }
 
 // What was written in the last turn goes out, whoever runs the loop next and when.
@@ -58,6 +50,12 @@ void Loop::leave() {
 }
 
 void Loop::run_once() {
+  in_turn_ = true;
+  absl::Cleanup done = [this] { in_turn_ = false; };
+  turn();
+}
+
+void Loop::turn() {
   ++statistics_.turns;
   context_.flush_dirty();
   // Its finalizers may schedule, so it comes before the look at what there is to do.
@@ -72,6 +70,7 @@ void Loop::run_once() {
   make_due_timers_ready();
   size_t due_count = ready_.size() - ready_count;
   context_.begin_turn();
+  runs_handles_plainly_ = !debug_ && !HandleOverrides::has();
   run_handles(ready_, before_ends_count);
   // No end overtakes the beginning: connection_made of what was closed before it was called.
   size_t beginnings_count =
@@ -95,11 +94,19 @@ int64_t Loop::wait_timeout_ns() {
   if (context_.has_dirty()) return 0;  // written by an event of the flush
   int64_t deadline_ns = timers_.earliest_deadline_ns();
   if (deadline_ns == base::kNever) return base::kNever;
+  if (overrides_.has(object(), Override::time)) [[unlikely]]
+    return replaced_timeout_ns();
   int64_t now_ns = base::now_ns();
   return deadline_ns > now_ns ? deadline_ns - now_ns : 0;
 }
 
 void Loop::wait(int64_t timeout_ns) {
+  if (waits_by_selector_) [[unlikely]]
+    return wait_by_selector(timeout_ns);
+  wait_natively(timeout_ns);
+}
+
+void Loop::wait_natively(int64_t timeout_ns) {
   base::Result result(0);
   if (timeout_ns != 0) {
     int64_t asleep_since_ns = base::now_ns();
@@ -125,6 +132,8 @@ void Loop::wait(int64_t timeout_ns) {
 
 void Loop::make_due_timers_ready() {
   if (timers_.empty()) return;
+  if (overrides_.has(object(), Override::time)) [[unlikely]]
+    return make_timers_ready_by_replaced_time();
   int64_t now_ns = base::now_ns();
   while (timers_.earliest_deadline_ns() <= now_ns && !timers_.empty())
     ready_.push(timers_.pop());
@@ -137,23 +146,41 @@ void Loop::run_handles(ReadyQueue& queue, size_t count) {
     context_.hand_over_if_due();
     Ref handle = queue.pop();
     absl::Cleanup track = [&] { track_if_held(handle.get()); };
-    if (debug_) {
-      run_timed(handle.get(), thread);
-    } else {
+    if (runs_handles_plainly_) [[likely]] {
       handle_of(handle.get()).run(thread);
+    } else {
+      run_specially(handle.get(), thread);
     }
     raise_interruption();
   }
 }
 
+void Loop::set_debug(PyObject* value) {
+  debug_ = truth(value);
+  if (debug_) runs_handles_plainly_ = false;
+}
+
+// In debug mode, or by a _run of the program's.
+void Loop::run_specially(PyObject* handle, PyThreadState* thread) {
+  if (handle_of(handle).cancelled()) return;
+  if (debug_) return run_timed(handle, thread);
+  run_by_anyone(handle, thread);
+}
+
+void Loop::run_by_anyone(PyObject* handle, PyThreadState* thread) {
+  if (HandleOverrides::has()) {
+    Ref nothing = HandleOverrides::run(handle);
+  } else {
+    handle_of(handle).run(thread);
+  }
+}
+
 void Loop::run_timed(PyObject* handle, PyThreadState* thread) {
-  Handle& running = handle_of(handle);
-  if (running.cancelled()) return;
   current_handle_ = Ref::borrow(handle);
   absl::Cleanup done = [this] { current_handle_ = nullptr; };
-  int64_t start_ns = base::now_ns();
-  running.run(thread);
-  double seconds = base::to_seconds(base::now_ns() - start_ns);
+  double start = time_of_program();
+  run_by_anyone(handle, thread);
+  double seconds = time_of_program() - start;
   if (seconds >= slow_callback_duration_) {
     Ref duration = Ref::checked(PyFloat_FromDouble(seconds));
     names::report("slow_callback", object(), handle, duration.get());

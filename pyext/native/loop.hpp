@@ -17,6 +17,7 @@
 #include "base/timer_heap.hpp"
 #include "binding/heap_type.hpp"
 #include "native/handle.hpp"
+#include "native/overrides.hpp"
 #include "native/ready_queue.hpp"
 #include "native/shared_context.hpp"
 #include "net/context.hpp"
@@ -70,6 +71,16 @@ class Loop : public base::ListNode<TrackingTag> {
   // From a watched descriptor, in dispatch: runs later in the same turn.
   void push_watched(Ref handle) { watched_.push(std::move(handle)); }
   Ref create_future();
+  Ref new_future();  // for native callers
+
+  // --- in Python's words, where a program has replaced something (loop_replaced.cpp) ---
+  void attribute_set(PyObject* name) { overrides_.attribute_set(name); }
+  void run_once_by_user();
+  bool wait_for_selector(PyObject* timeout);
+  void set_waits_by_selector(PyObject* value);
+  Ref selector();
+  Ref ready_handles();
+  Ref scheduled_handles();
 
   // --- running (loop.cpp) ---
   void run();
@@ -117,7 +128,7 @@ class Loop : public base::ListNode<TrackingTag> {
     if (debug_) [[unlikely]]
       refuse_other_threads();
   }
-  void set_debug(PyObject* value) { debug_ = truth(value); }
+  void set_debug(PyObject* value);
   double slow_callback_duration() { return slow_callback_duration_; }
   void set_slow_callback_duration(PyObject* value);
   Ref current_handle();
@@ -175,14 +186,31 @@ class Loop : public base::ListNode<TrackingTag> {
   void keep_source_traceback(Handle& handle);
   void refuse_other_threads();
 
+  template <class Turns>
+  void run_attached(Turns turns);
   void run_once();
+  void turn();
   int64_t wait_timeout_ns();
   void wait(int64_t timeout_ns);
+  void wait_natively(int64_t timeout_ns);
   void make_due_timers_ready();
   void run_handles(ReadyQueue& queue, size_t count);
+  void run_specially(PyObject* handle, PyThreadState* thread);
+  void run_by_anyone(PyObject* handle, PyThreadState* thread);
   void run_timed(PyObject* handle, PyThreadState* thread);
   void raise_interruption();
   void leave();
+
+  double replaced_time();
+  double time_of_program();
+  Ref call_later_by_name(PyObject* delay, PyObject* callback, std::span<PyObject* const> arguments,
+                         PyObject* context);
+  void call_soon_by_name(PyObject* callback, std::initializer_list<PyObject*> arguments,
+                         PyObject* context);
+  int64_t replaced_timeout_ns();
+  void make_timers_ready_by_replaced_time();
+  void wait_by_selector(int64_t timeout_ns);
+
   static void track_if_held(PyObject* handle);
   void track_held_handles_later();
   static int track_held_handles(void*);
@@ -213,6 +241,11 @@ class Loop : public base::ListNode<TrackingTag> {
   SharedContext shared_context_;
   Ref interruption_;  // an exception that must leave run_forever
   Ref current_handle_;
+  LoopOverrides overrides_;
+  Ref selector_;                    // what stands for asyncio's, when somebody has asked for it
+  bool waits_by_selector_ = false;  // its select() was replaced
+  bool runs_handles_plainly_ = true;
+  bool in_turn_ = false;
   bool stopping_ = false;
   bool closed_ = true;  // until configured
   bool debug_ = false;
@@ -242,6 +275,27 @@ inline Ref Loop::make_handle(PyObject* callback, std::span<PyObject* const> argu
 inline Ref Loop::context_of_handle(PyObject* context, bool& is_shared) {
   if (context && context != Py_None) return Ref::borrow(context);
   return shared_context_.for_handle(is_shared);
+}
+
+// Runs `turns` between attaching the engine to this thread and letting it go.
+template <class Turns>
+void Loop::run_attached(Turns turns) {
+  check_closed();
+  check_fork();
+  attach();
+  context_.loop_running = true;
+  try {
+    turns();
+  } catch (const binding::PythonError&) {
+    Ref error = binding::take_exception();
+    leave();
+    binding::restore_exception(std::move(error));
+    throw;
+  } catch (const std::exception&) {  // no memory
+    leave();
+    throw;
+  }
+  leave();
 }
 
 void define_loop(PyObject* module);

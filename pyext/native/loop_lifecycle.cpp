@@ -170,6 +170,8 @@ void Loop::close_io() {
     }
   }
   timers_.take_all();
+  waits_by_selector_ = false;
+  selector_ = nullptr;
   shared_context_.forget();
   context_.reactor = nullptr;
   reactor_.reset();

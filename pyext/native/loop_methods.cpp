@@ -22,6 +22,7 @@ void Loop::references(Each each) {
   watched_.for_each(each);
   timers_.for_each(each);
   each(interruption_);
+  each(selector_);
   shared_context_.references(each);
   each(current_handle_);
   for (auto& [fd, watch] : watches_) {
@@ -102,6 +103,9 @@ std::vector<PyMethodDef> Loop::methods() {
           method<&Loop::wait_writable>("_wait_writable", nullptr),
           method<&Loop::configure>("_configure", nullptr),
           method<&Loop::run>("_run", nullptr),
+          method<&Loop::run_once_by_user>("_run_once", nullptr),
+          method<&Loop::wait_for_selector>("_wait_for_selector", nullptr),
+          method<&Loop::set_waits_by_selector>("_wait_by_selector", nullptr),
           method<&Loop::close_io>("_close_io", nullptr),
           method<&Loop::after_fork_in_child>("_after_fork_in_child", nullptr),
           method<&Loop::statistics>(
@@ -121,6 +125,9 @@ std::vector<PyGetSetDef> Loop::attributes() {
       attribute<&Loop::backend>("backend", "'io_uring' or 'epoll'."),
       attribute<&Loop::backend_reason>("backend_reason", "Why this backend, in words."),
       attribute<&Loop::is_closed>("_closed", nullptr),
+      attribute<&Loop::ready_handles>("_ready", nullptr),
+      attribute<&Loop::scheduled_handles>("_scheduled", nullptr),
+      attribute<&Loop::selector>("_selector", nullptr),
       attribute<&Loop::debug, &Loop::set_debug>("_debug", nullptr),
       attribute<&Loop::stopping, &Loop::set_stopping>("_stopping", nullptr),
       attribute<&Loop::current_handle, &Loop::set_current_handle>("_current_handle", nullptr),

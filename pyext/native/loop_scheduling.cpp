@@ -43,6 +43,8 @@ Ref Loop::call_later(Arguments arguments) {
   PyObject* context =
       arguments.leading({"delay", "callback"}, given, &names::context, "call_later");
   if (given[0] == Py_None) binding::raise(PyExc_TypeError, "delay must not be None");
+  if (overrides_.has(object(), Override::time | Override::call_at)) [[unlikely]]
+    return call_later_by_name(given[0], given[1], arguments.rest(2), context);
   if (PyFloat_CheckExact(given[0]) || PyLong_CheckExact(given[0])) [[likely]] {
     return schedule_at(time() + number(given[0]), nullptr, given[1], arguments.rest(2), context);
   }
@@ -78,6 +80,8 @@ Ref Loop::schedule_at(double when, PyObject* given, PyObject* callback,
 
 void Loop::schedule(PyObject* callback, std::initializer_list<PyObject*> arguments,
                     PyObject* context) {
+  if (overrides_.has(object(), Override::call_soon)) [[unlikely]]
+    return call_soon_by_name(callback, arguments, context);
   ready_.push(make_handle(callback, {arguments.begin(), arguments.size()}, context));
 }
 

@@ -13,10 +13,14 @@ using binding::Name;
 
 inline Name attach{"_attach"};
 inline Name buffer_updated{"buffer_updated"};
+inline Name call_at{"call_at"};
+inline Name call_soon{"call_soon"};
+inline Name clock_resolution{"_clock_resolution"};
 inline Name close{"close"};
 inline Name connection_lost{"connection_lost"};
 inline Name connection_made{"connection_made"};
 inline Name context{"context"};
+inline Name create_future{"create_future"};
 inline Name data_received{"data_received"};
 inline Name datagram_received{"datagram_received"};
 inline Name detach{"_detach"};
@@ -25,17 +29,21 @@ inline Name eof_received{"eof_received"};
 inline Name error_received{"error_received"};
 inline Name fileno{"fileno"};
 inline Name get_buffer{"get_buffer"};
+inline Name handle_run{"_run"};
 inline Name loop{"loop"};
 inline Name pause_writing{"pause_writing"};
 inline Name recv{"recv"};
 inline Name recv_into{"recv_into"};
 inline Name resume_writing{"resume_writing"};
 inline Name run{"run"};
+inline Name run_once{"_run_once"};
+inline Name select{"select"};
 inline Name send{"send"};
 inline Name sendto{"sendto"};
 inline Name set_exception{"set_exception"};
 inline Name set_result{"set_result"};
 inline Name start_reading{"_start_reading"};
+inline Name time{"time"};
 
 // Calls rloop.reports.<name>(*arguments).
 template <class... Arguments>

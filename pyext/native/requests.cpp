@@ -90,7 +90,7 @@ Ref SockRequest::wait_ready(Loop& loop, PyObject* socket, op::Direction directio
     binding::set_os_error(errno);
     throw binding::PythonError{};
   }
-  Ref future = loop.create_future();
+  Ref future = loop.new_future();
   loop.check_closed();  // while Python code ran
   Ref request = SockRequestType::create(loop, socket, fd, direction);
   SockRequest& value = SockRequestType::value(request.get());

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from . import _stdlib
 from . import logs as _logs
 from ._core import __version__
 from .backend import backend_info
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendUnavailable",
-    "EventLoopPolicy",
     "UringEventLoop",
     "__version__",
     "backend_info",
@@ -33,6 +33,9 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
+
+if _stdlib.DefaultEventLoopPolicy is not None:
+    __all__ += ["EventLoopPolicy"]
 
 _logs.configure_from_environment()
 
@@ -64,14 +67,28 @@ def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
 
 
 def install() -> None:
-    """Make rloop's the loops of asyncio.run() and asyncio.new_event_loop() (by policy)."""
+    """Make rloop's the loops of asyncio.run() and asyncio.new_event_loop(), by policy.
+
+    Raises RuntimeError where asyncio has no policies any more (Python 3.16). On 3.14 and 3.15
+    asyncio warns that they will go (DeprecationWarning).
+    """
+    if _stdlib.DefaultEventLoopPolicy is None:
+        raise RuntimeError(f"rloop.install() needs event loop policies: {_NO_POLICIES}")
     from .policy import EventLoopPolicy
 
     asyncio.set_event_loop_policy(EventLoopPolicy())
 
 
+_NO_POLICIES = (
+    "this Python's asyncio has none. Use asyncio.run(main(), loop_factory=rloop.new_event_loop), "
+    "asyncio.Runner(loop_factory=rloop.new_event_loop) or rloop.run(main())"
+)
+
+
 def __getattr__(name: str) -> Any:
     if name == "EventLoopPolicy":
+        if _stdlib.DefaultEventLoopPolicy is None:
+            raise AttributeError(f"rloop.EventLoopPolicy is an event loop policy: {_NO_POLICIES}")
         from .policy import EventLoopPolicy
 
         return EventLoopPolicy

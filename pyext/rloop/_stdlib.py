@@ -34,6 +34,8 @@ set_running_loop = events._set_running_loop
 set_result_unless_cancelled = futures._set_result_unless_cancelled  # type: ignore[attr-defined]
 format_handle = base_events._format_handle  # type: ignore[attr-defined]
 check_ssl_socket = base_events._check_ssl_socket  # type: ignore[attr-defined]
+# None from 3.16 on, which has no policies. asyncio's public name for it warns on 3.14 and 3.15.
+DefaultEventLoopPolicy: Any = getattr(unix_events, "_UnixDefaultEventLoopPolicy", None)
 # Public until 3.13, private and without a deprecation warning from 3.14 on.
 iscoroutinefunction: Callable[[object], bool] = getattr(
     coroutines, "_iscoroutinefunction", None
@@ -43,6 +45,18 @@ iscoroutinefunction: Callable[[object], bool] = getattr(
 def has_threads(executor: Any) -> bool:
     """True for a ThreadPoolExecutor that has started some; a fork takes none of them along."""
     return bool(getattr(executor, "_threads", None))
+
+
+def own_handle_run() -> Any:
+    """Handle._run, or None when somebody has replaced it, or its code, before us.
+
+    Tracers put functions of theirs among the constants of the code; compiled code has none.
+    """
+    function = vars(events.Handle).get("_run")
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_filename != events.Handle.cancel.__code__.co_filename:
+        return None
+    return None if any(map(callable, code.co_consts)) else function
 
 
 # What BaseEventLoop.__init__ would put into the instance's __dict__: slots of ours instead,

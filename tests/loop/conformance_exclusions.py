@@ -57,10 +57,6 @@ EXCLUSIONS = {
         "replaces the name `logger` in asyncio.base_events; another loop writes the same lines to "
         "the same logger under a name of its own"
     ),
-    # --- test_events ------------------------------------------------------------------------------
-    "test_events.EPollEventLoopTests.test_timeout_rounding": (
-        "replaces loop._run_once to count the turns of asyncio's loop, and names loop._selector"
-    ),
     # --- test_sslproto ----------------------------------------------------------------------------
     "test_sslproto.SslProtoHandshakeTests.test_connection_lost_when_busy": _MOCK_OF_A_SOCKET,
     # --- test_subprocess --------------------------------------------------------------------------

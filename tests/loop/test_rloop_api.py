@@ -4,7 +4,6 @@ import asyncio
 import subprocess
 import sys
 import threading
-import warnings
 
 import pytest
 import support
@@ -151,16 +150,6 @@ def test_install_makes_it_the_default() -> None:
     asyncio.run(main())
     """
     assert check_script(source).strip() == "True"
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 16), reason="event loop policies are gone by then")
-def test_the_policy_makes_loops() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        policy = rloop.EventLoopPolicy()
-        loop = policy.new_event_loop()
-    assert isinstance(loop, rloop.UringEventLoop)
-    loop.close()
 
 
 def test_the_module_reports_on_the_machine() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import support
 
-rloop = pytest.importorskip("rloop") if support.peers_only() else __import__("rloop")
+rloop = __import__("rloop") if support.wanted("rloop") else pytest.importorskip("rloop")
 core = __import__("rloop._core", fromlist=["Loop"])
 
 HERE = Path(__file__).parent

@@ -1,0 +1,157 @@
+// What the loop does in Python's words where a program has replaced a method of it, and what such
+// programs look at; see overrides.hpp.
+//
+// Virtual time, instrumentation, test doubles: each of these functions is the counterpart of a
+// native one that is not called then, and follows asyncio's BaseEventLoop to the letter.
+#include <algorithm>
+#include <cmath>
+
+#include "absl/cleanup/cleanup.h"
+#include "native/loop.hpp"
+#include "native/names.hpp"
+
+namespace rloop::native {
+namespace {
+
+// asyncio's MAXIMUM_SELECT_TIMEOUT: a replaced clock may jump meanwhile.
+constexpr double kLongestWait_seconds = 24 * 3600;
+
+double number(const Ref& value) {
+  double result = PyFloat_AsDouble(value.get());
+  if (result == -1.0 && PyErr_Occurred()) throw binding::PythonError{};
+  return result;
+}
+
+int64_t wait_ns(double seconds) {
+  return base::deadline_from_seconds(std::clamp(seconds, 0.0, kLongestWait_seconds));
+}
+
+}  // namespace
+
+double Loop::replaced_time() {
+  return number(binding::call_method(object(), names::time));
+}
+
+// Seconds of the clock that the program knows as time().
+double Loop::time_of_program() {
+  return overrides_.has(object(), Override::time) ? replaced_time() : time();
+}
+
+Ref Loop::call_later_by_name(PyObject* delay, PyObject* callback,
+                             std::span<PyObject* const> arguments, PyObject* context) {
+  check_closed();
+  Ref now = binding::call_method(object(), names::time);
+  Ref when = Ref::checked(PyNumber_Add(now.get(), delay));
+  std::vector<PyObject*> stack{object(), when.get(), callback};
+  stack.insert(stack.end(), arguments.begin(), arguments.end());
+  size_t positional = stack.size();
+  stack.push_back(context ? context : Py_None);
+  static PyObject* keywords = PyTuple_Pack(1, names::context.get());
+  return Ref::checked(binding::into_python([&] {
+    return PyObject_VectorcallMethod(names::call_at.get(), stack.data(), positional, keywords);
+  }));
+}
+
+void Loop::call_soon_by_name(PyObject* callback, std::initializer_list<PyObject*> arguments,
+                             PyObject* context) {
+  std::vector<PyObject*> stack{object(), callback};
+  stack.insert(stack.end(), arguments.begin(), arguments.end());
+  size_t positional = stack.size();
+  Ref keywords;
+  if (context != nullptr) {
+    stack.push_back(context);
+    keywords = Ref::checked(PyTuple_Pack(1, names::context.get()));
+  }
+  Ref handle = Ref::checked(binding::into_python([&] {
+    return PyObject_VectorcallMethod(names::call_soon.get(), stack.data(), positional,
+                                     keywords.get());
+  }));
+}
+
+Ref Loop::new_future() {
+  if (overrides_.has(object(), Override::create_future)) [[unlikely]]
+    return binding::call_method(object(), names::create_future);
+  return create_future();
+}
+
+// How long until the first timer by the program's clock; its seconds are taken for real ones.
+int64_t Loop::replaced_timeout_ns() {
+  double when = TimerHandleType::value(timers_.at(0)->get()).when_seconds();
+  double now = replaced_time();
+  bool is_ready = !ready_.empty() || stopping_ || timers_.empty();  // its time() did something
+  return is_ready ? 0 : wait_ns(when - now);
+}
+
+void Loop::make_timers_ready_by_replaced_time() {
+  Ref resolution = binding::get_attribute(object(), names::clock_resolution);
+  double end = replaced_time() + number(resolution);
+  while (!timers_.empty() && TimerHandleType::value(timers_.at(0)->get()).when_seconds() < end)
+    ready_.push(timers_.pop());
+}
+
+// BaseEventLoop._run_once: one turn, for a subclass that replaces it and calls ours, and for
+// programs that drive the loop by themselves.
+void Loop::run_once_by_user() {
+  if (in_turn_) {
+    binding::raise(PyExc_RuntimeError,
+                   "_run_once() was called by a callback of the loop: its turns do not nest");
+  }
+  if (context_.loop_running) return run_once();
+  run_attached([this] { run_once(); });
+}
+
+// A turn waits by loop._selector.select(timeout), because the program has replaced that.
+void Loop::wait_by_selector(int64_t timeout_ns) {
+  Ref timeout = Ref::borrow(Py_None);
+  if (timeout_ns != base::kNever)
+    timeout = Ref::checked(PyFloat_FromDouble(base::to_seconds(timeout_ns)));
+  Ref events = binding::call_method(selector_.get(), names::select, timeout.get());
+}
+
+// What the original select() does: waits, and says whether anything came. `timeout`: seconds, or
+// None for no limit.
+bool Loop::wait_for_selector(PyObject* timeout) {
+  if (!in_turn_ || !waits_by_selector_) {
+    binding::raise(PyExc_RuntimeError, "select() of the loop's selector waits within a turn only");
+  }
+  int64_t timeout_ns = base::kNever;
+  if (timeout != Py_None) timeout_ns = wait_ns(number(Ref::borrow(timeout)));
+  if (reactor_->has_undispatched()) timeout_ns = 0;
+  size_t ready_count = ready_.size();
+  wait_natively(timeout_ns);
+  return reactor_ && (reactor_->has_undispatched() || ready_.size() > ready_count);
+}
+
+void Loop::set_waits_by_selector(PyObject* value) {
+  waits_by_selector_ = truth(value);
+}
+
+// Made when somebody asks for it; asyncio's is None once the loop is closed.
+Ref Loop::selector() {
+  if (closed_) return Ref::borrow(Py_None);
+  if (!selector_) {
+    Ref type = binding::import_from("rloop.selector", "Selector");
+    selector_ = binding::call(type.get(), object());
+  }
+  return selector_.copy();
+}
+
+// asyncio's _ready and _scheduled to look at: what waits to run, and the timers with the earliest
+// first. Tuples, so that whoever wants to change them hears of it.
+Ref Loop::ready_handles() {
+  Ref handles = Ref::checked(PyTuple_New(static_cast<Py_ssize_t>(ready_.size())));
+  Py_ssize_t count = 0;
+  ready_.for_each(
+      [&](Ref& handle) { PyTuple_SET_ITEM(handles.get(), count++, handle.copy().release()); });
+  return handles;
+}
+
+Ref Loop::scheduled_handles() {
+  Ref handles = Ref::checked(PyTuple_New(static_cast<Py_ssize_t>(timers_.size())));
+  Py_ssize_t count = 0;
+  timers_.for_each(
+      [&](Ref& handle) { PyTuple_SET_ITEM(handles.get(), count++, handle.copy().release()); });
+  return handles;
+}
+
+}  // namespace rloop::native

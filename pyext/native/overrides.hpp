@@ -1,0 +1,77 @@
+// Which of asyncio's methods a program has replaced: those that native code would call itself.
+//
+// asyncio's loop calls its own methods by name, so a subclass's time(), an instance's call_soon and
+// a wrapped Handle._run have their say. Ours would go past them. To ask each time costs a look-up
+// per callback; instead CPython's version tags of the types are compared, which change with every
+// change of a class or its bases, and the type tells when an attribute of the loop is set. So a
+// loop with which nobody has meddled pays one comparison per timer and per turn, none per callback.
+// Needs the GIL.
+#pragma once
+
+#include <array>
+#include <limits>
+
+#include "binding/call.hpp"
+
+namespace rloop::native {
+
+enum class Override : unsigned {
+  time = 1,
+  call_at = 2,
+  call_soon = 4,
+  create_future = 8,
+  run_once = 16,
+};
+constexpr Override operator|(Override a, Override b) {
+  return static_cast<Override>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
+}
+
+class LoopOverrides {
+ public:
+  // Whether `loop` has another method than ours, or one of several.
+  bool has(PyObject* loop, Override which) {
+    if (Py_TYPE(loop)->tp_version_tag == plain_version_) [[likely]]
+      return false;
+    return (look_up(loop) & static_cast<unsigned>(which)) != 0;
+  }
+  // An attribute of the loop was set or deleted.
+  void attribute_set(PyObject* name);
+
+ private:
+  static constexpr unsigned kNoVersion = std::numeric_limits<unsigned>::max();
+
+  unsigned look_up(PyObject* loop);
+
+  unsigned plain_version_ = kNoVersion;  // of a class with nothing replaced
+  unsigned seen_version_ = kNoVersion;   // of the class that found_ is about
+  unsigned found_ = 0;
+};
+
+// Whether asyncio's Handle._run is another function than asyncio's own, or has other code
+// (debuggers and tracers replace the code of the function itself).
+class HandleOverrides {
+ public:
+  static void define();
+  static bool has() {
+    if (plain()) [[likely]]
+      return false;
+    return look_up();
+  }
+  // What asyncio's loop would call for `handle`.
+  static binding::Ref run(PyObject* handle);
+
+ private:
+  static bool plain() {
+    return own_function_ && code_of_own() == own_code_ &&
+           types_[0]->tp_version_tag == versions_[0] && types_[1]->tp_version_tag == versions_[1];
+  }
+  static PyObject* code_of_own();
+  static bool look_up();
+
+  static inline std::array<PyTypeObject*, 2> types_{};  // asyncio.Handle, asyncio.TimerHandle
+  static inline std::array<unsigned, 2> versions_{};    // when nothing was replaced
+  static inline PyObject* own_function_ = nullptr;      // null: it was replaced before our import
+  static inline PyObject* own_code_ = nullptr;
+};
+
+}  // namespace rloop::native
