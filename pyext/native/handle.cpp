@@ -5,10 +5,12 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "native/loop.hpp"
 #include "native/names.hpp"
 #include "native/overrides.hpp"
 #include "native/shared_context.hpp"
+#include "native/thread_safe_handle.hpp"
 #include "native/upcall.hpp"
 
 namespace rloop::native {
@@ -76,8 +78,21 @@ Ref Handle::leave_shared_context() {
 
 void Handle::run(PyThreadState* thread) {
   if (cancelled_) return;
-  if (running_) [[unlikely]]
-    return refuse_to_run();
+  if (running_ || is_locked_to_run_) [[unlikely]]
+    return run_rarely(thread);
+  run_inline(thread);
+}
+
+void Handle::run_rarely(PyThreadState* thread) {
+  if (!is_locked_to_run_) return refuse_to_run();
+  static_cast<ThreadSafeHandle*>(this)->run_locked(thread);
+}
+
+void Handle::run_now(PyThreadState* thread) {
+  run_inline(thread);
+}
+
+inline void Handle::run_inline(PyThreadState* thread) {
   running_ = true;
   bool failed = shares_context_ ? !call_in_shared_context(thread) : !call_in_context(thread);
   running_ = false;
@@ -120,6 +135,8 @@ void Handle::cancel() {
   cancelled_ = true;
   if (Loop* loop = Loop::from(loop_.get()); loop && loop->debug()) {
     // Keep the text: what it describes is dropped below.
+    describes_itself_ = true;
+    absl::Cleanup described = [this] { describes_itself_ = false; };
     rare().repr = Ref::checked(PyObject_Repr(HandleType::object(this)));
   }
   // A running callback's arguments are on the stack of the call.
@@ -127,7 +144,7 @@ void Handle::cancel() {
 }
 
 Ref Handle::get_callback() {
-  return Ref::borrow(callback_ ? callback_.get() : Py_None);
+  return Ref::borrow(callback_ && !is_forgotten() ? callback_.get() : Py_None);
 }
 
 // Tracers put their own in its place for the time of a run.
@@ -137,7 +154,7 @@ void Handle::set_callback(PyObject* callback) {
 }
 
 Ref Handle::get_args() {
-  if (cancelled_) return Ref::borrow(Py_None);
+  if (is_forgotten()) return Ref::borrow(Py_None);
   return arguments_.as_tuple();
 }
 
@@ -218,13 +235,33 @@ std::vector<PyGetSetDef> TimerHandle::attributes() {
   return all;
 }
 
+namespace {
+
+// asyncio's class; null before 3.14.
+Ref thread_safe_handle_class() {
+  Ref events = Ref::checked(PyImport_ImportModule("asyncio.events"));
+  Ref found = Ref::steal(PyObject_GetAttrString(events.get(), "_ThreadSafeHandle"));
+  if (found) return found;
+  if (!PyErr_ExceptionMatches(PyExc_AttributeError)) throw binding::PythonError{};
+  PyErr_Clear();
+  return {};
+}
+
+}  // namespace
+
 void define_handles(PyObject* module) {
   Ref handle = binding::import_from("asyncio", "Handle");
   Ref timer_handle = binding::import_from("asyncio", "TimerHandle");
-  Py_ssize_t largest = reinterpret_cast<PyTypeObject*>(timer_handle.get())->tp_basicsize;
+  Ref thread_safe_handle = thread_safe_handle_class();
+  auto size_of = [](const Ref& type) {
+    return type ? reinterpret_cast<PyTypeObject*>(type.get())->tp_basicsize : 0;
+  };
+  Py_ssize_t largest = std::max(size_of(timer_handle), size_of(thread_safe_handle));
   HandleType::define(module, handle.get(), largest);
   TimerHandleType::define(module, timer_handle.get(), largest);
   HandleOverrides::define();
+  if (!thread_safe_handle) return;
+  ThreadSafeHandleType::define(module, thread_safe_handle.get(), largest);
 }
 
 }  // namespace rloop::native

@@ -60,6 +60,7 @@ class Handle {
     each(rare_->source_traceback);
     each(rare_->when);
     each(rare_->replaced_callback);
+    each(rare_->lock);
   }
   // The collector emptied the references: there is nothing to run, and no context to enter.
   void cleared() {
@@ -83,27 +84,35 @@ class Handle {
     Ref source_traceback;   // debug mode: where it was scheduled
     Ref when;               // of a timer, when it was not given as a float
     Ref replaced_callback;  // that is running
+    Ref lock;               // of a ThreadSafeHandle that threads have met at
   };
 
   Rare& rare();
+  void run_now(PyThreadState* thread);
+  void refuse_to_run();
+
   std::unique_ptr<Rare> rare_;
+  bool running_ = false;
+  bool is_locked_to_run_ = false;  // a ThreadSafeHandle
 
  private:
+  void run_rarely(PyThreadState* thread);
+  void run_inline(PyThreadState* thread);
   void drop_call();
+  bool is_forgotten() const { return cancelled_ && !describes_itself_; }
   Ref call_in_context(PyThreadState* thread);
   Ref call_through_context();
   Ref call_in_shared_context(PyThreadState* thread);
   Ref call_beside_callback(PyThreadState* thread);
   Ref leave_shared_context();
   void end_run(bool failed);
-  void refuse_to_run();
   void report_failure(Ref error);
 
   Ref loop_;
   Ref callback_;
   Ref context_;
   bool cancelled_ = false;
-  bool running_ = false;
+  bool describes_itself_ = false;  // as cancelled, but with its callback
   bool shares_context_;
   CallArguments arguments_;
 };

@@ -177,7 +177,9 @@ class Loop : public base::ListNode<TrackingTag> {
  private:
   static constexpr size_t kNoEnds = static_cast<size_t>(-1);
 
+  template <class Type>
   Ref make_ready(Arguments arguments, const char* method, bool check_thread);
+  template <class Type = HandleType>
   Ref make_handle(PyObject* callback, std::span<PyObject* const> arguments, PyObject* context);
   Ref context_of_handle(PyObject* context, bool& is_shared);
   Ref schedule_at(double when, PyObject* given, PyObject* callback,
@@ -264,11 +266,12 @@ class Loop : public base::ListNode<TrackingTag> {
 
 using LoopType = binding::HeapType<Loop>;
 
+template <class Type>
 inline Ref Loop::make_handle(PyObject* callback, std::span<PyObject* const> arguments,
                              PyObject* context) {
   bool is_shared = false;
   Ref entered = context_of_handle(context, is_shared);
-  return HandleType::create(object(), callback, arguments, std::move(entered), is_shared);
+  return Type::create(object(), callback, arguments, std::move(entered), is_shared);
 }
 
 // `context` as the caller gave it; null and None stand for a copy of the current one.

@@ -4,6 +4,7 @@
 // what it calls: call_soon is all that many programs do.
 #include "native/loop.hpp"
 #include "native/names.hpp"
+#include "native/thread_safe_handle.hpp"
 
 namespace rloop::native {
 namespace {
@@ -17,21 +18,25 @@ double number(PyObject* value) {
 }  // namespace
 
 Ref Loop::call_soon(Arguments arguments) {
-  return make_ready(arguments, "call_soon", /*check_thread=*/true);
+  return make_ready<HandleType>(arguments, "call_soon", /*check_thread=*/true);
 }
 
 Ref Loop::call_soon_threadsafe(Arguments arguments) {
-  Ref handle = make_ready(arguments, "call_soon_threadsafe", /*check_thread=*/false);
+  constexpr const char* kMethod = "call_soon_threadsafe";
+  Ref handle = ThreadSafeHandleType::type()
+                   ? make_ready<ThreadSafeHandleType>(arguments, kMethod, /*check_thread=*/false)
+                   : make_ready<HandleType>(arguments, kMethod, /*check_thread=*/false);
   reactor_->wake();
   return handle;
 }
 
+template <class Type>
 inline Ref Loop::make_ready(Arguments arguments, const char* method, bool check_thread) {
   PyObject* callback[1];
   PyObject* context = arguments.leading({"callback"}, callback, &names::context, method);
   check_closed();
   if (debug_) check_debug_call(callback[0], method, check_thread);
-  Ref handle = make_handle(callback[0], arguments.rest(1), context);
+  Ref handle = make_handle<Type>(callback[0], arguments.rest(1), context);
   if (debug_) keep_source_traceback(handle_of(handle.get()));
   check_closed();  // by another thread, or a finalizer, while Python code ran
   ready_.push(handle.copy());

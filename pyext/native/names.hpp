@@ -11,6 +11,8 @@ namespace rloop::native::names {
 
 using binding::Name;
 
+inline Name acquire{"acquire"};
+inline Name acquire_restore{"_acquire_restore"};
 inline Name attach{"_attach"};
 inline Name buffer_updated{"buffer_updated"};
 inline Name call_at{"call_at"};
@@ -34,6 +36,7 @@ inline Name loop{"loop"};
 inline Name pause_writing{"pause_writing"};
 inline Name recv{"recv"};
 inline Name recv_into{"recv_into"};
+inline Name release{"release"};
 inline Name resume_writing{"resume_writing"};
 inline Name run{"run"};
 inline Name run_once{"_run_once"};

@@ -6,6 +6,7 @@ the other classes are made by it. Checked against the built module by stubtest.
 """
 
 import asyncio
+import sys
 from asyncio.transports import _FlowControlMixin
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context
@@ -36,6 +37,11 @@ def _distrust_context_layout() -> None: ...
 @final
 class Handle(asyncio.Handle):
     def get_context(self) -> Context: ...
+
+if sys.version_info >= (3, 14):
+    @final
+    class _ThreadSafeHandle(asyncio.Handle):  # and of asyncio.events' class of that name
+        def get_context(self) -> Context: ...
 
 @final
 class TimerHandle(asyncio.TimerHandle):
@@ -149,7 +155,7 @@ class Loop:
         callback: Callable[[*_Ts], object],
         *args: *_Ts,
         context: Context | None = None,
-    ) -> Handle: ...
+    ) -> asyncio.Handle: ...
     def call_later(
         self,
         delay: float,

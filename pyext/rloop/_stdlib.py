@@ -6,7 +6,17 @@ create_connection, create_server, run_until_complete, run_in_executor, the excep
 the shutdown of executor and asynchronous generators, each in the running version's own form.
 """
 
-from asyncio import base_events, coroutines, events, futures, selector_events, sslproto, unix_events
+import inspect
+from asyncio import (
+    base_events,
+    coroutines,
+    events,
+    format_helpers,
+    futures,
+    selector_events,
+    sslproto,
+    unix_events,
+)
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +50,14 @@ DefaultEventLoopPolicy: Any = getattr(unix_events, "_UnixDefaultEventLoopPolicy"
 iscoroutinefunction: Callable[[object], bool] = getattr(
     coroutines, "_iscoroutinefunction", None
 ) or getattr(coroutines, "iscoroutinefunction")  # noqa: B009 - mypy knows neither everywhere
+
+_HIDES_ARGUMENTS = "debug" in inspect.signature(format_helpers._format_callback_source).parameters
+
+
+def format_callback(callback: Any, arguments: Any, *, debug: bool) -> str:
+    """A callback as asyncio's messages show it; since 3.13 without its arguments unless `debug`."""
+    options = {"debug": debug} if _HIDES_ARGUMENTS else {}
+    return format_helpers._format_callback_source(callback, arguments, **options)
 
 
 def has_threads(executor: Any) -> bool:

@@ -27,7 +27,7 @@ Transport = Any
 
 def callback_failed(loop: Loop, handle: Any, exc: BaseException) -> None:
     """A handle's callback raised: events.Handle._run."""
-    source = format_helpers._format_callback_source(handle._callback, handle._args)
+    source = _stdlib.format_callback(handle._callback, handle._args, debug=loop.get_debug())
     context = {"message": f"Exception in callback {source}", "exception": exc, "handle": handle}
     if handle._source_traceback:
         context["source_traceback"] = handle._source_traceback

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 from programs import check_script
@@ -261,3 +262,20 @@ def test_a_debug_flag_without_a_truth_value_raises_its_own_error(
 
     loop.run_until_complete(switch())
     assert loop.get_debug() is False
+
+
+@differs("uvloop", "its messages always show the arguments")
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_failed_callback_is_described_as_asyncio_describes_it(
+    loop: asyncio.AbstractEventLoop, noise: Noise, debug: bool
+) -> None:
+    def fail(argument: str) -> None:
+        raise ValueError(argument)
+
+    loop.set_debug(debug)
+    handle = loop.call_soon(fail, "text")
+    theirs: Any = asyncio.Handle(fail, ("text",), loop)
+    described = repr(theirs).removeprefix("<Handle ").removesuffix(">").partition(" created")[0]
+    run_briefly(loop)
+    assert noise.take_one()["message"] == f"Exception in callback {described}"
+    handle.cancel()
