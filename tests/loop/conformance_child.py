@@ -20,6 +20,7 @@ import fnmatch
 import importlib
 import json
 import os
+import signal
 import sys
 import traceback
 import unittest
@@ -185,6 +186,8 @@ def main() -> None:
     """Run the request that stands on standard input."""
     faulthandler.enable()
     faulthandler.dump_traceback_later(LONGEST_RUN_S, exit=True)
+    # A shell ignores it for what it runs in the background; the tests of interruptions send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     backend, file, events_fd = sys.argv[1], sys.argv[2], int(sys.argv[3])
     request = json.load(sys.stdin)
     os.set_inheritable(events_fd, False)
