@@ -39,6 +39,11 @@ class SSLTransport(_stdlib.SSLProtocolTransport):  # type: ignore[misc] # a priv
     _is_done_with = False
     _closed: bool
 
+    def is_closing(self) -> bool:
+        """Whether this transport or the one below it is; older versions ask only this one."""
+        below = self._ssl_protocol._transport
+        return self._closed or (below is not None and below.is_closing())
+
     def close(self) -> None:
         """Close after what was written has gone; connection_lost comes in every state."""
         if self._loop.get_debug() and not self._closed:
