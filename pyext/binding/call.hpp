@@ -83,6 +83,13 @@ inline Ref get_attribute(PyObject* object, Name& name) {
   return Ref::checked(into_python([&] { return PyObject_GetAttr(object, interned); }));
 }
 
+// A Python number.
+inline double number(PyObject* value) {
+  double result = PyFloat_AsDouble(value);
+  if (result == -1.0 && PyErr_Occurred()) throw PythonError{};
+  return result;
+}
+
 // The attribute `name` of module `module`.
 inline Ref import_from(const char* module, const char* name) {
   Ref imported = Ref::checked(PyImport_ImportModule(module));

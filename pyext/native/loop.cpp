@@ -92,12 +92,10 @@ int64_t Loop::wait_timeout_ns() {
       reactor_->has_undispatched())
     return 0;
   if (context_.has_dirty()) return 0;  // written by an event of the flush
-  int64_t deadline_ns = timers_.earliest_deadline_ns();
-  if (deadline_ns == base::kNever) return base::kNever;
-  if (overrides_.has(object(), Override::time)) [[unlikely]]
-    return replaced_timeout_ns();
-  int64_t now_ns = base::now_ns();
-  return deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+  if (timers_.empty()) return base::kNever;
+  double now = clock();  // may be the program's, which may do anything
+  if (timers_.empty() || !ready_.empty() || stopping_) return 0;
+  return base::wait_ns(now, timers_.earliest_deadline());
 }
 
 void Loop::wait(int64_t timeout_ns) {
@@ -132,10 +130,8 @@ void Loop::wait_natively(int64_t timeout_ns) {
 
 void Loop::make_due_timers_ready() {
   if (timers_.empty()) return;
-  if (overrides_.has(object(), Override::time)) [[unlikely]]
-    return make_timers_ready_by_replaced_time();
-  int64_t now_ns = base::now_ns();
-  while (timers_.earliest_deadline_ns() <= now_ns && !timers_.empty())
+  double end = base::due_before(clock(), resolution());
+  while (!timers_.empty() && timers_.earliest_deadline() < end)
     ready_.push(timers_.pop());
 }
 
@@ -178,9 +174,9 @@ void Loop::run_by_anyone(PyObject* handle, PyThreadState* thread) {
 void Loop::run_timed(PyObject* handle, PyThreadState* thread) {
   current_handle_ = Ref::borrow(handle);
   absl::Cleanup done = [this] { current_handle_ = nullptr; };
-  double start = time_of_program();
+  double start = clock();
   run_by_anyone(handle, thread);
-  double seconds = time_of_program() - start;
+  double seconds = clock() - start;
   if (seconds >= slow_callback_duration_) {
     Ref duration = Ref::checked(PyFloat_FromDouble(seconds));
     names::report("slow_callback", object(), handle, duration.get());

@@ -203,14 +203,12 @@ class Loop : public base::ListNode<TrackingTag> {
   void raise_interruption();
   void leave();
 
-  double replaced_time();
-  double time_of_program();
+  double clock();
+  double resolution();
   Ref call_later_by_name(PyObject* delay, PyObject* callback, std::span<PyObject* const> arguments,
                          PyObject* context);
   void call_soon_by_name(PyObject* callback, std::initializer_list<PyObject*> arguments,
                          PyObject* context);
-  int64_t replaced_timeout_ns();
-  void make_timers_ready_by_replaced_time();
   void wait_by_selector(int64_t timeout_ns);
 
   static void track_if_held(PyObject* handle);

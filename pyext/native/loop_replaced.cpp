@@ -3,38 +3,23 @@
 //
 // Virtual time, instrumentation, test doubles: each of these functions is the counterpart of a
 // native one that is not called then, and follows asyncio's BaseEventLoop to the letter.
-#include <algorithm>
-#include <cmath>
-
 #include "absl/cleanup/cleanup.h"
 #include "native/loop.hpp"
 #include "native/names.hpp"
 
 namespace rloop::native {
-namespace {
-
-// asyncio's MAXIMUM_SELECT_TIMEOUT: a replaced clock may jump meanwhile.
-constexpr double kLongestWait_seconds = 24 * 3600;
-
-double number(const Ref& value) {
-  double result = PyFloat_AsDouble(value.get());
-  if (result == -1.0 && PyErr_Occurred()) throw binding::PythonError{};
-  return result;
-}
-
-int64_t wait_ns(double seconds) {
-  return base::deadline_from_seconds(std::clamp(seconds, 0.0, kLongestWait_seconds));
-}
-
-}  // namespace
-
-double Loop::replaced_time() {
-  return number(binding::call_method(object(), names::time));
-}
-
 // Seconds of the clock that the program knows as time().
-double Loop::time_of_program() {
-  return overrides_.has(object(), Override::time) ? replaced_time() : time();
+double Loop::clock() {
+  if (!overrides_.has(object(), Override::time)) [[likely]]
+    return time();
+  return binding::number(binding::call_method(object(), names::time).get());
+}
+
+// What that clock cannot tell apart, in seconds.
+double Loop::resolution() {
+  if (!overrides_.has(object(), Override::time)) [[likely]]
+    return base::kResolution;
+  return binding::number(binding::get_attribute(object(), names::clock_resolution).get());
 }
 
 Ref Loop::call_later_by_name(PyObject* delay, PyObject* callback,
@@ -74,21 +59,6 @@ Ref Loop::new_future() {
   return create_future();
 }
 
-// How long until the first timer by the program's clock; its seconds are taken for real ones.
-int64_t Loop::replaced_timeout_ns() {
-  double when = TimerHandleType::value(timers_.at(0)->get()).when_seconds();
-  double now = replaced_time();
-  bool is_ready = !ready_.empty() || stopping_ || timers_.empty();  // its time() did something
-  return is_ready ? 0 : wait_ns(when - now);
-}
-
-void Loop::make_timers_ready_by_replaced_time() {
-  Ref resolution = binding::get_attribute(object(), names::clock_resolution);
-  double end = replaced_time() + number(resolution);
-  while (!timers_.empty() && TimerHandleType::value(timers_.at(0)->get()).when_seconds() < end)
-    ready_.push(timers_.pop());
-}
-
 // BaseEventLoop._run_once: one turn, for a subclass that replaces it and calls ours, and for
 // programs that drive the loop by themselves.
 void Loop::run_once_by_user() {
@@ -115,7 +85,7 @@ bool Loop::wait_for_selector(PyObject* timeout) {
     binding::raise(PyExc_RuntimeError, "select() of the loop's selector waits within a turn only");
   }
   int64_t timeout_ns = base::kNever;
-  if (timeout != Py_None) timeout_ns = wait_ns(number(Ref::borrow(timeout)));
+  if (timeout != Py_None) timeout_ns = base::wait_ns(0, binding::number(timeout));
   if (reactor_->has_undispatched()) timeout_ns = 0;
   size_t ready_count = ready_.size();
   wait_natively(timeout_ns);

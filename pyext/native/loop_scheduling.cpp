@@ -7,16 +7,6 @@
 #include "native/thread_safe_handle.hpp"
 
 namespace rloop::native {
-namespace {
-
-double number(PyObject* value) {
-  double result = PyFloat_AsDouble(value);
-  if (result == -1.0 && PyErr_Occurred()) throw binding::PythonError{};
-  return result;
-}
-
-}  // namespace
-
 Ref Loop::call_soon(Arguments arguments) {
   return make_ready<HandleType>(arguments, "call_soon", /*check_thread=*/true);
 }
@@ -51,18 +41,19 @@ Ref Loop::call_later(Arguments arguments) {
   if (overrides_.has(object(), Override::time | Override::call_at)) [[unlikely]]
     return call_later_by_name(given[0], given[1], arguments.rest(2), context);
   if (PyFloat_CheckExact(given[0]) || PyLong_CheckExact(given[0])) [[likely]] {
-    return schedule_at(time() + number(given[0]), nullptr, given[1], arguments.rest(2), context);
+    return schedule_at(time() + binding::number(given[0]), nullptr, given[1], arguments.rest(2),
+                       context);
   }
   Ref now = Ref::checked(PyFloat_FromDouble(time()));
   Ref when = Ref::checked(PyNumber_Add(now.get(), given[0]));
-  return schedule_at(number(when.get()), when.get(), given[1], arguments.rest(2), context);
+  return schedule_at(binding::number(when.get()), when.get(), given[1], arguments.rest(2), context);
 }
 
 Ref Loop::call_at(Arguments arguments) {
   PyObject* given[2];
   PyObject* context = arguments.leading({"when", "callback"}, given, &names::context, "call_at");
   if (given[0] == Py_None) binding::raise(PyExc_TypeError, "when cannot be None");
-  return schedule_at(number(given[0]), given[0], given[1], arguments.rest(2), context);
+  return schedule_at(binding::number(given[0]), given[0], given[1], arguments.rest(2), context);
 }
 
 // `given` is what `when` was made from, or null.
@@ -79,7 +70,7 @@ Ref Loop::schedule_at(double when, PyObject* given, PyObject* callback,
   if (debug_) keep_source_traceback(timer);
   PyObject_GC_Track(handle.get());  // timers live long and are held by their users
   check_closed();
-  timers_.push(base::deadline_from_seconds(when), handle.copy());
+  timers_.push(when, handle.copy());
   return handle;
 }
 

@@ -3,6 +3,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace rloop::base {
@@ -13,14 +14,17 @@ int64_t now_ns() {
   return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
-int64_t deadline_from_seconds(double seconds) {
-  double ns = std::ceil(seconds * 1e9);
-  if (!(ns < 9.2e18)) return kNever;  // also NaN
-  if (ns < -9.2e18) return std::numeric_limits<int64_t>::min();
-  auto deadline = static_cast<int64_t>(ns);
-  while (to_seconds(deadline) < seconds)
-    ++deadline;  // the product above was rounded down
-  return deadline;
+double due_before(double now, double resolution) {
+  double ulp = std::nextafter(std::fabs(now), INFINITY) - std::fabs(now);
+  return now + std::max(resolution, ulp);
+}
+
+int64_t wait_ns(double now, double deadline) {
+  constexpr double kLongestSeconds = 24 * 3600;
+  if (std::isinf(deadline) && deadline > 0) return kNever;
+  double seconds = deadline - now;
+  if (!(seconds > 0)) return 0;
+  return static_cast<int64_t>(std::ceil(std::min(seconds, kLongestSeconds) * 1e9));
 }
 
 }  // namespace rloop::base

@@ -1,8 +1,8 @@
 // The loop's clock: CLOCK_MONOTONIC in nanoseconds, the clock of Python's time.monotonic().
 //
-// Deadlines are 64-bit nanoseconds since the clock's own epoch; asyncio speaks in seconds as a
-// double. The conversions here never make a timer early: a deadline is rounded up until its value
-// in seconds is at least what the user asked for.
+// The engines wait for 64-bit nanoseconds; asyncio speaks in seconds as a double. What is due and
+// how long to wait is asyncio's arithmetic, for a program may put another clock in place of this
+// one.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,16 @@ inline double to_seconds(int64_t ns) {
   return static_cast<double>(ns) / 1e9;
 }
 
-// The first nanosecond whose to_seconds() is >= seconds. Values beyond the range are clamped:
-// +inf and NaN give kNever (such a timer never runs), -inf the smallest value.
-int64_t deadline_from_seconds(double seconds);
+// The resolution of CLOCK_MONOTONIC in seconds, on every Linux with high-resolution timers.
+inline constexpr double kResolution = 1e-9;
+
+// At `now` the timers before this time are due: those that the clock cannot tell from now. The next
+// representable time, when that is further away than the clock's resolution; without it a timer for
+// `now` would not be due before the clock goes on.
+double due_before(double now, double resolution);
+
+// How long to wait at `now` for `deadline`, both in seconds: nanoseconds, rounded up; 0 when it has
+// come. A day for anything longer (another clock may run faster), kNever for one without end.
+int64_t wait_ns(double now, double deadline);
 
 }  // namespace rloop::base

@@ -1,21 +1,22 @@
 // A heap of deadlines whose entries know their places, so that a cancelled one leaves at once.
 //
-// Ordered by (deadline in ns, insertion): equal deadlines come out in the order they went in. Four
-// children a node: half the levels of a binary heap, in the same cache lines. `Place` is told where
-// a value stands whenever that changes, and kNowhere when it leaves; remove() takes that place.
-// Removing at once was measured against leaving the dead until they surface: with one live timer
-// the same, with 100 000 live ones three times as fast, because a freed timer is the next one's
-// memory. Owns the entries' values; knows neither clock nor Python.
+// Ordered by (deadline in seconds of any clock, insertion): equal deadlines come out in the order
+// they went in. Four children a node: half the levels of a binary heap, in the same cache lines.
+// `Place` is told where a value stands whenever that changes, and kNowhere when it leaves; remove()
+// takes that place. Removing at once was measured against leaving the dead until they surface: with
+// one live timer the same, with 100 000 live ones three times as fast, because a freed timer is the
+// next one's memory. Owns the entries' values; knows neither clock nor Python.
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <utility>
 #include <vector>
 
 #include "base/assert.hpp"
-#include "base/clock.hpp"
 
 namespace rloop::base {
 
@@ -25,14 +26,18 @@ template <class Value, class Place>
 class TimerHeap {
  public:
   static constexpr size_t kNowhere = static_cast<size_t>(-1);
+  static constexpr double kEndless = std::numeric_limits<double>::infinity();
 
   bool empty() const { return entries_.empty(); }
   size_t size() const { return entries_.size(); }
-  int64_t earliest_deadline_ns() const { return empty() ? kNever : entries_.front().deadline_ns; }
+  // Infinity when there is none.
+  double earliest_deadline() const { return empty() ? kEndless : entries_.front().deadline; }
 
-  void push(int64_t deadline_ns, Value value) {
+  // NaN, which has no order, stands for infinity.
+  void push(double deadline, Value value) {
+    if (std::isnan(deadline)) deadline = kEndless;
     entries_.emplace_back();
-    rise(entries_.size() - 1, Entry{deadline_ns, next_sequence_++, std::move(value)});
+    rise(entries_.size() - 1, Entry{deadline, next_sequence_++, std::move(value)});
   }
 
   // What stands at `place`, or null.
@@ -80,13 +85,13 @@ class TimerHeap {
  private:
   static constexpr size_t kChildren = 4;
   struct Entry {
-    int64_t deadline_ns = 0;
+    double deadline = 0;
     uint64_t sequence = 0;
     Value value{};
   };
 
   static bool earlier(const Entry& a, const Entry& b) {
-    return a.deadline_ns != b.deadline_ns ? a.deadline_ns < b.deadline_ns : a.sequence < b.sequence;
+    return a.deadline != b.deadline ? a.deadline < b.deadline : a.sequence < b.sequence;
   }
   static size_t parent_of(size_t place) { return (place - 1) / kChildren; }
 

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <memory>
 #include <random>
 #include <set>
@@ -14,7 +15,7 @@ namespace rloop::base {
 namespace {
 
 struct Timer {
-  int64_t deadline_ns;
+  double deadline;
   int number;
   size_t place = 0;
 };
@@ -27,41 +28,41 @@ struct NotePlace {
 };
 using Heap = TimerHeap<TimerRef, NotePlace>;
 
-TimerRef add(Heap& heap, int64_t deadline_ns, int number) {
-  auto timer = std::make_shared<Timer>(Timer{deadline_ns, number});
-  heap.push(deadline_ns, timer);
+TimerRef add(Heap& heap, double deadline, int number) {
+  auto timer = std::make_shared<Timer>(Timer{deadline, number});
+  heap.push(deadline, timer);
   return timer;
 }
 
-std::pair<int64_t, int> key(const TimerRef& timer) {
-  return {timer->deadline_ns, timer->number};
+std::pair<double, int> key(const TimerRef& timer) {
+  return {timer->deadline, timer->number};
 }
 
 TEST(TimerHeapTest, ComesOutByDeadlineAndEqualDeadlinesByInsertion) {
   Heap heap;
   std::mt19937 random(3);
   for (int i = 0; i < 2000; ++i)
-    add(heap, static_cast<int64_t>(random() % 50), i);
-  std::pair<int64_t, int> before{-1, -1};
+    add(heap, static_cast<double>(random() % 50), i);
+  std::pair<double, int> before{-1, -1};
   while (!heap.empty()) {
-    int64_t earliest_ns = heap.earliest_deadline_ns();
+    double earliest = heap.earliest_deadline();
     TimerRef next = heap.pop();
-    EXPECT_EQ(next->deadline_ns, earliest_ns);
+    EXPECT_EQ(next->deadline, earliest);
     EXPECT_EQ(next->place, Heap::kNowhere);
     ASSERT_LT(before, key(next));
     before = key(next);
   }
-  EXPECT_EQ(heap.earliest_deadline_ns(), kNever);
+  EXPECT_EQ(heap.earliest_deadline(), Heap::kEndless);
 }
 
 TEST(TimerHeapTest, RemovalFromAnyPlaceKeepsTheOrder) {
   Heap heap;
   std::mt19937 random(5);
-  std::set<std::pair<int64_t, int>> expected;
+  std::set<std::pair<double, int>> expected;
   std::vector<TimerRef> live;
   for (int i = 0; i < 20'000; ++i) {
     if (live.empty() || random() % 5 < 3) {
-      live.push_back(add(heap, static_cast<int64_t>(random() % 300), i));
+      live.push_back(add(heap, static_cast<double>(random() % 300), i));
       expected.insert(key(live.back()));
     } else if (random() % 4 == 0) {
       TimerRef earliest = heap.pop();
@@ -76,10 +77,21 @@ TEST(TimerHeapTest, RemovalFromAnyPlaceKeepsTheOrder) {
       live.erase(live.begin() + static_cast<ptrdiff_t>(chosen));
     }
     ASSERT_EQ(heap.size(), expected.size());
-    ASSERT_EQ(heap.earliest_deadline_ns(), expected.empty() ? kNever : expected.begin()->first);
+    ASSERT_EQ(heap.earliest_deadline(),
+              expected.empty() ? Heap::kEndless : expected.begin()->first);
   }
   for (const auto& wanted : expected)
     ASSERT_EQ(key(heap.pop()), wanted);
+}
+
+TEST(TimerHeapTest, WhatHasNoOrderComesLast) {
+  Heap heap;
+  TimerRef never = add(heap, NAN, 1);
+  TimerRef first = add(heap, 1, 2);
+  add(heap, INFINITY, 3);
+  EXPECT_EQ(heap.pop(), first);
+  EXPECT_EQ(heap.earliest_deadline(), Heap::kEndless);
+  EXPECT_EQ(heap.pop(), never);
 }
 
 TEST(TimerHeapTest, VisitingMayRemove) {
