@@ -149,7 +149,7 @@ sanitized_tests() {
 
 # CPython's own tests, on both engines.
 conformance() {
-  on "$1" "${step_limit[@]}" "${pythons[$1]}" tests/loop/conformance.py --jobs 2 "--junitxml=$2"
+  on "$1" "${step_limit[@]}" "${pythons[$1]}" tests/loop/conformance.py "--junitxml=$2"
 }
 
 # Real programs on real packages and servers; what cannot be installed is skipped, with the reason.
