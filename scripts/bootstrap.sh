@@ -3,6 +3,7 @@
 #
 #   scripts/bootstrap.sh               build/X.Y, installed into build/venv-X.Y
 #   SANITIZE=1 scripts/bootstrap.sh    build/X.Y-sanitize, installed into build/X.Y-sanitize/site
+#   scripts/bootstrap.sh --package     the same without the core's tests and the load generator
 #   scripts/bootstrap.sh --venv-only   the venv with the development tools, nothing built
 #
 #   PYTHON=...        the interpreter, or its version (3.14); default python3, or the newest CPython >= 3.11 found
@@ -27,8 +28,10 @@ fail() {
 
 main() {
   local venv_only=0
+  package_only=0
   case "${1:-}" in
     '') ;;
+    --package) package_only=1 ;;
     --venv-only) venv_only=1 ;;
     *) fail "unknown argument $1 (see the head of this script)" ;;
   esac
@@ -206,7 +209,12 @@ build_and_install() {
   fi
   export PATH="$venv/bin:$PATH"
   configure "$build" "$site" "${options[@]}"
-  ninja -C "$build" --quiet
+  local -a targets=()
+  if ((package_only)); then
+    targets=("pyext/_core$("$venv/bin/python" -c \
+      'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')")
+  fi
+  ninja -C "$build" --quiet "${targets[@]}"
   install_package "$build" "$site"
 }
 

@@ -110,14 +110,18 @@ can_get_headers() {
 
 build_all() {
   local place python started status
+  local -a options
   while read -r place python; do
     if ((sanitize)) && ! sanitized_here "$place" "$python"; then
       continue
     fi
     printf '\n=== build for %s (%s)\n' "${python:-python3}" "$place"
+    options=()
+    # The core, whose tests take most of the time, is the same for every Python.
+    ((sanitize)) || [[ -z "$(first_of "$place")" ]] || options=(--package)
     started=$SECONDS
     status=0
-    build_for "$place" "$python" </dev/null || status=$?
+    build_for "$place" "$python" "${options[@]}" </dev/null || status=$?
     record "build for ${python:-python3} ($place)" $((SECONDS - started)) "$status"
   done < <(interpreters)
 }
@@ -128,7 +132,8 @@ sanitized_here() {
 }
 
 plain_steps() {
-  local label first=${labels[0]} tests=loop_tests
+  local label first=${labels[0]} newest_in_tree tests=loop_tests
+  newest_in_tree=$(first_of tree)
   add_step tidy "$first" tidy
   add_step format "$first" format
   add_step ruff_check "$first" 'ruff check'
@@ -137,25 +142,30 @@ plain_steps() {
     tests=loop_tests_of_ours
   done
   for label in "${labels[@]}"; do
-    add_step ecosystem "$label" "packages on $label"
+    if [[ "$label" == "$first" || "$label" == "$newest_in_tree" ]]; then
+      add_step ecosystem "$label" "packages on $label"
+    else
+      add_step ecosystem_without_workers "$label" "packages on $label"
+    fi
     # The arguments choose among pytest's tests.
     ((${#pytest_arguments[@]})) || add_step conformance "$label" "CPython's tests on $label"
   done
   add_step mypy "$first" mypy
-  add_step core_tests "$first" "GoogleTest"
-  label=$(newest_in_tree)
-  [[ -z "$label" || "$label" == "$first" ]] || add_step core_tests "$label" "GoogleTest on $label"
+  add_step core_tests "$first" GoogleTest
+  # With another compiler and other libraries.
+  [[ -z "$newest_in_tree" || "$newest_in_tree" == "$first" ]] ||
+    add_step core_tests "$newest_in_tree" "GoogleTest on $newest_in_tree"
   for label in "${labels[@]}"; do
     add_step stubtest "$label" "stubtest on $label"
   done
 }
 
-# With its compiler and libraries.
-newest_in_tree() {
+# The newest interpreter of a place, "here" or "tree".
+first_of() {
   local label
   for label in "${labels[@]}"; do
-    [[ "${places[$label]}" == here ]] || printf '%s\n' "$label"
-  done | sort -V | tail -n 1
+    [[ "${places[$label]}" != "$1" ]] || { printf '%s' "$label" && return; }
+  done
 }
 
 sanitized_steps() {

@@ -34,10 +34,10 @@ on() {
   at "$place" "$@"
 }
 
-# build_for PLACE PYTHON: builds and adds to `labels`; fails when the build does.
+# build_for PLACE PYTHON [OPTION...]: builds and adds to `labels`; fails when the build does.
 build_for() {
   local place=$1 output python label
-  output=$(at "$place" env PYTHON="$2" SANITIZE="$sanitize" scripts/bootstrap.sh) || return 1
+  output=$(at "$place" env PYTHON="$2" SANITIZE="$sanitize" scripts/bootstrap.sh "${@:3}") || return 1
   python=$(tail -n 1 <<<"$output")
   label=$(at "$place" "$python" -c 'import platform; print(platform.python_version())')
   local build=build/${label%.*}
@@ -155,4 +155,9 @@ conformance() {
 # Real programs on real packages and servers; what cannot be installed is skipped, with the reason.
 ecosystem() {
   run_pytest "$1" "$2" -- tests/ecosystem
+}
+
+# Servers with several workers concern the kernel more than the interpreter, and take minutes.
+ecosystem_without_workers() {
+  run_pytest "$1" "$2" -- tests/ecosystem --ignore=tests/ecosystem/test_workers.py
 }
