@@ -8,6 +8,7 @@ it, or take its engine to another thread, in the meantime.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import socket
@@ -182,7 +183,33 @@ def test_a_turn_of_the_programs_own_cannot_close_the_loop(loop: Any) -> None:
     loop.close()
 
 
-# -- the queues -----------------------------------------------------------------------------------
+# -- handles ------------------------------------------------------------------------------------
+
+
+def test_a_callback_that_is_replaced_while_it_runs_lives_until_its_end(loop: Any) -> None:
+    alive: list[str] = []
+
+    class Argument:
+        def __del__(self) -> None:
+            alive.append("died")
+
+    def callback(argument: Argument) -> None:
+        del argument
+        # As a tracer inside a tracer.
+        handle._callback = len
+        handle._callback = callback
+        alive.append("ran")
+
+    for _ in range(2):
+        handle = loop.call_soon(functools.partial(callback, Argument()))
+        run_briefly(loop)
+        assert alive == ["ran", "died"]
+        alive.clear()
+        # By hand once more, with what has been put there.
+        handle._callback = functools.partial(callback, Argument())
+        handle._run()
+        assert alive == ["ran", "died"]
+        alive.clear()
 
 
 @loops_only(*RLOOP_IDS)
