@@ -18,7 +18,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from support import RLOOP_IDS, loops_only, run_briefly, wait_until
+from support import RLOOP_IDS, finish, loops_only, run_briefly, wait_until, within_deadline
 from test_overrides import Made, make  # noqa: F401 - a fixture
 
 pytestmark = loops_only("asyncio", *RLOOP_IDS)
@@ -233,3 +233,44 @@ def test_finalizers_may_schedule_while_the_queues_are_looked_at(loop: Any) -> No
     finally:
         gc.set_threshold(*thresholds)
         gc.collect()  # before the loop is closed
+
+
+# -- starting a transport -----------------------------------------------------------------------
+
+
+@loops_only(*RLOOP_IDS)
+def test_a_connection_that_cannot_be_scheduled_touches_no_other(make: Made) -> None:  # noqa: F811
+    """Its connection_made is scheduled, the rest fails, and its socket is gone when that comes."""
+
+    def call_soon(self: Any, callback: Any, *args: Any, context: Any = None) -> Any:
+        if getattr(callback, "__name__", None) == "_start_reading":
+            raise ZeroDivisionError
+        return super(type(self), self).call_soon(callback, *args, context=context)  # type: ignore[misc]
+
+    loop = make(call_soon=call_soon)
+    pairs: list[tuple[socket.socket, socket.socket]] = []
+
+    class Writes(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            pairs.append(socket.socketpair())  # with the number that has become free
+            assert transport.is_closing()
+            transport.write(b"for the client alone")
+
+    async def main() -> None:
+        server = await loop.create_server(Writes, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            client.setblocking(False)
+            await wait_until(lambda: pairs)
+            assert await loop.sock_recv(client, 100) == b""
+        server.close()
+        await server.wait_closed()
+
+    loop.run_until_complete(within_deadline(main()))
+    finish(loop)
+    for near, far in pairs:
+        for end in (near, far):
+            end.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                end.recv(100)
+        near.close()
+        far.close()
