@@ -96,7 +96,7 @@ inline void Handle::run_inline(PyThreadState* thread) {
   running_ = true;
   bool failed = shares_context_ ? !call_in_shared_context(thread) : !call_in_context(thread);
   running_ = false;
-  if (failed || cancelled_) [[unlikely]]
+  if (failed || cancelled_ || callback_replaced_) [[unlikely]]
     end_run(failed);
 }
 
@@ -108,9 +108,11 @@ void Handle::run_by_user() {
   run(PyThreadState_Get());
 }
 
-// It failed, or was cancelled by its own callback.
+// It failed, or was cancelled by its own callback, or this was replaced meanwhile.
 void Handle::end_run(bool failed) {
   Ref error = failed ? binding::take_exception() : Ref();
+  Ref replaced;
+  if (std::exchange(callback_replaced_, false)) replaced = std::move(rare().replaced_callback);
   if (cancelled_) drop_call();
   if (error) report_failure(std::move(error));
 }
@@ -147,10 +149,13 @@ Ref Handle::get_callback() {
   return Ref::borrow(callback_ && !is_forgotten() ? callback_.get() : Py_None);
 }
 
-// Tracers put their own in its place for the time of a run.
+// Tracers put their own in its place for the time of a run. The first that is replaced then is the
+// one that runs; its caller has no reference of its own.
 void Handle::set_callback(PyObject* callback) {
+  Rare& kept = rare();
   Ref replaced = std::exchange(callback_, Ref::borrow(callback));
-  if (running_) rare().replaced_callback = std::move(replaced);
+  if (!running_ || std::exchange(callback_replaced_, true)) return;
+  kept.replaced_callback = std::move(replaced);
 }
 
 Ref Handle::get_args() {

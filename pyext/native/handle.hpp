@@ -83,7 +83,7 @@ class Handle {
     Ref repr;               // debug mode: what it was before it was cancelled
     Ref source_traceback;   // debug mode: where it was scheduled
     Ref when;               // of a timer, when it was not given as a float
-    Ref replaced_callback;  // that is running
+    Ref replaced_callback;  // the one that runs
     Ref lock;               // of a ThreadSafeHandle that threads have met at
   };
 
@@ -112,7 +112,8 @@ class Handle {
   Ref callback_;
   Ref context_;
   bool cancelled_ = false;
-  bool describes_itself_ = false;  // as cancelled, but with its callback
+  bool describes_itself_ = false;   // as cancelled, but with its callback
+  bool callback_replaced_ = false;  // while it runs
   bool shares_context_;
   CallArguments arguments_;
 };

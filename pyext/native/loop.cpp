@@ -64,11 +64,11 @@ void Loop::turn() {
   // asyncio's order: what was ready before the wait, then I/O, then timers; what these schedule
   // belongs to the next turn. Connections that were closed end where the first close put them.
   size_t ready_count = ready_.size();
+  make_due_timers_ready();  // may fail, by the program's clock
+  size_t due_count = ready_.size() - ready_count;
   size_t ends_position = std::exchange(ends_position_, kNoEnds);
   size_t before_ends_count =
       ends_position == kNoEnds ? 0 : std::min(ready_.count_before(ends_position), ready_count);
-  make_due_timers_ready();
-  size_t due_count = ready_.size() - ready_count;
   context_.begin_turn();
   runs_handles_plainly_ = !debug_ && !HandleOverrides::has();
   run_handles(ready_, before_ends_count);
@@ -86,15 +86,18 @@ void Loop::turn() {
   run_handles(ready_, due_count);
 }
 
-// 0: there is something to do at once.
+// There is something to do at once; also for what an event of the flush has written.
+bool Loop::is_busy() const {
+  return !ready_.empty() || !watched_.empty() || stopping_ || interruption_ ||
+         reactor_->has_undispatched() || context_.has_dirty();
+}
+
+// 0: the turn does not wait.
 int64_t Loop::wait_timeout_ns() {
-  if (!ready_.empty() || !watched_.empty() || stopping_ || interruption_ ||
-      reactor_->has_undispatched())
-    return 0;
-  if (context_.has_dirty()) return 0;  // written by an event of the flush
+  if (is_busy()) return 0;
   if (timers_.empty()) return base::kNever;
   double now = clock();  // may be the program's, which may do anything
-  if (timers_.empty() || !ready_.empty() || stopping_) return 0;
+  if (timers_.empty() || is_busy()) return 0;
   return base::wait_ns(now, timers_.earliest_deadline());
 }
 
@@ -105,6 +108,7 @@ void Loop::wait(int64_t timeout_ns) {
 }
 
 void Loop::wait_natively(int64_t timeout_ns) {
+  check_fork();  // by code of the program's in this turn
   base::Result result(0);
   if (timeout_ns != 0) {
     int64_t asleep_since_ns = base::now_ns();

@@ -76,6 +76,7 @@ class Loop : public base::ListNode<TrackingTag> {
   // --- in Python's words, where a program has replaced something (loop_replaced.cpp) ---
   void attribute_set(PyObject* name) { overrides_.attribute_set(name); }
   void run_once_by_user();
+  bool in_turn() { return in_turn_ && !forked_; }
   bool wait_for_selector(PyObject* timeout);
   void set_waits_by_selector(PyObject* value);
   Ref selector();
@@ -192,6 +193,7 @@ class Loop : public base::ListNode<TrackingTag> {
   void run_attached(Turns turns);
   void run_once();
   void turn();
+  bool is_busy() const;
   int64_t wait_timeout_ns();
   void wait(int64_t timeout_ns);
   void wait_natively(int64_t timeout_ns);
@@ -242,8 +244,9 @@ class Loop : public base::ListNode<TrackingTag> {
   Ref interruption_;  // an exception that must leave run_forever
   Ref current_handle_;
   LoopOverrides overrides_;
-  Ref selector_;                    // what stands for asyncio's, when somebody has asked for it
-  bool waits_by_selector_ = false;  // its select() was replaced
+  Ref selector_;                        // what stands for asyncio's, when somebody has asked for it
+  bool waits_by_selector_ = false;      // its select() was replaced
+  PyThreadState* selecting_ = nullptr;  // the thread whose turn has called that
   bool runs_handles_plainly_ = true;
   bool in_turn_ = false;
   bool stopping_ = false;

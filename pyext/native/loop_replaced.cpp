@@ -8,6 +8,23 @@
 #include "native/names.hpp"
 
 namespace rloop::native {
+namespace {
+
+// The handles in `queue`. They are taken first: a tuple's memory may be the collector's occasion
+// (before 3.12), and finalizers schedule.
+template <class Queue>
+Ref tuple_of(Queue& queue) {
+  std::vector<Ref> handles;
+  handles.reserve(queue.size());
+  queue.for_each([&](Ref& handle) { handles.push_back(handle.copy()); });
+  Ref tuple = Ref::checked(PyTuple_New(static_cast<Py_ssize_t>(handles.size())));
+  for (size_t i = 0; i < handles.size(); ++i)
+    PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i), handles[i].release());
+  return tuple;
+}
+
+}  // namespace
+
 // Seconds of the clock that the program knows as time().
 double Loop::clock() {
   if (!overrides_.has(object(), Override::time)) [[likely]]
@@ -75,21 +92,31 @@ void Loop::wait_by_selector(int64_t timeout_ns) {
   Ref timeout = Ref::borrow(Py_None);
   if (timeout_ns != base::kNever)
     timeout = Ref::checked(PyFloat_FromDouble(base::to_seconds(timeout_ns)));
-  Ref events = binding::call_method(selector_.get(), names::select, timeout.get());
+  Ref called = selector();
+  selecting_ = PyThreadState_Get();
+  absl::Cleanup done = [this] { selecting_ = nullptr; };
+  Ref events = binding::call_method(called.get(), names::select, timeout.get());
 }
 
-// What the original select() does: waits, and says whether anything came. `timeout`: seconds, or
-// None for no limit.
+// What the original select() does: sends what was written, waits, and says whether anything came.
+// `timeout`: seconds, or None for no limit. Only for the select() that the turn has called: in a
+// callback or another thread it would take the engine out of the turn's hands.
 bool Loop::wait_for_selector(PyObject* timeout) {
-  if (!in_turn_ || !waits_by_selector_) {
-    binding::raise(PyExc_RuntimeError, "select() of the loop's selector waits within a turn only");
+  PyThreadState* thread = PyThreadState_Get();
+  if (selecting_ != thread) {
+    binding::raise(PyExc_RuntimeError,
+                   "select() of the loop's selector waits within a turn only, called by the loop");
   }
   int64_t timeout_ns = base::kNever;
   if (timeout != Py_None) timeout_ns = base::wait_ns(0, binding::number(timeout));
-  if (reactor_->has_undispatched()) timeout_ns = 0;
+  selecting_ = nullptr;
+  absl::Cleanup goes_on = [&] { selecting_ = thread; };
+  check_fork();
+  context_.flush_dirty();
+  if (is_busy()) timeout_ns = 0;
   size_t ready_count = ready_.size();
   wait_natively(timeout_ns);
-  return reactor_ && (reactor_->has_undispatched() || ready_.size() > ready_count);
+  return reactor_->has_undispatched() || ready_.size() > ready_count;
 }
 
 void Loop::set_waits_by_selector(PyObject* value) {
@@ -109,19 +136,11 @@ Ref Loop::selector() {
 // asyncio's _ready and _scheduled to look at: what waits to run, and the timers with the earliest
 // first. Tuples, so that whoever wants to change them hears of it.
 Ref Loop::ready_handles() {
-  Ref handles = Ref::checked(PyTuple_New(static_cast<Py_ssize_t>(ready_.size())));
-  Py_ssize_t count = 0;
-  ready_.for_each(
-      [&](Ref& handle) { PyTuple_SET_ITEM(handles.get(), count++, handle.copy().release()); });
-  return handles;
+  return tuple_of(ready_);
 }
 
 Ref Loop::scheduled_handles() {
-  Ref handles = Ref::checked(PyTuple_New(static_cast<Py_ssize_t>(timers_.size())));
-  Py_ssize_t count = 0;
-  timers_.for_each(
-      [&](Ref& handle) { PyTuple_SET_ITEM(handles.get(), count++, handle.copy().release()); });
-  return handles;
+  return tuple_of(timers_);
 }
 
 }  // namespace rloop::native

@@ -29,6 +29,7 @@ bool is_own(PyObject* loop, PyObject* name) {
   Ref found = Ref::checked(PyObject_GetAttr(loop, name));
   if (!PyCFunction_CheckExact(found.get())) return false;
   Ref own = Ref::checked(PyObject_GetAttr(as_object(LoopType::type()), name));
+  if (!Py_IS_TYPE(own.get(), &PyMethodDescr_Type)) return false;  // of _core.Loop itself
   auto* bound = reinterpret_cast<PyCFunctionObject*>(found.get());
   auto* method = reinterpret_cast<PyMethodDescrObject*>(own.get());
   return bound->m_ml == method->d_method && bound->m_self == loop;
@@ -80,7 +81,7 @@ bool HandleOverrides::look_up() {
     Ref found = Ref::checked(PyObject_GetAttr(as_object(types_[i]), names::handle_run.get()));
     if (!found.is(own_function_)) return true;
     unsigned version = types_[i]->tp_version_tag;
-    versions_[i] = version == 0 ? std::numeric_limits<unsigned>::max() : version;
+    versions_[i] = version == 0 ? kNoVersion : version;
   }
   return false;
 }

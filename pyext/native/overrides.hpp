@@ -26,6 +26,9 @@ constexpr Override operator|(Override a, Override b) {
   return static_cast<Override>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
 }
 
+// What no class has as its version tag.
+inline constexpr unsigned kNoVersion = std::numeric_limits<unsigned>::max();
+
 class LoopOverrides {
  public:
   // Whether `loop` has another method than ours, or one of several.
@@ -38,8 +41,6 @@ class LoopOverrides {
   void attribute_set(PyObject* name);
 
  private:
-  static constexpr unsigned kNoVersion = std::numeric_limits<unsigned>::max();
-
   unsigned look_up(PyObject* loop);
 
   unsigned plain_version_ = kNoVersion;  // of a class with nothing replaced
@@ -69,8 +70,9 @@ class HandleOverrides {
   static bool look_up();
 
   static inline std::array<PyTypeObject*, 2> types_{};  // asyncio.Handle, asyncio.TimerHandle
-  static inline std::array<unsigned, 2> versions_{};    // when nothing was replaced
-  static inline PyObject* own_function_ = nullptr;      // null: it was replaced before our import
+  // When nothing was replaced. 0 is no version: that of a class that has just been changed.
+  static inline std::array<unsigned, 2> versions_{kNoVersion, kNoVersion};
+  static inline PyObject* own_function_ = nullptr;  // null: it was replaced before our import
   static inline PyObject* own_code_ = nullptr;
 };
 

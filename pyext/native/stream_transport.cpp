@@ -70,7 +70,7 @@ void StreamTransport::use_protocol(PyObject* protocol) {
 // After connection_made.
 void StreamTransport::start_reading() {
   made_ = true;
-  stream_.start_reading();
+  if (!closed_) stream_.start_reading();
 }
 
 void StreamTransport::set_protocol(Arguments arguments) {

@@ -42,10 +42,7 @@ inline void ThreadSafeHandle::acquire(PyThreadState* thread) {
 
 void ThreadSafeHandle::acquire_lock(PyThreadState* thread) {
   if (is_lost(thread)) {
-    // Whatever held it will never end: the child of a fork would wait for ever, as with asyncio.
-    rare().lock = nullptr;
-    holder_ = {};
-    running_ = false;
+    forget_holder();
     return acquire(thread);
   }
   if (!has_lock()) make_lock();
@@ -69,7 +66,15 @@ void ThreadSafeHandle::release_lock() {
   if (pending) binding::restore_exception(std::move(pending));
 }
 
+// Whatever held it will never end: the child of a fork would wait for ever, as with asyncio.
+void ThreadSafeHandle::forget_holder() {
+  if (rare_) rare_->lock = nullptr;
+  holder_ = {};
+  running_ = false;
+}
+
 void ThreadSafeHandle::make_lock() {
+  if (is_lost(PyThreadState_Get())) forget_holder();
   while (!has_lock() && !try_make_lock()) {
   }
 }

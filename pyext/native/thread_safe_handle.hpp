@@ -51,6 +51,7 @@ class ThreadSafeHandle : public Handle {
   void acquire_lock(PyThreadState* thread);
   void release();
   void release_lock();
+  void forget_holder();
   void make_lock();
   bool try_make_lock();
   bool is_lost(PyThreadState* thread) const;

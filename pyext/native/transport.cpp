@@ -55,9 +55,17 @@ void Transport::enter_loop(PyObject* protocol, Ref connection_made, PyObject* wa
   Ref start_reading = binding::get_attribute(object(), names::start_reading);
   kept_by_loop_ = Ref::borrow(object());
   loop_.transport_opened(*this);
-  loop_.schedule(connection_made.get(), {object()}, context);
-  loop_.schedule(start_reading.get(), {}, context);
-  if (waiter) names::report("wake_waiter", loop_.object(), waiter, context ? context : Py_None);
+  try {
+    loop_.schedule(connection_made.get(), {object()}, context);
+    loop_.schedule(start_reading.get(), {}, context);
+    if (waiter) names::report("wake_waiter", loop_.object(), waiter, context ? context : Py_None);
+  } catch (const binding::PythonError&) {  // by a call_soon of the program's
+    Ref error = binding::take_exception();
+    // What was scheduled still knows us; the number will be somebody else's.
+    release();
+    binding::restore_exception(std::move(error));
+    throw;
+  }
 }
 
 void require_bytes_like(PyObject* data, const char* refusal) {

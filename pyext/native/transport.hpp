@@ -105,8 +105,8 @@ class Transport : public base::ListNode<OpenTransportTag> {
   // For families whose addresses only the socket module knows: takes them from the Python socket.
   void read_unusual_addresses();
   // Puts the transport under the loop's care and schedules connection_made, start_reading and the
-  // waiter's result, in this order, in `context`; null: in copies of the current one. Nothing is
-  // scheduled when it throws.
+  // waiter's result, in this order, in `context`; null: in copies of the current one. When it
+  // throws, the transport is closed.
   // `connection_made` is the protocol's method, looked up by the caller: a protocol without it is
   // refused before anybody counts the connection.
   void enter_loop(PyObject* protocol, Ref connection_made, PyObject* waiter, PyObject* context);

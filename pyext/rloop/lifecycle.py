@@ -58,7 +58,7 @@ class LifecycleMixin:
         Raises RuntimeError when the loop is running. Open transports get no connection_lost, as
         with asyncio; their descriptors are closed.
         """
-        if self.is_running():
+        if self.is_running() or self._in_turn:  # the program may drive the turns by itself
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return

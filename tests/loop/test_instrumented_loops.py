@@ -191,6 +191,23 @@ def test_a_run_that_was_wrapped_before_the_import_is_called(loop_id: str) -> Non
     assert check_script(source, loop_id).strip() == "True"
 
 
+@pytest.mark.parametrize("kind", ["Handle", "TimerHandle"])
+def test_a_run_that_is_wrapped_before_the_first_turn_is_called(loop_id: str, kind: str) -> None:
+    source = f"""
+    import asyncio, sys
+    sys.path.insert(0, "tests/loop")
+    from support import new_loop
+    original, seen = asyncio.{kind}._run, []
+    loop = new_loop(sys.argv[1])
+    asyncio.{kind}._run = lambda self: (seen.append(self), original(self))[1]
+    handle = loop.call_later(0, loop.stop)
+    loop.run_forever()
+    loop.close()
+    print(handle in seen)
+    """
+    assert check_script(source, loop_id).strip() == "True"
+
+
 # -- the selector -------------------------------------------------------------------------------
 
 

@@ -216,9 +216,10 @@ def test_a_handle_in_a_cycle_is_collected(loop: asyncio.AbstractEventLoop, conte
 
 @locked
 @loops_only(*RLOOP_IDS)
+@pytest.mark.parametrize("first", ["cancelled", "_lock"])
 @pytest.mark.parametrize("contended", [False, True])
 def test_a_child_does_not_wait_for_a_thread_that_it_does_not_have(
-    loop_id: str, contended: bool
+    loop_id: str, contended: bool, first: str
 ) -> None:
     """asyncio's lock stays with the lost thread, so that there the child waits for ever."""
     check_script(
@@ -245,6 +246,9 @@ def test_a_child_does_not_wait_for_a_thread_that_it_does_not_have(
             assert waiting.is_alive()
 
         def child():
+            if sys.argv[3] == "_lock":
+                with handle._lock:
+                    pass
             assert not handle.cancelled()
             handle.cancel()
             assert handle.cancelled()
@@ -261,6 +265,7 @@ def test_a_child_does_not_wait_for_a_thread_that_it_does_not_have(
         """,
         loop_id,
         str(contended),
+        first,
         PYTHONWARNINGS="ignore::DeprecationWarning",
     )
 
