@@ -66,7 +66,6 @@ run_queue() {
     run_lane &
   done
   wait
-  trap - INT TERM HUP
   # A lane that was killed, for want of memory perhaps, has not said what became of its step.
   for number in "${!queue[@]}"; do
     IFS='|' read -r _ _ name <<<"${queue[$number]}"

@@ -55,6 +55,8 @@ done
 
 reports=$(mktemp -d)
 trap 'rm -rf "$reports"' EXIT
+# A shell goes on when its child answers Ctrl-C with an exit code, as debootstrap and ninja do.
+trap 'exit 130' INT
 
 # --- which interpreters ---------------------------------------------------------------------------
 
