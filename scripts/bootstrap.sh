@@ -6,7 +6,8 @@
 #   scripts/bootstrap.sh --package     the same without the core's tests and the load generator
 #   scripts/bootstrap.sh --venv-only   the venv with the development tools, nothing built
 #
-#   PYTHON=...        the interpreter, or its version (3.14); default python3, or the newest CPython >= 3.11 found
+#   PYTHON=...        the interpreter, or its version (3.14); default python3, or the newest
+#                     CPython >= 3.11 found
 #   MESON_ARGS=...    more arguments for `meson setup`, e.g. -Dbuildtype=debug
 #
 # May be repeated at any time: what is there is kept, what changed is rebuilt. Everything is said on

@@ -18,9 +18,10 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-tree=${DEBIAN_TREE:-$root/build/debian}
+tree=$(realpath -m -- "${DEBIAN_TREE:-$root/build/debian}")
 suite=${DEBIAN_SUITE:-unstable}
 unavailable=69 # EX_UNAVAILABLE of sysexits.h
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # CPython's own tests come from the testsuite packages. What only some versions have is left out.
 pythons=(3.13 3.14 3.15)
@@ -68,12 +69,13 @@ refuse() {
 
 # --- the tree -------------------------------------------------------------------------------------
 
-# The stamp is written last: a tree without it was interrupted and is made anew.
+# What the stamp says is written last: a tree without it was interrupted and is made anew.
 stamp() {
   printf '%s\n' "$suite ${pythons[*]} ${packages[*]}"
 }
 
 prepare() {
+  [[ "${DEBIAN_TREE:-}" != no ]] || refuse "DEBIAN_TREE=no asks for none"
   ((EUID == 0)) || refuse "it is made and entered by root (sudo $0)"
   command -v apt-get >/dev/null || refuse "this is not a Debian or Ubuntu machine"
   unshare --mount true 2>/dev/null ||
@@ -89,15 +91,21 @@ prepare() {
 
 make_tree() {
   local log=$tree.log
+  [[ -e "$tree/.rloop-stamp" || -z "$(ls -A "$tree" 2>/dev/null)" ]] ||
+    refuse "$tree holds something else, and would be deleted (remove it, or name another DEBIAN_TREE)"
   printf 'debian_tree: making %s of Debian %s (about two minutes)\n' "$tree" "$suite"
-  if ! command -v debootstrap >/dev/null; then
+  # Without the keyring debootstrap would take packages that nobody signed.
+  if ! command -v debootstrap >/dev/null || [[ ! -e $keyring ]]; then
     { apt-get -qq update && apt-get -qq install -y --no-install-recommends debootstrap \
       debian-archive-keyring </dev/null; } >"$log" 2>&1 || refuse "no debootstrap (see $log)"
   fi
   rm -rf --one-file-system "$tree"
+  mkdir "$tree"
+  : >"$tree/.rloop-stamp" # so far it says that the tree is ours
+  # What debootstrap mounts in the tree goes with it, also when it is killed.
   # shellcheck disable=SC2046  # no mirror is no argument
-  debootstrap --variant=minbase "$suite" "$tree" $(mirror) >"$log" 2>&1 </dev/null ||
-    refuse "debootstrap failed (see $log)"
+  unshare --mount --propagation private -- debootstrap --variant=minbase "$suite" "$tree" \
+    $(mirror) >"$log" 2>&1 </dev/null || refuse "debootstrap failed (see $log)"
   apt_settings >"$tree/etc/apt/apt.conf.d/90rloop"
   if ! in_tree install_packages >>"$log" 2>&1; then
     refuse "packages could not be installed (see $log)"
@@ -113,10 +121,12 @@ refresh() {
   fi
 }
 
-# The machine's own mirror of Debian, if it has one, else debootstrap's.
+# The machine's own mirror of Debian, if it has one, else debootstrap's. That of the security updates
+# has the same origin and no unstable; of apt's ways debootstrap knows these.
 mirror() {
+  # shellcheck disable=SC2016  # apt expands it
   apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' \
-    2>/dev/null | head -n 1
+    'Label: Debian' 2>/dev/null | grep -E '^(https?|file)://' | head -n 1
 }
 
 # How this machine reaches its mirror. A mirror that is a snapshot outlives its date.
@@ -156,6 +166,7 @@ install_packages() {
 enter_bare() {
   mount_kernel_folders
   bind /etc/resolv.conf
+  unset TMPDIR # which may not be there
   in_environment / "$@"
 }
 
@@ -165,6 +176,7 @@ enter() {
   bind "$root"
   mkdir -p "$root/build/in-debian" "$tree$root/build"
   mount --bind "$root/build/in-debian" "$tree$root/build"
+  [[ "${TMPDIR:-}" != /* ]] || bind "$TMPDIR"
   share_network_settings
   mkdir -p "$tree${HOME:-/root}"
   in_environment "$root" "$@"
@@ -177,25 +189,29 @@ mount_kernel_folders() {
   done
 }
 
-# The environment goes along, but for what names programs of the other system.
+# The environment goes along, but for what names programs of the other system; and no tree is made
+# in a tree.
 in_environment() {
   local folder=$1
   shift
   exec chroot "$tree" /usr/bin/env -C "$folder" -u LANG -u LANGUAGE -u PYENV_ROOT -u CC -u CXX \
-    -u DEBIAN_TREE LC_ALL=C.UTF-8 \
+    DEBIAN_TREE=no LC_ALL=C.UTF-8 \
     PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" "$@"
 }
 
-# bind PATH: the tree shows PATH as it is outside.
+# bind PATH: the tree shows PATH as it is outside. The files are the machine's settings: a package
+# that is installed in the tree must not write to them.
 bind() {
+  local options=bind
   [[ -e "$1" ]] || return 0
   if [[ -d "$1" ]]; then
     mkdir -p "$tree$1"
   else
+    options=bind,ro
     mkdir -p "$(dirname "$tree$1")"
     touch -a "$tree$1" # of a file there has to be something to mount over
   fi
-  mount --bind "$1" "$tree$1"
+  mount -o "$options" "$1" "$tree$1"
 }
 
 # Names and addresses, pip's settings and cache, and the certificates that this machine trusts (a

@@ -29,9 +29,10 @@ run_step() {
   "$function" "$label" "$report" </dev/null >"$log" 2>&1 || status=$?
   {
     flock 6
+    record "$name" $((SECONDS - started)) "$status" "$report" "$label"
+    : >"$reports/$1.recorded"
     printf '\n=== %s\n' "$name"
     cat "$log"
-    record "$name" $((SECONDS - started)) "$status" "$report" "$label"
   } 6>>"$reports/printing"
 }
 
@@ -56,11 +57,40 @@ run_lane() {
 }
 
 run_queue() {
-  local lane
+  local lane number name
   local lanes=${LANES:-$(($(nproc) < 4 ? $(nproc) : 4))}
   echo 0 >"$reports/next"
+  trap 'end_lanes 130' INT
+  trap 'end_lanes 143' TERM HUP
   for ((lane = 0; lane < lanes; ++lane)); do
     run_lane &
   done
   wait
+  # A lane that was killed, for want of memory perhaps, has not said what became of its step.
+  for number in "${!queue[@]}"; do
+    IFS='|' read -r _ _ name <<<"${queue[$number]}"
+    [[ -e "$reports/$number.recorded" ]] || record "$name: has not ended" 0 1
+  done
+}
+
+# Ctrl-C reaches neither the lanes, which are background jobs, nor what runs under a time limit, which
+# `timeout` puts in a group of its own.
+end_lanes() {
+  local lane
+  trap '' INT TERM HUP
+  for lane in $(jobs -p); do
+    end_process "$lane"
+  done
+  wait
+  exit "$1"
+}
+
+# end_process PID: and what it has started. The parent comes first, or a lane would take the next step.
+end_process() {
+  local child children
+  children=$(cat /proc/"$1"/task/*/children 2>/dev/null) || true
+  kill "$1" 2>/dev/null || true
+  for child in $children; do
+    end_process "$child"
+  done
 }

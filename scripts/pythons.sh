@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Finds CPython interpreters. Sourced by bootstrap.sh and test.sh; it only defines functions.
+# Finds CPython interpreters. Sourced by bootstrap.sh, test.sh and compare_loops.sh; it only
+# defines functions.
 #
 # An interpreter is described on one line: minor version, patch, a word that says whether it can be
 # used ("ok" or the reason why not, with underscores), and the path. Free-threaded builds are not

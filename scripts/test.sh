@@ -55,6 +55,8 @@ done
 
 reports=$(mktemp -d)
 trap 'rm -rf "$reports"' EXIT
+# A shell goes on when its child answers Ctrl-C with an exit code, as debootstrap and ninja do.
+trap 'exit 130' INT
 
 # --- which interpreters ---------------------------------------------------------------------------
 
@@ -89,12 +91,14 @@ interpreters() {
 }
 
 tree_interpreters() {
-  local status path
+  local status=0 path
   [[ "${DEBIAN_TREE:-}" != no ]] || return 0
-  if ! scripts/debian_tree.sh >/dev/null; then
+  scripts/debian_tree.sh >/dev/null || status=$?
+  if ((status == 69)); then # there can be none here
     printf 'test.sh: not testing on the CPythons of Debian unstable (see above)\n' >&2
     return 0
   fi
+  ((status == 0)) || return "$status"
   scripts/debian_tree.sh -- bash -c 'source scripts/pythons.sh; all_pythons' |
     while read -r _ _ status path; do
       [[ "$status" != ok ]] || echo "tree $path"
@@ -109,8 +113,10 @@ can_get_headers() {
 # --- the runs -------------------------------------------------------------------------------------
 
 build_all() {
-  local place python started status
+  local place python started=$SECONDS status=0
   local -a options
+  interpreters >"$reports/interpreters" || status=$?
+  ((status == 0)) || record "interpreters of Debian unstable" $((SECONDS - started)) "$status"
   while read -r place python; do
     if ((sanitize)) && ! sanitized_here "$place" "$python"; then
       continue
@@ -123,7 +129,7 @@ build_all() {
     status=0
     build_for "$place" "$python" "${options[@]}" </dev/null || status=$?
     record "build for ${python:-python3} ($place)" $((SECONDS - started)) "$status"
-  done < <(interpreters)
+  done <"$reports/interpreters"
 }
 
 # The newest of this machine, and 3.14, or what was named.

@@ -39,7 +39,7 @@ build_for() {
   local place=$1 output python label
   output=$(at "$place" env PYTHON="$2" SANITIZE="$sanitize" scripts/bootstrap.sh "${@:3}") || return 1
   python=$(tail -n 1 <<<"$output")
-  label=$(at "$place" "$python" -c 'import platform; print(platform.python_version())')
+  label=$(at "$place" "$python" -c 'import platform; print(platform.python_version())') || return 1
   local build=build/${label%.*}
   ((!sanitize)) || build+=-sanitize
   [[ "$place" == here ]] || label+=' (Debian unstable)'
@@ -58,9 +58,10 @@ install_ecosystem() {
   # Not every package has wheels for the newest Python yet.
   local requirement
   while read -r requirement; do
-    [[ -n "$requirement" && "$requirement" != \#* ]] || continue
+    requirement=${requirement%%#*} # as an argument pip knows no comments
+    [[ -n "$requirement" ]] || continue
     on "$1" "${pythons[$1]}" -m pip install --quiet --disable-pip-version-check \
-      --only-binary :all: "$requirement" 2>"$reports/pip.log" ||
+      --only-binary :all: "$requirement" 2>"$reports/pip.log" </dev/null ||
       printf 'test.sh: no %s for %s\n' "$requirement" "$1"
   done <requirements-ecosystem.txt
 }
@@ -74,7 +75,7 @@ tidy() {
 }
 
 format() {
-  scripts/format.sh --check
+  on "$1" env PYTHON="${pythons[$1]}" scripts/format.sh --check
 }
 
 ruff_check() {
@@ -97,18 +98,18 @@ stubtest() {
 }
 
 core_tests() {
-  local log
-  log=${builds[$1]}/meson-logs/testlog.junit.xml
+  local log=${builds[$1]}/meson-logs/testlog.junit.xml status=0
   on "$1" rm -f "$log"
   local -a options=(env)
   # LeakSanitizer looks at the core alone: an interpreter keeps what it has at exit, on purpose.
   ((!sanitize)) || options=(env ASAN_OPTIONS=detect_leaks=1)
   on "$1" "${options[@]}" "${step_limit[@]}" "${pythons[$1]%/*}/meson" test -C "${builds[$1]}" \
-    --suite core --print-errorlogs || return 1
-  on "$1" cp "$log" "$2"
+    --suite core --print-errorlogs || status=$?
+  on "$1" cp "$log" "$2" || return 1
+  return "$status"
 }
 
-# run_pytest LABEL REPORT [ENVIRONMENT...] -- ARGUMENT...
+# run_pytest LABEL REPORT [ENVIRONMENT...] -- ARGUMENT...: a report that did not arrive is a failure.
 run_pytest() {
   local label=$1 report=$2
   local -a variables=()
@@ -119,7 +120,8 @@ run_pytest() {
   done
   shift
   on "$label" env "${variables[@]}" "${step_limit[@]}" "${pythons[$label]}" -X faulthandler \
-    -m pytest -q -p no:cacheprovider "--junitxml=$report" "$@" "${pytest_arguments[@]}"
+    -m pytest -q -p no:cacheprovider "--junitxml=$report" "$@" "${pytest_arguments[@]}" &&
+    [[ -s "$report" ]]
 }
 
 # The first interpreter runs the peers' ids too, and the long leak cycles: they say nothing new on
@@ -149,7 +151,8 @@ sanitized_tests() {
 
 # CPython's own tests, on both engines.
 conformance() {
-  on "$1" "${step_limit[@]}" "${pythons[$1]}" tests/loop/conformance.py "--junitxml=$2"
+  on "$1" "${step_limit[@]}" "${pythons[$1]}" tests/loop/conformance.py "--junitxml=$2" &&
+    [[ -s "$2" ]]
 }
 
 # Real programs on real packages and servers; what cannot be installed is skipped, with the reason.
