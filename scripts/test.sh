@@ -75,8 +75,9 @@ interpreters() {
     echo "here" # bootstrap.sh chooses
     return
   fi
-  local minor status path seen=' '
+  local minor status path seen=' ' has_python=
   while read -r minor _ status path; do
+    has_python=yes
     if [[ "$status" == older_than_3.11 || "$seen" == *" $minor "* ]]; then
       continue
     elif [[ "$status" == ok ]] || { [[ "$status" == without_Python.h ]] && can_get_headers "$path"; }; then
@@ -86,7 +87,7 @@ interpreters() {
       printf 'test.sh: not testing on %s (%s)\n' "$path" "${status//_/ }" >&2
     fi
   done < <(all_pythons)
-  [[ "$seen" != ' ' ]] || echo "here" # bootstrap.sh installs the machine's own
+  [[ -n "$has_python" ]] || echo "here" # bootstrap.sh installs the machine's own
   tree_interpreters
 }
 
@@ -96,6 +97,7 @@ tree_interpreters() {
   scripts/debian_tree.sh >/dev/null || status=$?
   if ((status == 69)); then # there can be none here
     printf 'test.sh: not testing on the CPythons of Debian unstable (see above)\n' >&2
+    record_left_out "CPythons of Debian unstable"
     return 0
   fi
   ((status == 0)) || return "$status"
@@ -157,10 +159,13 @@ plain_steps() {
     ((${#pytest_arguments[@]})) || add_step conformance "$label" "CPython's tests on $label"
   done
   add_step mypy "$first" mypy
+  add_step instruction_tests "$first" "instructions on $first"
   add_step core_tests "$first" GoogleTest
-  # With another compiler and other libraries.
-  [[ -z "$newest_in_tree" || "$newest_in_tree" == "$first" ]] ||
+  if [[ -n "$newest_in_tree" && "$newest_in_tree" != "$first" ]]; then
+    add_step instruction_tests "$newest_in_tree" "instructions on $newest_in_tree"
+    # With another compiler and other libraries.
     add_step core_tests "$newest_in_tree" "GoogleTest on $newest_in_tree"
+  fi
   for label in "${labels[@]}"; do
     add_step stubtest "$label" "stubtest on $label"
   done

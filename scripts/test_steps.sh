@@ -127,12 +127,16 @@ run_pytest() {
 # The first interpreter runs the peers' ids too, and the long leak cycles: they say nothing new on
 # the others.
 loop_tests() {
-  run_pytest "$1" "$2" RLOOP_LEAK_CYCLES=10000 -- tests/loop tests/tcp tests/scripts tests/benchmarks
+  run_pytest "$1" "$2" RLOOP_LEAK_CYCLES=10000 -- tests/loop tests/tcp tests/scripts
 }
 
 loop_tests_of_ours() {
-  run_pytest "$1" "$2" RLOOP_LEAK_CYCLES=500 RLOOP_TESTS_LOOPS=rloop -- \
-    tests/loop tests/tcp tests/scripts tests/benchmarks
+  run_pytest "$1" "$2" RLOOP_LEAK_CYCLES=500 RLOOP_TESTS_LOOPS=rloop -- tests/loop tests/tcp
+}
+
+# Under valgrind, so they take minutes.
+instruction_tests() {
+  run_pytest "$1" "$2" -- tests/benchmarks
 }
 
 # Ours alone: the peers' code and the packages' is not sanitized. The module is loaded by an
