@@ -23,7 +23,6 @@ from support import (
     Noise,
     Recorder,
     bound,
-    connected,
     differs,
     fill_send_buffer,
     loops_only,
@@ -35,7 +34,7 @@ from support import (
     wait_until,
     wired,
 )
-from test_tls import CLIENT, SERVER
+from test_tls import CLIENT
 from test_tls_ends import SHORT, each_side, say_goodbye, secured
 
 pytestmark = loops_only("asyncio", *RLOOP_IDS)
@@ -317,65 +316,6 @@ async def test_the_files_position_moves_when_nothing_is_sent_too(
 
 
 # --- TLS -------------------------------------------------------------------------------------
-
-
-class ClientHello:
-    """A client that asks for TLS without waiting for leave."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
-
-    async def until(self, sock: socket.socket, prefix: bytes, step: Callable[[], Any]) -> Any:
-        """Repeat the step, sending and receiving what it needs; what it returns."""
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                return step()
-            except ssl.SSLWantReadError:
-                await loop.sock_sendall(sock, prefix + self.outgoing.read())
-                prefix = b""
-                self.incoming.write(await loop.sock_recv(sock, 65536))
-            finally:
-                if self.outgoing.pending:
-                    await loop.sock_sendall(sock, self.outgoing.read())
-
-
-@differs("asyncio", "before, the handshake waited for what had come", when=not MENDED)
-async def test_a_hello_that_came_with_the_request_is_part_of_the_handshake(
-    loop: asyncio.AbstractEventLoop,
-) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert await reader.readline() == b"STARTTLS\n"
-        await writer.start_tls(SERVER)
-        writer.write(b"welcome")
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    with socket.create_connection(server.sockets[0].getsockname()) as sock:
-        sock.setblocking(False)
-        client = ClientHello(CLIENT)
-        await client.until(sock, b"STARTTLS\n", client.tls.do_handshake)
-        assert await client.until(sock, b"", lambda: client.tls.read(100)) == b"welcome"
-    server.close()
-    await turns(20)
-
-
-@pytest.mark.skipif(not MENDED, reason="is_closing is asyncio's, and told the end later")
-async def test_tls_is_closing_when_the_transport_below_is(loop: asyncio.AbstractEventLoop) -> None:
-    async with connected(Recorder, Recorder) as (client, server):
-        below = client.transport
-        above, accepted = await asyncio.gather(
-            loop.start_tls(below, client, CLIENT, server_hostname="localhost"),
-            loop.start_tls(server.transport, server, SERVER, server_side=True),
-        )
-        assert not above.is_closing()
-        below.abort()
-        assert above.is_closing()
-        await client.lost
-        await server.lost
-        assert accepted.is_closing()
 
 
 @differs("asyncio", "before, close_notify ended the timeout", when=sys.version_info < (3, 14, 10))
