@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Steps of the test command that run side by side. Sourced by test.sh; it only defines functions, and
-# counts what they report in "$reports/summary".
+# Lanes: what the test command does side by side. Sourced by test.sh; it only defines functions, and
+# counts what the steps report in "$reports/summary".
 
 declare -a queue=() # "FUNCTION|LABEL|what it is called"
 
@@ -26,19 +26,23 @@ record_left_out() {
   printf '0 0 1 %-48s left out, see above\n' "$1" >>"$reports/summary"
 }
 
-# run_step NUMBER: its output is shown whole, when it has ended.
+# show NAME SECONDS STATUS LOG [REPORT LABEL]: what has ended, its output whole.
+show() {
+  {
+    flock 6
+    record "$1" "$2" "$3" "${@:5}"
+    printf '\n=== %s\n' "$1"
+    cat "$4"
+  } 6>>"$reports/printing"
+}
+
 run_step() {
   local function label name status=0 started=$SECONDS
   IFS='|' read -r function label name <<<"${queue[$1]}"
   local report=$reports/$1.xml log=$reports/$1.log
   "$function" "$label" "$report" </dev/null >"$log" 2>&1 || status=$?
-  {
-    flock 6
-    record "$name" $((SECONDS - started)) "$status" "$report" "$label"
-    : >"$reports/$1.recorded"
-    printf '\n=== %s\n' "$name"
-    cat "$log"
-  } 6>>"$reports/printing"
+  show "$name" $((SECONDS - started)) "$status" "$log" "$report" "$label"
+  : >"$reports/$1.recorded"
 }
 
 take_number() {
@@ -63,19 +67,28 @@ run_lane() {
 
 run_queue() {
   local lane number name
-  local lanes=${LANES:-$(($(nproc) < 4 ? $(nproc) : 4))}
-  echo 0 >"$reports/next"
-  trap 'end_lanes 130' INT
-  trap 'end_lanes 143' TERM HUP
-  for ((lane = 0; lane < lanes; ++lane)); do
-    run_lane &
+  local -a lanes=()
+  for ((lane = 0; lane < ${LANES:-$(($(nproc) < 4 ? $(nproc) : 4))}; ++lane)); do
+    lanes+=(run_lane)
   done
-  wait
+  echo 0 >"$reports/next"
+  in_lanes "${lanes[@]}"
   # A lane that was killed, for want of memory perhaps, has not said what became of its step.
   for number in "${!queue[@]}"; do
     IFS='|' read -r _ _ name <<<"${queue[$number]}"
     [[ -e "$reports/$number.recorded" ]] || record "$name: has not ended" 0 1
   done
+}
+
+# in_lanes COMMAND...: runs the commands, each a string of words, side by side until all have ended.
+in_lanes() {
+  local command
+  trap 'end_lanes 130' INT
+  trap 'end_lanes 143' TERM HUP
+  for command in "$@"; do
+    $command &
+  done
+  wait
 }
 
 # Ctrl-C reaches neither the lanes, which are background jobs, nor what runs under a time limit, which

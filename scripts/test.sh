@@ -16,8 +16,8 @@
 # those of Debian unstable, in a tree that scripts/debian_tree.sh makes under build/ and keeps
 # (scripts/debian_tree.sh --refresh brings it up to date).
 #
-# First everything is built, one after the other; then the steps run side by side, and the output of
-# each is shown when it ends. A step that fails does not stop the others. The last line is
+# First everything is built, this machine's and Debian unstable's side by side; then the steps run side
+# by side, and the output of each is shown when it ends. A step that fails does not stop the others. The last line is
 # "N passed, N failed" (and ", N skipped") over all tests; a step that fails without reporting a test
 # counts as one failed.
 
@@ -114,23 +114,35 @@ can_get_headers() {
 
 # --- the runs -------------------------------------------------------------------------------------
 
+# The two systems at a time: each has one lock on its packages.
 build_all() {
-  local place python started=$SECONDS status=0
-  local -a options
+  local started=$SECONDS status=0 file
+  local -a built
   interpreters >"$reports/interpreters" || status=$?
   ((status == 0)) || record "interpreters of Debian unstable" $((SECONDS - started)) "$status"
+  in_lanes 'build_place here' 'build_place tree'
+  for file in "$reports"/built-*; do
+    [[ -e "$file" ]] || continue
+    mapfile -t built <"$file"
+    add_label "${built[@]}"
+  done
+}
+
+build_place() {
+  local number=10 place python started status log
+  local -a options=()
   while read -r place python; do
-    if ((sanitize)) && ! sanitized_here "$place" "$python"; then
-      continue
-    fi
-    printf '\n=== build for %s (%s)\n' "${python:-python3}" "$place"
-    options=()
-    # The core, whose tests take most of the time, is the same for every Python.
-    ((sanitize)) || [[ -z "$(first_of "$place")" ]] || options=(--package)
+    ((++number)) # two digits: the files stand in the order of the interpreters
+    [[ "$place" == "$1" ]] || continue
+    ((!sanitize)) || sanitized_here "$place" "$python" || continue
     started=$SECONDS
     status=0
-    build_for "$place" "$python" "${options[@]}" </dev/null || status=$?
-    record "build for ${python:-python3} ($place)" $((SECONDS - started)) "$status"
+    log=$reports/build-$number.log
+    build_for "$place" "$python" "$reports/built-$number" "${options[@]}" </dev/null >"$log" 2>&1 ||
+      status=$?
+    show "build for ${python:-python3} ($place)" $((SECONDS - started)) "$status" "$log"
+    # The core, whose tests take most of the time, is the same for every Python.
+    ((sanitize)) || options=(--package)
   done <"$reports/interpreters"
 }
 
