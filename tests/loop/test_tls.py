@@ -6,11 +6,9 @@ transports in every way that asyncio offers. asyncio's documentation, "ssl", "lo
 
 import asyncio
 import contextlib
-import gc
 import os
 import socket
 import ssl
-import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -240,35 +238,6 @@ async def test_start_tls_wants_a_transport_that_can(loop: asyncio.AbstractEventL
         with pytest.raises(TypeError, match="is not supported by start_tls"):
             await loop.start_tls(asyncio.Transport(), protocol, CLIENT)
         await until_closed(transport)
-
-
-@loops_only(*RLOOP_IDS)
-async def test_a_failed_upgrade_leaves_nothing_to_the_collector(
-    loop: asyncio.AbstractEventLoop,
-) -> None:
-    near, far = tcp_pair()
-    references: list[weakref.ref[Any]] = []
-
-    async def client() -> None:
-        transport, protocol = await loop.create_connection(asyncio.Protocol, sock=near)
-        references.append(weakref.ref(transport))
-        with contextlib.suppress(ssl.SSLCertVerificationError):
-            await loop.start_tls(
-                transport, protocol, ssl.create_default_context(), server_hostname="localhost"
-            )
-
-    async def server() -> None:
-        transport, protocol = await loop.create_connection(asyncio.Protocol, sock=far)
-        with contextlib.suppress(OSError):
-            await loop.start_tls(transport, protocol, SERVER, server_side=True)
-
-    gc.collect()
-    gc.disable()
-    try:
-        await asyncio.gather(client(), server())
-        await wait_until(lambda: references[0]() is None)
-    finally:
-        gc.enable()
 
 
 async def test_flow_control_of_a_slow_reader(loop: asyncio.AbstractEventLoop) -> None:

@@ -22,7 +22,7 @@ TEST(ReadEventTest, ResetsTheCounter) {
   EXPECT_EQ(attempt.result.value(), 8);
   EXPECT_TRUE(attempt.drained);
   EXPECT_TRUE(owner.operation.attempt({}).result.is_again());
-  io_uring_sqe sqe;
+  io_uring_sqe sqe{};  // as io_uring_get_sqe gives it
   owner.operation.prepare(sqe);
   EXPECT_EQ(sqe.opcode, IORING_OP_READ);
   EXPECT_EQ(sqe.len, 8U);

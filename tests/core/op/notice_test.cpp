@@ -16,7 +16,7 @@ namespace {
 TEST(NoticeDeathTest, IsNeverSubmitted) {
   Descriptor descriptor(-1);
   test::Note note(descriptor);
-  io_uring_sqe sqe;
+  io_uring_sqe sqe{};  // as io_uring_get_sqe gives it
   EXPECT_DEATH(note.operation.prepare(sqe), "posted, never submitted");
   EXPECT_DEATH(note.operation.attempt({}), "posted, never submitted");
 }

@@ -20,7 +20,7 @@ namespace {
 TEST(PollTest, PreparesItsDirection) {
   Descriptor descriptor(5);
   test::Poller reader(descriptor, Direction::read), writer(descriptor, Direction::write);
-  io_uring_sqe sqe;
+  io_uring_sqe sqe{};  // as io_uring_get_sqe gives it
   reader.operation.prepare(sqe);
   EXPECT_EQ(sqe.opcode, IORING_OP_POLL_ADD);
   EXPECT_TRUE(sqe.poll32_events & POLLIN);

@@ -25,7 +25,7 @@ std::string text_of(std::span<const std::byte> bytes) {
 TEST(RecvDatagramTest, PreparesAMultishotFromTheDatagramGroup) {
   Descriptor descriptor(5);
   Receiving receiving(descriptor);
-  io_uring_sqe sqe;
+  io_uring_sqe sqe{};  // as io_uring_get_sqe gives it
   receiving.operation.prepare(sqe);
   EXPECT_EQ(sqe.opcode, IORING_OP_RECVMSG);
   EXPECT_EQ(sqe.buf_group, kDatagramBufferGroup);

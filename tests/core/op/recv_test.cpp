@@ -20,7 +20,7 @@ TEST(RecvTest, PreparesAReceiveIntoAKernelSelectedBuffer) {
   Descriptor descriptor(5);
   test::Receiver receiver(descriptor);
   for (bool multishot : {false, true}) {
-    io_uring_sqe sqe;
+    io_uring_sqe sqe{};  // as io_uring_get_sqe gives it
     receiver.operation.set_multishot(multishot);
     receiver.operation.prepare(sqe);
     EXPECT_EQ(sqe.opcode, IORING_OP_RECV);

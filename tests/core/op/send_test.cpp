@@ -20,7 +20,7 @@ TEST(SendTest, OneRangeIsASendAndSeveralAreASendmsg) {
   std::string one = "one", two = "two";
   sender.operation.ranges(2)[0] = {one.data(), one.size()};
   sender.operation.ranges(2)[1] = {two.data(), two.size()};
-  io_uring_sqe sqe;
+  io_uring_sqe sqe{};  // as io_uring_get_sqe gives it
   sender.operation.set_range_count(1);
   sender.operation.prepare(sqe);
   EXPECT_EQ(sqe.opcode, IORING_OP_SEND);
