@@ -16,7 +16,7 @@ import threading
 import time
 
 import pytest
-from support import PY313, RLOOP_IDS, differs, loops_only, new_loop, wait_until
+from support import DEADLINE, PY313, RLOOP_IDS, differs, loops_only, new_loop, wait_until
 
 
 async def test_run_in_executor_runs_in_another_thread(loop: asyncio.AbstractEventLoop) -> None:
@@ -279,9 +279,20 @@ async def test_a_replaced_getnameinfo_is_asked_in_a_thread(
     assert threads != [threading.get_ident()]
 
 
-async def test_a_cancelled_lookup_is_cancelled(loop: asyncio.AbstractEventLoop) -> None:
+@differs("uvloop", "it calls getaddrinfo(3) itself")
+async def test_a_cancelled_lookup_is_cancelled(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = threading.Event()
+
+    def wait_for_the_end(*_args: object, **_named: object) -> list[object]:
+        answer.wait(DEADLINE)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", wait_for_the_end)
     task = loop.create_task(loop.getaddrinfo("localhost", 80))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    answer.set()
