@@ -60,6 +60,8 @@ class Handshake:
 async def test_a_hello_that_came_with_the_last_plain_line_is_not_lost(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
+    answered = asyncio.Event()
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert await reader.readline() == b"STARTTLS\n"
         await writer.start_tls(SERVER)
@@ -68,6 +70,7 @@ async def test_a_hello_that_came_with_the_last_plain_line_is_not_lost(
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
+        answered.set()
 
     def ask(address: Any) -> bytes:
         handshake = Handshake()
@@ -78,6 +81,8 @@ async def test_a_hello_that_came_with_the_last_plain_line_is_not_lost(
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     address = server.sockets[0].getsockname()
     assert await loop.run_in_executor(None, ask, address) == b"SECRET\n"
+    await answered.wait()
+    await asyncio.sleep(0)  # its task ends
     server.close()
     await server.wait_closed()
 
