@@ -3,6 +3,10 @@
 Virtual time (looptime, async-solipsism, freezegun, time-machine), instrumentation (aiodebug,
 sentry-sdk, ddtrace), and the loops of test suites (pytest-asyncio, aiohttp's test utilities). They
 patch whole processes, so each program has one of its own.
+
+Where these programs sleep, the sleep is the subject, and no test waits by one for something else:
+hours of virtual time, a real timer beside a clock that a package has frozen, a callback that is slow
+on purpose, a step of a task that an instrument has to see.
 """
 
 from __future__ import annotations
@@ -147,7 +151,8 @@ def test_freezegun_leaves_the_loop_its_time(loop_id: str) -> None:
 
 @needs("freezegun")
 def test_a_frozen_clock_does_not_stop_the_loop(loop_id: str) -> None:
-    # asyncio reads time.monotonic() by name, so freezegun stops its loop, for ever.
+    # A difference that the README names: asyncio reads time.monotonic() by name, so freezegun stops
+    # its loop for ever; ours reads the clock itself. On asyncio this program would never end.
     if loop_id == "asyncio":
         pytest.skip("its timers never come while time.monotonic() stands still")
     source = """
@@ -196,9 +201,10 @@ def test_aiodebug_finds_slow_callbacks(loop_id: str) -> None:
         await asyncio.sleep(0.01)
     aiodebug.log_slow_callbacks.enable(0.05, lambda name, seconds: slow.append(name))
     run(main)
-    print(sum("sleepy" in name for name in slow), sum("main" in name for name in slow))
+    print(sum("sleepy" in name for name in slow), any("main" in name for name in slow))
     """
-    assert run_program(source, loop_id) == ["2 1"]
+    # A busy machine may make another step of main slow as well.
+    assert run_program(source, loop_id) == ["2 True"]
 
 
 @needs("aiodebug")
