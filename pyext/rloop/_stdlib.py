@@ -1,6 +1,6 @@
 """The private names of the standard library's asyncio that rloop relies on, in one place.
 
-Checked on CPython 3.11.7, 3.12.1, 3.13.0, 3.13.18 and 3.14.10. Whatever is not here is
+Checked on CPython 3.11.7, 3.12.1, 3.13.0, 3.13.18, 3.14.10, 3.15.2. Whatever is not here is
 public. UringEventLoop derives from ``BaseEventLoop`` and uses of it what knows no selector:
 create_connection, create_server, run_until_complete, run_in_executor, the exception handler,
 the shutdown of executor and asynchronous generators, each in the running version's own form.

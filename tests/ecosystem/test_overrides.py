@@ -5,8 +5,8 @@ sentry-sdk, ddtrace), and the loops of test suites (pytest-asyncio, aiohttp's te
 patch whole processes, so each program has one of its own.
 
 Where these programs sleep, the sleep is the subject, and no test waits by one for something else:
-hours of virtual time, a real timer beside a clock that a package has frozen, a callback that is slow
-on purpose, a step of a task that an instrument has to see.
+hours of virtual time, a real timer beside a clock that a package has frozen, a callback that is
+slow on purpose, a step of a task that an instrument has to see.
 """
 
 from __future__ import annotations
