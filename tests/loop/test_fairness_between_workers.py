@@ -91,5 +91,7 @@ def test_the_busier_of_two_workers_has_not_much_more_than_on_asyncio(
     loop_id: str, clients: int
 ) -> None:
     shares = json.loads(check_script(PROGRAM, str(clients), "asyncio", loop_id))
-    theirs, ours = (sum(found) / len(found) for found in shares)
+    # A queue that is unfair is so in every round; which worker the scheduler favours when something
+    # else is running on the machine lasts for some.
+    theirs, ours = (sum(sorted(found)[:4]) / 4 for found in shares)
     assert ours <= theirs + 0.15, shares
