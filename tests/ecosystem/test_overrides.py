@@ -291,7 +291,7 @@ def test_ddtrace_follows_contexts(loop_id: str) -> None:
         print(len(switches) - count)
     run(after)
     """
-    # ddtrace has a watcher of contexts as well from CPython 3.14 on, which doubles them on any loop.
+    # From CPython 3.14 on ddtrace also has a watcher of contexts, which doubles them on any loop.
     on_asyncio = ["parent", "20", "0"] if sys.version_info < (3, 14) else ["parent", "40", "2"]
     assert run_program(source, loop_id) == on_asyncio
 
