@@ -111,13 +111,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
-@pytest.fixture(scope="session", autouse=True)
-def quick_collections() -> None:
-    """What exists before the first test is never garbage: do not look at it 2000 times."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture
 def noise(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Noise]:
     """What nobody caught: exception handler contexts, and exceptions in finalizers and threads."""
@@ -150,6 +143,9 @@ def loop(
         run_briefly(first)
         first.close()
     collect()
+    # What is there before a test, pytest's reports among it, is none of its garbage: the collections
+    # after it need not look at it, nor those of the thousands of tests that follow.
+    gc.freeze()
     before = open_descriptors()
     loop = new_loop(loop_id)
     loop.set_exception_handler(noise.record)
