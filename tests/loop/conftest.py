@@ -143,8 +143,8 @@ def loop(
         run_briefly(first)
         first.close()
     collect()
-    # What is there before a test, pytest's reports among it, is none of its garbage: the collections
-    # after it need not look at it, nor those of the thousands of tests that follow.
+    # What is there before a test, pytest's reports among it, is none of its garbage: the
+    # collections after it need not look at it, nor those of the thousands of tests that follow.
     gc.freeze()
     before = open_descriptors()
     loop = new_loop(loop_id)
