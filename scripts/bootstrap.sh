@@ -3,6 +3,7 @@
 #
 #   scripts/bootstrap.sh               build/X.Y, installed into build/venv-X.Y
 #   SANITIZE=1 scripts/bootstrap.sh    build/X.Y-sanitize, installed into build/X.Y-sanitize/site
+#   SANITIZE=thread ..., COVERAGE=1 ...    likewise build/X.Y-thread, build/X.Y-coverage
 #   scripts/bootstrap.sh --package     the same without the core's tests and the load generator
 #   scripts/bootstrap.sh --venv-only   the venv with the development tools, nothing built
 #
@@ -201,13 +202,24 @@ build_and_install() {
   local build="$root/build/$version" site
   local -a options=()
   site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
-  if [[ "${SANITIZE:-0}" != 0 ]]; then
-    build+=-sanitize
-    site="$build/site"
-    # b_lundef: the sanitizers' symbols come from the library that LD_PRELOAD brings.
-    options=(-Dbuildtype=debugoptimized -Doptimization=1 '-Db_sanitize=address,undefined'
-      -Db_lundef=false)
+  # b_lundef: the sanitizers' symbols come from the library that LD_PRELOAD brings.
+  case "${SANITIZE:-0}" in
+    0) ;;
+    thread)
+      build+=-thread
+      options=(-Dbuildtype=debugoptimized -Doptimization=1 -Db_sanitize=thread -Db_lundef=false)
+      ;;
+    *)
+      build+=-sanitize
+      options=(-Dbuildtype=debugoptimized -Doptimization=1 '-Db_sanitize=address,undefined'
+        -Db_lundef=false)
+      ;;
+  esac
+  if [[ "${COVERAGE:-0}" != 0 ]]; then
+    build+=-coverage
+    options=(-Dbuildtype=debug -Db_coverage=true -Db_lundef=false)
   fi
+  ((!${#options[@]})) || site="$build/site"
   export PATH="$venv/bin:$PATH"
   configure "$build" "$site" "${options[@]}"
   local -a targets=()

@@ -6,6 +6,7 @@
 #   scripts/test.sh --quick             the same on one interpreter
 #   scripts/test.sh --sanitize          the same tests under ASan and UBSan: pytest on the newest
 #                                       interpreter of this machine and on 3.14, GoogleTest once
+#   scripts/test.sh --sanitize-threads  GoogleTest, and the loop's tests that have threads, under TSan
 #   scripts/test.sh --quick -- -k tcp   what follows -- goes to pytest
 #
 #   PYTHON=...       only this interpreter; a version, 3.14, may be Debian unstable's
@@ -43,6 +44,10 @@ while (($#)); do
   case "$1" in
     --quick) quick=1 ;;
     --sanitize) sanitize=1 ;;
+    --sanitize-threads)
+      sanitize=thread
+      quick=1
+      ;;
     --)
       shift
       pytest_arguments=("$@")
@@ -134,7 +139,7 @@ build_place() {
   while read -r place python; do
     ((++number)) # two digits: the files stand in the order of the interpreters
     [[ "$place" == "$1" ]] || continue
-    ((!sanitize)) || sanitized_here "$place" "$python" || continue
+    [[ $sanitize == 0 ]] || sanitized_here "$place" "$python" || continue
     started=$SECONDS
     status=0
     log=$reports/build-$number.log
@@ -199,14 +204,19 @@ sanitized_steps() {
   add_step core_tests "${labels[0]}" "GoogleTest, sanitized, on ${labels[0]}"
 }
 
+thread_steps() {
+  add_step thread_tests "${labels[0]}" "pytest under TSan on ${labels[0]}"
+  add_step core_tests "${labels[0]}" "GoogleTest under TSan on ${labels[0]}"
+}
+
 : >"$reports/summary"
 build_all
 if ((${#labels[@]})); then
-  if ((sanitize)); then
-    sanitized_steps
-  else
-    plain_steps
-  fi
+  case $sanitize in
+    0) plain_steps ;;
+    1) sanitized_steps ;;
+    thread) thread_steps ;;
+  esac
   run_queue
 fi
 

@@ -42,10 +42,13 @@ build_for() {
   python=$(tail -n 1 <<<"$output")
   label=$(at "$place" "$python" -c 'import platform; print(platform.python_version())') || return 1
   local build=build/${label%.*}
-  ((!sanitize)) || build+=-sanitize
+  case $sanitize in
+    1) build+=-sanitize ;;
+    thread) build+=-thread ;;
+  esac
   [[ "$place" == here ]] || label+=' (Debian unstable)'
   add_label "$label" "$place" "$python" "$build"
-  ((sanitize)) || install_ecosystem "$label" || true
+  [[ $sanitize != 0 ]] || install_ecosystem "$label" || true
   printf '%s\n' "$label" "$place" "$python" "$build" >"$3"
 }
 
@@ -109,7 +112,8 @@ core_tests() {
   local tools=${pythons[$1]%/*}
   local -a options=(env "PATH=$tools:$PATH") # meson looks for ninja there
   # LeakSanitizer looks at the core alone: an interpreter keeps what it has at exit, on purpose.
-  ((!sanitize)) || options+=(ASAN_OPTIONS=detect_leaks=1)
+  [[ $sanitize != 1 ]] || options+=(ASAN_OPTIONS=detect_leaks=1)
+  [[ $sanitize != thread ]] || options+=("TSAN_OPTIONS=$tsan_options")
   on "$1" "${options[@]}" "${step_limit[@]}" "$tools/meson" test -C "${builds[$1]}" --suite core \
     --print-errorlogs || status=$?
   on "$1" cp "$log" "$2" || return 1
@@ -154,15 +158,30 @@ instruction_tests() {
 # Ours alone: the peers' code and the packages' is not sanitized. The module is loaded by an
 # interpreter that was not built with ASan, so its runtime comes first by LD_PRELOAD, and libstdc++
 # with it, whose __cxa_throw it has to intercept.
+run_sanitized_pytest() {
+  local label=$1 report=$2 compiler=${CXX:-g++} runtime stdcpp
+  [[ "${places[$label]}" == here ]] || compiler=g++
+  runtime=$(on "$label" "$compiler" -print-file-name="$3")
+  stdcpp=$(on "$label" "$compiler" -print-file-name=libstdc++.so)
+  run_pytest "$label" "$report" LD_PRELOAD="$runtime $stdcpp" \
+    PYTHONPATH="$PWD/${builds[$label]}/site" RLOOP_SANITIZE=1 RLOOP_TESTS_LOOPS=rloop "${@:4}" \
+    --timeout=180 -k rloop
+}
+
 sanitized_tests() {
-  local compiler=${CXX:-g++} asan stdcpp
-  [[ "${places[$1]}" == here ]] || compiler=g++
-  asan=$(on "$1" "$compiler" -print-file-name=libasan.so)
-  stdcpp=$(on "$1" "$compiler" -print-file-name=libstdc++.so)
-  run_pytest "$1" "$2" LD_PRELOAD="$asan $stdcpp" PYTHONMALLOC=malloc \
-    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-    PYTHONPATH="$PWD/${builds[$1]}/site" RLOOP_SANITIZE=1 RLOOP_TESTS_LOOPS=rloop -- \
-    tests/loop tests/tcp --timeout=180 -k rloop
+  run_sanitized_pytest "$1" "$2" libasan.so PYTHONMALLOC=malloc \
+    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 -- \
+    tests/loop tests/tcp
+}
+
+# Of CPython TSan sees what it intercepts, the locks among it: so the GIL orders what it should. A
+# program with a race ends with another exit code than its own.
+tsan_options="suppressions=$PWD/tests/tsan_suppressions.txt:exitcode=66:die_after_fork=0:second_deadlock_stack=1"
+
+thread_tests() {
+  local -a files
+  mapfile -t files < <(grep -lE 'threading|call_soon_threadsafe' tests/loop/test_*.py)
+  run_sanitized_pytest "$1" "$2" libtsan.so TSAN_OPTIONS="$tsan_options" -- "${files[@]}"
 }
 
 # CPython's own tests, on both engines.
