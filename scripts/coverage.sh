@@ -10,7 +10,7 @@
 #
 # Writes build/coverage/index.html (per line) and build/coverage/missing.txt (the lines, and the
 # lines with branches, that nothing reaches), prints the sums, and fails below the bounds. Branches
-# that the compiler makes for exceptions of functions that throw none are left out. Lines that only
+# to exceptions, and those of assertions, are left out. Lines that only
 # run where a process is killed, or where the kernel is another one, are not seen.
 
 set -euo pipefail
@@ -60,7 +60,7 @@ if ((!report_only)); then
     run_pytest "${pytest_arguments[@]}"
   else
     run env "PATH=$tools:$PATH" meson test -C "$build" --suite core --quiet --timeout-multiplier 4
-    run_pytest tests/loop tests/tcp
+    run_pytest tests/loop tests/tcp tests/hunt
     run "$python" tests/loop/conformance.py
     run_pytest tests/ecosystem
   fi
@@ -68,8 +68,6 @@ fi
 
 mkdir -p build/coverage
 "$tools/gcovr" --root . --object-directory "$build" --filter src/ --filter pyext/ \
-  --exclude-throw-branches --exclude-unreachable-branches --decisions --merge-mode-functions separate \
-  --gcov-ignore-parse-errors=suspicious_hits.warn_once_per_file --print-summary \
-  --html-details build/coverage/index.html --json-summary build/coverage/summary.json \
-  --json build/coverage/lines.json
-"$python" scripts/coverage_bounds.py build/coverage/lines.json >build/coverage/missing.txt
+  --exclude-throw-branches --exclude-unreachable-branches --merge-mode-functions separate \
+  --html-details build/coverage/index.html
+"$python" scripts/coverage_bounds.py "$build" >build/coverage/missing.txt
