@@ -53,6 +53,8 @@ void Stream::arm_reading() {
   if (state_ != State::open || !reading_started_ || reading_paused_ || read_ended_) return;
   if (descriptor_.number() < 0) return;  // the program closed the socket: as asyncio, no end comes
   if (!recv_.idle() || (poll_ && !poll_->idle())) return;
+  // Inside a delivery: whoever delivers goes on, if it was not the end.
+  if (receiving_) return;
   // What was kept comes first: on_later goes on from there.
   if (kept_) return;
   reactor::Reactor& reactor = *context_.reactor;
@@ -97,11 +99,13 @@ void Stream::on_readable(const op::Completion& completion) {
     return;
   }
   size_t received = 0;
+  receiving_ = true;
   do {
     size_t size = receive_directly();
     if (size < kMuch_bytes) break;
     received += size;
   } while (received < kMostInARow_bytes);
+  receiving_ = false;
   context_.hand_over_if_due();
   if (state_ != State::open) return end_of_operation();
   arm_reading();

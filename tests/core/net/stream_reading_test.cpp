@@ -129,5 +129,24 @@ TEST_F(StreamReadingTest, AReaderThatChangesItsKindGetsTheRestInTheNewWay) {
   EXPECT_EQ(events, (std::vector{Event::data, Event::buffer, Event::buffer}));
 }
 
+TEST_F(StreamReadingTest, AReaderThatPausesAndResumesWhenItIsAskedForMemorySeesOneEnd) {
+  reactor_.mask_ring();
+  int ends = 0;
+  connection_->upcall = [&](Event event) { ends += event == Event::eof; };
+  connection_->asked = [&] {
+    stream().pause_reading();
+    stream().resume_reading();
+  };
+  connection_->own_buffer.resize(4);
+  stream().set_reads_into_buffers(true);
+  stream().start_reading();
+  ::shutdown(far_.get(), SHUT_WR);
+  for (int round = 0; round < 3; ++round) {
+    reactor_.receive();
+    settle();
+  }
+  EXPECT_EQ(ends, 1);
+}
+
 }  // namespace
 }  // namespace rloop::test
