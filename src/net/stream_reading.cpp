@@ -44,6 +44,7 @@ void Stream::pause_reading() {
 
 void Stream::resume_reading() {
   reading_paused_ = false;
+  if (state_ != State::open) return;  // what was kept is nobody's any more
   if (!kept_) return arm_reading();
   // As with asyncio, data comes in a later turn and not inside resume_reading().
   post_later();

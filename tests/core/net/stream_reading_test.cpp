@@ -148,5 +148,21 @@ TEST_F(StreamReadingTest, AReaderThatPausesAndResumesWhenItIsAskedForMemorySeesO
   EXPECT_EQ(ends, 1);
 }
 
+TEST_F(StreamReadingTest, AResumeInsideTheLastEventWakesNothing) {
+  stream().start_reading();
+  write_all(far_.get(), "kept");
+  reactor_.receive();
+  stream().pause_reading();
+  settle();
+  connection_->upcall = [&](Event event) {
+    if (event == Event::closed) stream().resume_reading();
+    EXPECT_FALSE(event == Event::closed && reactor_.has_undispatched());
+  };
+  stream().abort();
+  reactor_.run_cancels();
+  settle();
+  EXPECT_TRUE(connection_->closed());
+}
+
 }  // namespace
 }  // namespace rloop::test
