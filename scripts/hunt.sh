@@ -3,7 +3,8 @@
 #
 #   scripts/hunt.sh core [OPTION...]       the C++ core: calls and completions in any order, against
 #                                          scripted and real engines (tests/core/hunt/README.md)
-#     --seconds N | --steps N              how long, for each group of worlds (default: 60 seconds)
+#     --seconds N | --steps N              how long, for each group of worlds (default: 60 seconds):
+#                                          the scripted ones, then the real engines
 #     --world NAME                         stream, datagram, listener, watch, real_epoll,
 #                                          real_uring, scripted, real, all (default: all)
 #     --seed N                             the first seed (default: one that is new each time)
@@ -89,7 +90,10 @@ hunt_core() {
   if [[ -n "$world" && "$world" != all ]]; then
     "$program" --world "$world" "${options[@]}"
   else
-    "$program" --world scripted "${options[@]}"
+    local status=0
+    "$program" --world scripted "${options[@]}" || status=1
+    "$program" --world real "${options[@]}" || status=1
+    return "$status"
   fi
 }
 

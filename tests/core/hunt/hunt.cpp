@@ -29,8 +29,10 @@ std::unique_ptr<World> make_world(const Case& sequence) {
       return make_datagram_world(sequence.mode);
     case WorldKind::listener:
       return make_listener_world(sequence.mode);
-    default:
+    case WorldKind::watch:
       return make_watch_world(sequence.mode);
+    default:
+      return make_real_world(sequence.mode, sequence.world == WorldKind::real_uring);
   }
 }
 

@@ -6,14 +6,15 @@
 
 #include "hunt/hunt.hpp"
 #include "hunt/stream_steps.hpp"
+#include "reactor/capabilities.hpp"
 
 namespace rloop::hunt {
 namespace {
 
 #if defined(__SANITIZE_ADDRESS__)
-constexpr uint64_t kSteps = 150'000;
+constexpr uint64_t kSteps = 150'000, kRealSteps = 15'000;
 #else
-constexpr uint64_t kSteps = 2'000'000;
+constexpr uint64_t kSteps = 2'000'000, kRealSteps = 60'000;
 #endif
 
 class HuntTest : public testing::TestWithParam<WorldKind> {};
@@ -25,6 +26,21 @@ INSTANTIATE_TEST_SUITE_P(Scripted, HuntTest,
 TEST_P(HuntTest, TheFirstSeedsFindNothing) {
   std::array worlds = {GetParam()};
   Outcome outcome = hunt(worlds, {.steps = kSteps, .progress = false});
+  EXPECT_EQ(outcome.failure, "") << "--world " << world_name(outcome.world) << " --replay "
+                                 << outcome.seed;
+}
+
+class RealHuntTest : public testing::TestWithParam<WorldKind> {};
+INSTANTIATE_TEST_SUITE_P(Real, RealHuntTest,
+                         testing::Values(WorldKind::real_epoll, WorldKind::real_uring),
+                         [](const auto& info) { return std::string(world_name(info.param)); });
+
+TEST_P(RealHuntTest, TheFirstSeedsFindNothing) {
+  if (GetParam() == WorldKind::real_uring && !reactor::probe_io_uring().capabilities.ring) {
+    GTEST_SKIP() << reactor::probe_io_uring().reason;
+  }
+  std::array worlds = {GetParam()};
+  Outcome outcome = hunt(worlds, {.steps = kRealSteps, .progress = false});
   EXPECT_EQ(outcome.failure, "") << "--world " << world_name(outcome.world) << " --replay "
                                  << outcome.seed;
 }

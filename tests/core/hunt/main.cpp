@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "hunt/hunt.hpp"
+#include "reactor/capabilities.hpp"
 
 namespace rloop::hunt {
 namespace {
@@ -38,6 +39,11 @@ std::vector<WorldKind> worlds_named(std::string_view name) {
     }
   }
   if (worlds.empty()) usage();
+  const reactor::Probe& probe = reactor::probe_io_uring();
+  if (!probe.capabilities.ring && std::erase(worlds, WorldKind::real_uring) > 0) {
+    std::printf("without real_uring: %s\n", probe.reason.c_str());
+    if (worlds.empty()) std::exit(0);
+  }
   return worlds;
 }
 

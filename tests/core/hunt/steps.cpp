@@ -6,6 +6,7 @@
 #include "hunt/datagram_steps.hpp"
 #include "hunt/listener_steps.hpp"
 #include "hunt/random.hpp"
+#include "hunt/real_steps.hpp"
 #include "hunt/stream_steps.hpp"
 #include "hunt/watch_steps.hpp"
 
@@ -24,6 +25,8 @@ const World& world_of(WorldKind kind) {
       {"datagram", "datagram", datagram::kNames},
       {"listener", "listener", listener::kNames},
       {"watch", "watch", watch::kNames},
+      {"real_epoll", "real", real::kNames},
+      {"real_uring", "real", real::kNames},
   }};
   return worlds[static_cast<size_t>(kind)];
 }

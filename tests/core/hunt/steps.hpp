@@ -14,8 +14,8 @@
 
 namespace rloop::hunt {
 
-enum class WorldKind : uint8_t { stream, datagram, listener, watch };
-inline constexpr int kWorldCount = 4;
+enum class WorldKind : uint8_t { stream, datagram, listener, watch, real_epoll, real_uring };
+inline constexpr int kWorldCount = 6;
 inline constexpr int kScriptedWorldCount = 4;  // the first of them
 
 struct Step {

@@ -33,6 +33,9 @@ struct StreamSocket {
   int out_error = 0;       // from now on
   bool out_loose = false;  // an error happened: what is lost behind it is lost
   bool shut_down = false;
+  // A real kernel: what it has taken so far is not known, and a reset loses what it held.
+  bool exact = true;
+  bool in_loose = false;
   // Of the next call.
   int refuse_send = 0, refuse_recv = 0;
   size_t most_sent = SIZE_MAX, most_received = SIZE_MAX;

@@ -17,11 +17,12 @@ struct StreamUser::Held {
   std::byte* bytes() { return reinterpret_cast<std::byte*>(this + 1); }
 };
 
-StreamUser::StreamUser(net::Context& context, StreamKernel& kernel, size_t index)
+StreamUser::StreamUser(net::Context& context, StreamSocket& socket, int fd,
+                       const ScriptReactor* script)
     : context_(context),
-      kernel_(kernel),
-      index_(index),
-      fd_(kFirstNumber + static_cast<int>(index)),
+      socket_(socket),
+      script_(script),
+      fd_(fd),
       holder_(fd_),
       stream_(std::make_unique<net::Stream>(context, *this, fd_)) {
   reactions_.fill(-1);
@@ -29,6 +30,8 @@ StreamUser::StreamUser(net::Context& context, StreamKernel& kernel, size_t index
 }
 
 StreamUser::~StreamUser() {
+  // Whoever abandons closes as well.
+  if (!closed_ && holder_ >= 0) SystemCalls::installed->close(fd_);
   expect(held_count_ == 0 || !closed_, "a segment was not released");
 }
 
@@ -79,10 +82,12 @@ void StreamUser::call(Call call, size_t size) {
   }
 }
 
-// The program closes the socket that it holds as well. Nothing is promised for what was under way.
+// Nothing is promised for what was under way.
 void StreamUser::close_number() {
+  if (holder_ < 0 || closed_) return;
   holder_ = -1;
-  socket().out_loose = true;
+  socket_.out_loose = socket_.in_loose = true;
+  if (!script_) SystemCalls::installed->close(fd_);  // a script's operations go on with the file
 }
 
 net::Segment StreamUser::make_segment(size_t size) {
@@ -99,15 +104,14 @@ void StreamUser::release(void* object) {
   auto* held = static_cast<Held*>(object);
   StreamUser& user = *held->user;
   --user.held_count_;
-  auto& reactor = static_cast<ScriptReactor&>(*user.context_.reactor);
-  if (held->size > 0) {
-    expect(!reactor.sends_from(held->bytes(), held->size),
+  if (held->size > 0 && user.script_) {
+    expect(!user.script_->sends_from(held->bytes(), held->size),
            "a segment was released while a send uses it");
   }
   StreamSocket& to = user.socket();
-  expect(
-      !held->accepted || to.out_loose || user.joined_ || user.closed_ || held->end <= to.out_taken,
-      "a segment was released before it was sent");
+  expect(!to.exact || !held->accepted || to.out_loose || user.joined_ || user.closed_ ||
+             held->end <= to.out_taken,
+         "a segment was released before it was sent");
   std::memset(held->bytes(), 0xdd, held->size);
   std::free(held);
 }
@@ -140,7 +144,8 @@ void StreamUser::expect_reading() const {
 void StreamUser::received(std::span<const std::byte> data) {
   expect_reading();
   expect(!data.empty(), "data of no bytes");
-  expect(NumberedBytes::match(index_ + 100, received_, data), "received: not what comes next");
+  expect(NumberedBytes::match(socket_.number + 100, received_, data),
+         "received: not what comes next");
   received_ += data.size();
   expect(received_ <= socket().in_taken, "received more than the kernel gave");
 }
@@ -150,7 +155,7 @@ void StreamUser::on_data(std::span<const std::byte> data) {
   uint64_t before = received_;
   happen(Event::data);
   // Lent until this returns, whatever was done meanwhile.
-  expect(NumberedBytes::match(index_ + 100, before - data.size(), data),
+  expect(NumberedBytes::match(socket_.number + 100, before - data.size(), data),
          "lent bytes changed before they were given back");
 }
 
@@ -175,7 +180,7 @@ void StreamUser::on_buffer_filled(size_t size) {
 void StreamUser::on_eof() {
   expect_reading();
   expect(socket().in_ended, "an end that the peer did not send");
-  expect(received_ == socket().in_sent, "the end came before all data");
+  expect(socket_.in_loose || received_ == socket_.in_sent, "the end came before all data");
   read_ended_ = got_eof_ = true;
   happen(Event::eof);
 }
@@ -183,7 +188,7 @@ void StreamUser::on_eof() {
 void StreamUser::on_sent() {
   expect(!abandoned_ && !joined_ && !closed_, "an event of writing after the end");
   const StreamSocket& to = socket();
-  expect(to.out_loose || stream_->backlog_bytes() == to.written - to.out_taken,
+  expect(!to.exact || to.out_loose || stream_->backlog_bytes() == to.written - to.out_taken,
          "the backlog is not what is left");
   happen(Event::sent);
 }
@@ -212,10 +217,10 @@ void StreamUser::on_closed() {
   expect(joined_, "closed before joining");
   expect(!closed_, "on_closed came twice");
   const StreamSocket& to = socket();
-  expect(aborted_ || to.out_loose || to.out_taken == to.written,
+  expect(!to.exact || aborted_ || to.out_loose || to.out_taken == to.written,
          "closed before everything was sent");
   closed_ = true;
-  SystemCalls::installed->close(fd_);
+  if (holder_ >= 0) SystemCalls::installed->close(fd_);
   happen(Event::closed);
   if (deletes_at_end) stream_.reset();
 }
@@ -229,10 +234,15 @@ void StreamUser::happen(Event event) {
 
 // --- the end ---------------------------------------------------------------------------------
 
+bool StreamUser::has_everything() const {
+  if (!open() || paused_ || holder_ < 0 || closed_ || read_ended_) return true;
+  return received_ == socket_.in_sent && !socket_.in_ended;
+}
+
 void StreamUser::expect_everything_received() const {
-  const StreamSocket& from = kernel_.sockets[index_];
+  const StreamSocket& from = socket_;
   if (!open() || paused_ || holder_ < 0 || closed_ || read_ended_) return;
-  expect(received_ == from.in_sent, "data was lost on the way in");
+  expect(from.in_loose || received_ == from.in_sent, "data was lost on the way in");
   expect(!from.in_ended, "the end was lost on the way in");
 }
 

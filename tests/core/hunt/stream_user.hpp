@@ -40,7 +40,8 @@ class StreamUser final : public net::StreamEvents {
   };
   static constexpr size_t kCallCount = 16;
 
-  StreamUser(net::Context& context, StreamKernel& kernel, size_t index);
+  // `script`: where sends in flight can be looked up, if anywhere.
+  StreamUser(net::Context& context, StreamSocket& socket, int fd, const ScriptReactor* script);
   ~StreamUser();
 
   void call(Call call, size_t size);
@@ -62,7 +63,15 @@ class StreamUser final : public net::StreamEvents {
   bool alive() const { return stream_ != nullptr; }
   bool closed() const { return closed_; }
   bool open() const { return !closing_ && !aborted_; }
-  StreamSocket& socket() { return kernel_.sockets[index_]; }
+  bool ended() const { return closed_ || (abandoned_ && stream_->closed()); }
+  bool was_aborted() const { return aborted_; }
+  bool has_number() const { return holder_ >= 0; }
+  uint64_t received_count() const { return received_; }
+  // Nothing more is to come to it.
+  bool has_everything() const;
+  StreamSocket& socket() { return socket_; }
+  // The program closes the socket that it holds as well.
+  void close_number();
 
   bool aborts_on_error = true;
   bool deletes_at_end = false;  // the stream is gone when on_closed returns
@@ -83,11 +92,10 @@ class StreamUser final : public net::StreamEvents {
   void received(std::span<const std::byte> data);
   void expect_reading() const;
   void happen(Event event);
-  void close_number();
 
   net::Context& context_;
-  StreamKernel& kernel_;
-  size_t index_;
+  StreamSocket& socket_;
+  const ScriptReactor* script_;
   int fd_;
   int holder_;  // where the program keeps the number
   bool paused_ = false, closing_ = false, aborted_ = false, joined_ = false, closed_ = false;

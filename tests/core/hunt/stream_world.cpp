@@ -58,7 +58,8 @@ class StreamWorld final : public World {
         reactor_(statistics_, capabilities_of(mode_)),
         context_(&reactor_) {
     for (size_t i = 0; i < mode_.count; ++i) {
-      users_.push_back(std::make_unique<StreamUser>(context_, kernel_, i));
+      users_.push_back(std::make_unique<StreamUser>(context_, kernel_.sockets[i],
+                                                    kFirstNumber + static_cast<int>(i), &reactor_));
       StreamUser& user = *users_.back();
       kernel_.sockets[i].room = mode_.few_room ? 0 : 100'000;
       user.aborts_on_error = mode_.aborts_on_error;

@@ -19,5 +19,6 @@ std::unique_ptr<World> make_stream_world(uint32_t mode);
 std::unique_ptr<World> make_datagram_world(uint32_t mode);
 std::unique_ptr<World> make_listener_world(uint32_t mode);
 std::unique_ptr<World> make_watch_world(uint32_t mode);
+std::unique_ptr<World> make_real_world(uint32_t mode, bool ring);
 
 }  // namespace rloop::hunt
