@@ -130,7 +130,7 @@ fuzz_core() {
   fi
   "$venv/ninja" -C "$build" --quiet tests/hunt_fuzz >&2
   mkdir -p "$build/corpus"
-  # A sequence that fails is written to build/; hunt_fuzz FILE runs it again and prints it.
+  # A sequence that fails is written to build/; HUNT_PRINT=1 hunt_fuzz FILE prints its steps and runs it.
   "$build/tests/hunt_fuzz" -max_total_time="$1" -max_len=1024 -print_final_stats=1 \
     -artifact_prefix="$build/" "$build/corpus"
 }

@@ -22,8 +22,6 @@ namespace {
 constexpr int kListening = kFirstNumber;
 constexpr int kErrors[] = {ECONNABORTED, EINTR,  EPROTO, ENETDOWN, EAGAIN, ETIMEDOUT,
                            EMFILE,       ENOMEM, EPERM,  ENOBUFS,  EINVAL, EBADF};
-constexpr size_t kPassing = 6;  // of these, they change nothing
-constexpr size_t kFatal = 10;   // from here on
 
 class ListenerKernel final : public SystemCalls {
  public:
