@@ -53,7 +53,7 @@ FACTORY_MAY_INCLUDE = ("reactor/uring", "reactor/epoll")
 # Rooms without a test file of their own, and where they are tested instead.
 NO_TEST_OF_ITS_OWN: dict[str, str] = {}
 # Tests of the core that mirror no single source.
-TESTS_OF_MANY_ROOMS = ("conformance",)
+TESTS_OF_MANY_ROOMS = ("conformance", "hunt")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 # Libraries that are included with quotes, as their own documentation does.

@@ -28,6 +28,8 @@ void Stream::append(Segment segment) {
 
 void Stream::push(bool at_once) {
   if (queue_.empty() || write_pending()) return;  // goes out when what is pending completes
+  // What an abort has dropped lies here until the end, and must not bring the stream into a list.
+  if (state_ == State::joining || state_ == State::closed) return;
   bool large = queue_.backlog_bytes() >= kSendAtOnce_bytes;
   if (large || at_once) return flush_now();
   if (linked()) return;

@@ -44,6 +44,7 @@ void Stream::pause_reading() {
 
 void Stream::resume_reading() {
   reading_paused_ = false;
+  if (state_ != State::open) return;  // what was kept is nobody's any more
   if (!kept_) return arm_reading();
   // As with asyncio, data comes in a later turn and not inside resume_reading().
   post_later();
@@ -53,6 +54,8 @@ void Stream::arm_reading() {
   if (state_ != State::open || !reading_started_ || reading_paused_ || read_ended_) return;
   if (descriptor_.number() < 0) return;  // the program closed the socket: as asyncio, no end comes
   if (!recv_.idle() || (poll_ && !poll_->idle())) return;
+  // Inside a delivery: whoever delivers goes on, if it was not the end.
+  if (receiving_) return;
   // What was kept comes first: on_later goes on from there.
   if (kept_) return;
   reactor::Reactor& reactor = *context_.reactor;
@@ -97,11 +100,13 @@ void Stream::on_readable(const op::Completion& completion) {
     return;
   }
   size_t received = 0;
+  receiving_ = true;
   do {
     size_t size = receive_directly();
     if (size < kMuch_bytes) break;
     received += size;
   } while (received < kMostInARow_bytes);
+  receiving_ = false;
   context_.hand_over_if_due();
   if (state_ != State::open) return end_of_operation();
   arm_reading();
@@ -123,7 +128,7 @@ size_t Stream::receive_directly() {
   size_t size = received > 0 ? static_cast<size_t>(received) : 0;
   if (result.is_again()) {
     descriptor_.mark_drained(op::Direction::read);
-  } else if (size < memory.size()) {
+  } else if (result.ok() && size < memory.size()) {
     descriptor_.note_short(op::Direction::read);
   }
   if (own_memory && size == 0) events_->on_buffer_unused();

@@ -28,6 +28,11 @@ inline unsigned publish_submissions(io_uring& ring) {
   return ring.sq.sqe_tail - io_uring_smp_load_acquire(ring.sq.khead);
 }
 
+// There was no room for all completions: the rest waits in the kernel for an enter.
+inline bool completions_overflowed(const io_uring& ring) {
+  return (IO_URING_READ_ONCE(*ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW) != 0;
+}
+
 // Work is waiting that only an enter by this thread can finish (TASKRUN_FLAG), or completions
 // overflowed into kernel memory.
 inline bool kernel_has_work(const io_uring& ring) {

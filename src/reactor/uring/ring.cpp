@@ -95,6 +95,10 @@ bool Ring::kernel_has_work() const {
   return reactor::kernel_has_work(ring_);
 }
 
+bool Ring::has_overflowed() const {
+  return completions_overflowed(ring_);
+}
+
 bool Ring::has_no_iowait() const {
   return (enter_flags_ & kEnterNoIowait) != 0;
 }

@@ -57,6 +57,8 @@ class Ring {
 
   bool has_completions() const { return io_uring_cq_ready(&ring_) != 0; }
   bool kernel_has_work() const;
+  // Completions wait in the kernel, where only an enter reaches them.
+  bool has_overflowed() const;
   bool has_no_iowait() const;  // the kernel knows it and the ring uses it
   // Nothing is left of what was submitted to it, as far as the ring can know.
   bool is_clean() const { return !has_submissions() && !has_completions() && !kernel_has_work(); }

@@ -127,12 +127,14 @@ void RingReactor::put_ring_away() {
 }
 
 // After the ring is gone: what was in flight waits for the next ring, what was to be cancelled is.
-// One that cannot be repeated, and whose result is not known, ends with `unknown`.
-void RingReactor::take_back_in_flight(base::Result unknown) {
+// One that cannot be repeated, and whose result is not known, ends with `unknown`; and so does
+// every one where completions were lost with the ring.
+void RingReactor::take_back_in_flight(base::Result unknown, bool none_known) {
   cancels_.clear();
   OperationList again;
   in_flight_.for_each([&](op::Operation& operation) {
-    if (operation.replay() == op::Replay::no && !operation.cancel_requested()) {
+    bool one_unknown = operation.replay() == op::Replay::no && !operation.cancel_requested();
+    if (none_known || one_unknown) {
       operation.unlink();
       arrive(operation, unknown, 0, true);
     } else {
@@ -164,14 +166,18 @@ void RingReactor::take_back_unsubmitted() {
 }
 
 // Nothing happens in a ring outside our own enter, and a send ends when it is submitted: what has
-// a completion in the ring's memory has happened, what the kernel did not take has not.
+// a completion in the ring's memory has happened, what the kernel did not take has not. Completions
+// that overflowed are out of reach, and the bytes that they brought: a receive that went on behind
+// them would leave a hole.
 void RingReactor::give_up(base::Result why) {
+  bool none_known = false;
   if (ring_.is_open()) {
+    none_known = ring_.has_overflowed();
     collect_all();
     take_back_unsubmitted();
     ring_.close();
   }
-  take_back_in_flight(why);
+  take_back_in_flight(why, none_known);
 }
 
 bool RingReactor::unreplayable_in_flight() {

@@ -37,7 +37,10 @@ class Connection final : public net::StreamEvents {
     received.append(reinterpret_cast<const char*>(data.data()), data.size());
     happen(Event::data);
   }
-  std::span<std::byte> next_buffer(size_t) override { return own_buffer; }
+  std::span<std::byte> next_buffer(size_t) override {
+    if (asked) asked();
+    return own_buffer;
+  }
   void on_buffer_filled(size_t size) override {
     received.append(reinterpret_cast<const char*>(own_buffer.data()), size);
     happen(Event::buffer);
@@ -68,6 +71,7 @@ class Connection final : public net::StreamEvents {
   int held = 0;
   bool aborts_on_error = true;
   std::function<void(Event)> upcall;
+  std::function<void()> asked;  // for memory; where user code would be
   net::Stream stream;
 
  private:

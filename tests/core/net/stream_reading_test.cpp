@@ -129,5 +129,40 @@ TEST_F(StreamReadingTest, AReaderThatChangesItsKindGetsTheRestInTheNewWay) {
   EXPECT_EQ(events, (std::vector{Event::data, Event::buffer, Event::buffer}));
 }
 
+TEST_F(StreamReadingTest, AReaderThatPausesAndResumesWhenItIsAskedForMemorySeesOneEnd) {
+  reactor_.mask_ring();
+  int ends = 0;
+  connection_->upcall = [&](Event event) { ends += event == Event::eof; };
+  connection_->asked = [&] {
+    stream().pause_reading();
+    stream().resume_reading();
+  };
+  connection_->own_buffer.resize(4);
+  stream().set_reads_into_buffers(true);
+  stream().start_reading();
+  ::shutdown(far_.get(), SHUT_WR);
+  for (int round = 0; round < 3; ++round) {
+    reactor_.receive();
+    settle();
+  }
+  EXPECT_EQ(ends, 1);
+}
+
+TEST_F(StreamReadingTest, AResumeInsideTheLastEventWakesNothing) {
+  stream().start_reading();
+  write_all(far_.get(), "kept");
+  reactor_.receive();
+  stream().pause_reading();
+  settle();
+  connection_->upcall = [&](Event event) {
+    if (event == Event::closed) stream().resume_reading();
+    EXPECT_FALSE(event == Event::closed && reactor_.has_undispatched());
+  };
+  stream().abort();
+  reactor_.run_cancels();
+  settle();
+  EXPECT_TRUE(connection_->closed());
+}
+
 }  // namespace
 }  // namespace rloop::test

@@ -220,6 +220,16 @@ TEST_F(StreamTest, NothingIsSentToANumberThatItsHolderGaveUp) {
   stream().follow(nullptr);
 }
 
+TEST_F(StreamTest, AWriteBetweenAnAbortAndTheEndDoesNotBringItBackIntoTheGroup) {
+  connection_->write("what the kernel has no room for");
+  ASSERT_TRUE(context_.has_dirty());
+  stream().abort();
+  connection_->write("too late");
+  EXPECT_FALSE(context_.has_dirty());
+  settle();
+  EXPECT_TRUE(connection_->closed());
+}
+
 TEST_F(StreamTest, StatisticsCountMessagesAndBytes) {
   stream().start_reading();
   write_all(far_.get(), "12345");

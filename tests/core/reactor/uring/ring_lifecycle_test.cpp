@@ -147,6 +147,36 @@ TEST_F(RingLifecycleTest, GivesUpInTheMiddleOfARunWithoutLosingAByte) {
   EXPECT_TRUE(run_until(context_, [&] { return near.closed() && far.closed(); }));
 }
 
+TEST_F(RingLifecycleTest, GivingUpWithCompletionsOutOfReachEndsWhatMayHaveLostBytes) {
+  // They did not fit into the ring's memory, and only an enter could fetch them.
+  reactor::Config config;
+  config.cq_entries = 8;
+  config.buffer_size = 64;
+  for (bool cancelled : {false, true}) {
+    SocketPair pair = unix_pair();
+    reactor::RingReactor ring(config, statistics_);
+    context_.reactor = &ring;
+    ASSERT_TRUE(ring.attach_to_thread().ok());
+    Connection near(context_, std::move(pair.near));
+    near.stream.start_reading();
+    turn(context_, 0);
+    const std::string bytes = pattern(2000);
+    write_all(pair.far.get(), bytes);
+    ASSERT_TRUE(ring.wait(kPatience_ns).ok());
+    if (cancelled) {
+      near.stream.pause_reading();
+      near.stream.resume_reading();
+    }
+    ring.give_up(base::Result::error(EPERM));
+    while (ring.has_undispatched())
+      ring.dispatch();
+    EXPECT_EQ(near.error, EPERM);
+    EXPECT_TRUE(bytes.starts_with(near.received) && near.received != bytes);
+    EXPECT_TRUE(near.closed());
+  }
+  context_.reactor = ring_.get();
+}
+
 TEST_F(RingLifecycleTest, WhatIsClosingWhenItGivesUpStillEnds) {
   ASSERT_TRUE(ring_->attach_to_thread().ok());
   Connection near(context_, std::move(first_.near));

@@ -1,0 +1,470 @@
+// Streams on a real engine over socket pairs, with faults in front of the kernel; see
+// real_steps.hpp.
+//
+// The near ends are driven by the core, the far ends by plain calls of this file, with numbered
+// bytes in both directions. What the kernel has taken so far is not known here, so the far end
+// decides what arrived. A loop does what the product's does: it falls back to epoll when the ring
+// is refused, follows to another thread, and lets a forked child abandon or start over.
+#include <dirent.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "conformance/owners.hpp"
+#include "conformance/sockets.hpp"
+#include "hunt/fault_layer.hpp"
+#include "hunt/real_steps.hpp"
+#include "hunt/stream_user.hpp"
+#include "hunt/world.hpp"
+
+namespace rloop::hunt {
+namespace {
+
+using Call = StreamUser::Call;
+constexpr int64_t kMillisecond_ns = 1'000'000;
+constexpr int64_t kPatience_ns = 10'000 * kMillisecond_ns;
+
+reactor::Config config_of(uint32_t mode) {
+  reactor::Config config;
+  config.sq_entries = 16;
+  config.cq_entries = mode & 1 ? 8 : 64;
+  config.buffer_count = mode & 2 ? 2 : 8;
+  config.buffer_size = mode & 4 ? 64 : 1024;
+  config.datagram_count = 2;
+  config.scratch_size = config.large_scratch_size = mode & 8 ? 256 : 8192;
+  config.allowed.multishot_recv = (mode >> 4 & 3) != 0;
+  config.allowed.buffer_ring = (mode >> 6 & 3) != 0;
+  return config;
+}
+
+size_t count_descriptors() {
+  DIR* folder = ::opendir("/proc/self/fd");
+  size_t count = 0;
+  while (::readdir(folder))
+    ++count;
+  ::closedir(folder);
+  return count;
+}
+
+// The far end of a stream.
+struct Far {
+  base::UniqueFd fd;
+  uint64_t taken = 0;
+  bool saw_end = false;
+};
+
+class RealWorld final : public World {
+ public:
+  RealWorld(uint32_t mode, bool ring)
+      : mode_(mode),
+        descriptors_before_(count_descriptors()),
+        installed_(faults_),
+        reactor_(ring ? reactor::make_ring_reactor(config_of(mode), statistics_)
+                      : reactor::make_epoll_reactor(config_of(mode), statistics_)),
+        context_(reactor_.get()),
+        sockets_(1 + (mode >> 8 & 3)),
+        far_(sockets_.size()) {
+    attach();
+    for (size_t i = 0; i < sockets_.size(); ++i)
+      connect(i);
+    poller_.upcall = [this](const op::Completion&) { ++polls_home_; };
+  }
+
+  void take(const Step& step) override {
+    size_t which = step.who % users_.size();
+    if (step.kind == real::react) {
+      users_[which]->react(static_cast<StreamUser::Event>(step.who / 16 % StreamUser::kEventCount),
+                           static_cast<Call>(step.size % StreamUser::kCallCount));
+    } else if (step.kind < real::watch) {
+      if (users_[which]->alive()) call(*users_[which], step);
+    } else if (step.kind < real::data) {
+      step.kind == real::watch ? toggle_watch() : toggle_poll();
+    } else if (step.kind < real::refuse) {
+      peer(which, step);
+    } else if (step.kind < real::turn) {
+      meddle(which, step);
+    } else {
+      run(step);
+    }
+  }
+
+  void finish() override {
+    faults_.forget_all();
+    context_.loop_running = true;
+    for (auto& user : users_)
+      user->forget_reactions();
+    if (mode_ >> 10 & 1) end_gracefully();
+    for (auto& user : users_)
+      if (user->alive() && !user->closed()) user->call(Call::abort, 0);
+    settle([&] { return all_of_users([](StreamUser& one) { return one.ended(); }); });
+    for (auto& user : users_)
+      user->expect_end();
+    end_polls();
+    expect(reactor_->drain(1000 * kMillisecond_ns) == 0, "an operation did not come home");
+    users_.clear();
+    reactor_.reset();
+    far_.clear();
+    for (test::SocketPair* pair : {&watched_, &polled_}) {
+      pair->near.reset();
+      pair->far.reset();
+    }
+    expect(count_descriptors() <= descriptors_before_, "a descriptor was left open");
+  }
+
+ private:
+  // --- the loop ------------------------------------------------------------------------------
+
+  void attach() {
+    base::Result result = reactor_->attach_to_thread();
+    if (!result.ok()) fall_back(result);
+  }
+
+  // As the loop of the product.
+  void fall_back(base::Result why) {
+    expect(faults_.refuse_ring && std::string_view(reactor_->name()) == "io_uring",
+           "an engine failed that nobody refused");
+    for (StreamSocket& socket : sockets_)  // how far it came may not be known
+      socket.out_loose = socket.in_loose = true;
+    faults_.forget_all();  // some of which epoll never makes
+    reactor_->give_up(why);
+    while (reactor_->has_undispatched())
+      reactor_->dispatch();
+    auto epoll = reactor::make_epoll_reactor(reactor_->config(), statistics_);
+    reactor_->move_to(*epoll);
+    reactor_ = std::move(epoll);
+    context_.reactor = reactor_.get();
+    expect(reactor_->attach_to_thread().ok(), "the last resort failed");
+  }
+
+  void wait(int64_t timeout_ns) {
+    base::Result result = reactor_->wait(timeout_ns);
+    if (!result.ok()) fall_back(result);
+  }
+
+  void turn(int64_t timeout_ns = 0) {
+    context_.begin_turn();
+    context_.flush_dirty();
+    wait(timeout_ns);
+    reactor_->dispatch_ends();
+    reactor_->dispatch_others();
+  }
+
+  void run(const Step& step) {
+    switch (step.kind) {
+      case real::turn:
+        return turn();
+      case real::wait:
+        context_.flush_dirty();
+        return wait(0);
+      case real::dispatch:
+        return reactor_->dispatch();
+      case real::dispatch_ends:
+        return reactor_->dispatch_ends();
+      case real::dispatch_others:
+        return reactor_->dispatch_others();
+      case real::flush_dirty_now:
+        return context_.flush_dirty_now();
+      case real::flush:
+        return reactor_->flush();
+      case real::asleep:
+        return reactor_->announce_sleep();
+      case real::loop_running:
+        context_.loop_running = !context_.loop_running;
+        return;
+      case real::interrupt:
+        return reactor_->interrupt_dispatch();
+      case real::stop:
+        reactor_->quiesce();
+        return attach();
+      case real::move:
+        return move(step.size % 4);
+      default:
+        return fork(step.size % 2 == 0);
+    }
+  }
+
+  void move(int turns) {
+    reactor_->quiesce();
+    std::thread([&] {
+      attach();
+      for (int i = 0; i < turns; ++i)
+        turn();
+      reactor_->quiesce();
+    }).join();
+    attach();
+  }
+
+  void fork(bool abandons) {
+    pid_t child = ::fork();
+    if (child == 0) run_child(abandons);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child of a fork failed");
+  }
+
+  // It must not touch the sockets, which are the parent's too: it holds none of them any more.
+  [[noreturn]] void run_child(bool abandons) {
+    faults_.forget_all();
+    for (Far& far : far_)
+      far.fd.reset();
+    for (auto& user : users_) {
+      user->forget_reactions();
+      if (user->alive()) user->close_number();
+    }
+    if (abandons) {
+      reactor_->abandon();
+      for (auto& user : users_)
+        if (user->alive()) user->stream().forget();
+    } else {
+      reactor_->start_over();
+      attach();
+      for (auto& user : users_)
+        if (user->alive() && !user->closed()) user->call(Call::abort, 0);
+      settle([&] { return all_of_users([](StreamUser& one) { return one.ended(); }); });
+      end_polls();
+      expect(reactor_->drain(1000 * kMillisecond_ns) == 0, "the child has operations left");
+    }
+    reactor_.reset();
+    ::_exit(0);
+  }
+
+  // --- the sockets ---------------------------------------------------------------------------
+
+  void connect(size_t index) {
+    test::SocketPair pair = mode_ >> (11 + index) & 1 ? test::tcp_pair() : test::unix_pair();
+    if (!(mode_ >> (11 + index) & 1)) test::minimise_buffers(pair);
+    StreamSocket& socket = sockets_[index];
+    socket.number = index;
+    socket.exact = false;
+    far_[index].fd = std::move(pair.far);
+    int fd = pair.near.release();
+    faults_.near[fd] = {};
+    users_.push_back(std::make_unique<StreamUser>(context_, socket, fd, nullptr));
+    StreamUser& user = *users_.back();
+    user.set_own_memory(mode_ >> 15 & 1 ? 70'000 : 100);
+    user.deletes_at_end = mode_ >> 16 & 1;
+    user.aborts_on_error = mode_ >> 17 & 3;
+    if (mode_ >> 19 & 1) user.call(Call::reader_kind, 0);
+    user.stream().start_reading();
+  }
+
+  static void call(StreamUser& user, const Step& step) {
+    switch (step.kind) {
+      case real::write:
+        return user.write(size_t{step.size} * 8, false);
+      case real::write_at_once:
+        return user.write(step.size, true);
+      case real::abandon:
+        return user.abandon();
+      case real::own_memory:
+        return user.set_own_memory(step.size);
+      case real::close_number:
+        return user.close_number();
+      default:
+        static constexpr std::array kCalls = {
+            Call::write, Call::write,  Call::write_eof,   Call::close, Call::abort,    Call::abort,
+            Call::pause, Call::resume, Call::reader_kind, Call::write, Call::flush_now};
+        return user.call(kCalls[step.kind], 0);
+    }
+  }
+
+  void peer(size_t which, const Step& step) {
+    StreamSocket& socket = sockets_[which];
+    Far& far = far_[which];
+    if (!far.fd.valid()) return;
+    switch (step.kind) {
+      case real::data: {
+        if (socket.in_ended) return;
+        std::vector<std::byte> bytes(size_t{step.size} * 2);
+        NumberedBytes::write(which + 100, socket.in_sent, bytes);
+        ssize_t sent =
+            ::send(far.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent > 0) socket.in_taken = socket.in_sent += static_cast<uint64_t>(sent);
+        return;
+      }
+      case real::end_of_data:
+        socket.in_ended = true;
+        ::shutdown(far.fd.get(), SHUT_WR);
+        return;
+      case real::take:
+        return read_far(which, size_t{step.size} * 8);
+      default:
+        // What either side held is lost.
+        socket.in_ended = socket.in_loose = socket.out_loose = true;
+        if (mode_ >> (11 + which) & 1) test::reset_on_close(far.fd.get());
+        return far.fd.reset();
+    }
+  }
+
+  void read_far(size_t which, size_t most) {
+    Far& far = far_[which];
+    if (!far.fd.valid()) return;
+    std::array<std::byte, 8192> bytes;
+    while (most > 0) {
+      ssize_t got = ::recv(far.fd.get(), bytes.data(), std::min(most, bytes.size()), MSG_DONTWAIT);
+      if (got == 0) far.saw_end = true;
+      if (got <= 0) return;
+      auto size = static_cast<size_t>(got);
+      expect(NumberedBytes::match(which, far.taken, std::span(bytes).first(size)),
+             "what the peer got is not what comes next");
+      far.taken += size;
+      most -= size;
+      expect(far.taken <= sockets_[which].written, "the peer got more than was written");
+    }
+  }
+
+  // --- watchers ------------------------------------------------------------------------------
+
+  void toggle_watch() {
+    int fd = watched_.near.get();
+    if (watching_) {
+      expect(reactor_->unwatch(fd, op::Direction::read), "nobody was watching");
+    } else {
+      expect(reactor_->watch(fd, op::Direction::read, watcher_).ok(), "watch failed");
+    }
+    watching_ = !watching_;
+  }
+
+  void toggle_poll() {
+    if (!poller_.operation.idle()) return reactor_->cancel(poller_.operation);
+    ++polls_;
+    reactor_->submit(poller_.operation);
+  }
+
+  void end_polls() {
+    if (watching_) {
+      test::write_all(watched_.far.get(), "x");
+      int before = watcher_.count;
+      settle([&] { return watcher_.count > before; });
+      toggle_watch();
+    }
+    if (!poller_.operation.idle()) reactor_->cancel(poller_.operation);
+    settle([&] { return poller_.operation.idle(); });
+    expect(polls_home_ == polls_, "a poll came home too often");
+  }
+
+  // --- faults --------------------------------------------------------------------------------
+
+  void meddle(size_t which, const Step& step) {
+    bool ring = reactor_->capabilities().ring;
+    if (step.kind == real::refuse_ring) {
+      faults_.refuse_ring = faults_.refuse_ring || (ring && step.size % 4 == 0);
+    } else if (step.kind == real::hold) {
+      faults_.hold = ring ? step.size % 8 : 0;
+    } else if (step.kind == real::interrupt_wait) {
+      faults_.interruptions = step.size % 3;
+      faults_.most_entries = step.size % 4;
+    } else if (users_[which]->alive() && users_[which]->has_number()) {
+      refuse(which, step, ring);
+    }
+  }
+
+  void refuse(size_t which, const Step& step, bool ring) {
+    static constexpr int kErrors[] = {EINTR, EAGAIN, ECANCELED, ENOBUFS};
+    int fd = users_[which]->stream().fd();
+    if (step.kind == real::refuse_entry) {
+      faults_.refused_fd = fd;
+      faults_.refused_errno = kErrors[step.size % std::size(kErrors)];
+      if (step.size % 3 == 0) faults_.shortest = 1 + step.size % 100;
+      return;
+    }
+    FaultLayer::Faults& faults = faults_.near[fd];
+    switch (step.size % 6) {
+      case 0:
+        faults.refuse_send = EINTR;
+        return;
+      case 1:
+        faults.refuse_recv = EINTR;
+        return;
+      case 2:
+        if (ring) faults.most_sent = 1 + step.size % 50;
+        return;
+      case 3:
+        if (ring) faults.most_received = 1 + step.size % 50;
+        return;
+      case 4:
+        if (ring) (step.size % 4 < 2 ? faults.refuse_send : faults.refuse_recv) = EAGAIN;
+        return;
+      default:
+        if (step.size % 8 != 0) return;
+        faults.refuse_send = EPIPE;
+        sockets_[which].out_loose = true;
+    }
+  }
+
+  // --- the end -------------------------------------------------------------------------------
+
+  template <class Predicate>
+  bool all_of_users(Predicate predicate) {
+    return std::all_of(users_.begin(), users_.end(), [&](auto& one) { return predicate(*one); });
+  }
+
+  template <class Predicate>
+  void settle(Predicate done) {
+    const int64_t deadline_ns = base::now_ns() + kPatience_ns;
+    for (int round = 0; !done(); ++round) {
+      expect(base::now_ns() < deadline_ns, "it does not go on");
+      turn(round < 20 ? 0 : kMillisecond_ns);
+      // A ring that was left behind lets go of its sockets some milliseconds late.
+      if (round > 100) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      for (size_t i = 0; i < far_.size(); ++i)
+        read_far(i, SIZE_MAX);
+    }
+  }
+
+  void end_gracefully() {
+    for (auto& user : users_) {
+      if (!user->alive()) continue;
+      user->set_own_memory(300);
+      user->call(Call::resume, 0);
+    }
+    settle([&] { return all_of_users([](StreamUser& one) { return one.has_everything(); }); });
+    for (int i = 0; i < 5; ++i)
+      turn();
+    for (auto& user : users_) {
+      if (!user->alive() || user->closed()) continue;
+      user->call(user->has_number() ? Call::close : Call::abort, 0);
+    }
+    settle([&] { return all_of_users([](StreamUser& one) { return one.ended(); }); });
+    for (size_t i = 0; i < users_.size(); ++i) {
+      if (users_[i]->was_aborted() || sockets_[i].out_loose || !far_[i].fd.valid()) continue;
+      // A close with unread data is a reset, which loses what was on its way to the peer.
+      if (users_[i]->received_count() < sockets_[i].in_sent) continue;
+      settle([&] { return far_[i].saw_end; });
+      expect(far_[i].taken == sockets_[i].written, "the peer did not get everything");
+    }
+  }
+
+  uint32_t mode_;
+  size_t descriptors_before_;
+  FaultLayer faults_;
+  Installed installed_;
+  reactor::Statistics statistics_;
+  std::unique_ptr<reactor::Reactor> reactor_;
+  net::Context context_;
+  std::vector<StreamSocket> sockets_;
+  std::vector<Far> far_;
+  std::vector<std::unique_ptr<StreamUser>> users_;
+  test::SocketPair watched_ = test::unix_pair(), polled_ = test::unix_pair();
+  test::Watching watcher_;
+  bool watching_ = false;
+  op::Descriptor polled_descriptor_{polled_.near.get(), false};
+  test::Poller poller_{polled_descriptor_, op::Direction::read};
+  int polls_ = 0, polls_home_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<World> make_real_world(uint32_t mode, bool ring) {
+  return std::make_unique<RealWorld>(mode, ring);
+}
+
+}  // namespace rloop::hunt
