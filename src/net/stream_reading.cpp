@@ -123,7 +123,7 @@ size_t Stream::receive_directly() {
   size_t size = received > 0 ? static_cast<size_t>(received) : 0;
   if (result.is_again()) {
     descriptor_.mark_drained(op::Direction::read);
-  } else if (size < memory.size()) {
+  } else if (result.ok() && size < memory.size()) {
     descriptor_.note_short(op::Direction::read);
   }
   if (own_memory && size == 0) events_->on_buffer_unused();
