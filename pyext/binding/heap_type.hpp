@@ -243,6 +243,7 @@ template <class T>
 int HeapType<T>::slot_setattr(PyObject* self, PyObject* name, PyObject* value) {
   int status = PyObject_GenericSetAttr(self, name, value);
   if constexpr (requires(T& t) { t.attribute_set(name); }) {
+    static_assert(noexcept(std::declval<T&>().attribute_set(name)));
     if (status == 0) HeapType<T>::value(self).attribute_set(name);
   }
   return status;

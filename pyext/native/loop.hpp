@@ -74,7 +74,7 @@ class Loop : public base::ListNode<TrackingTag> {
   Ref new_future();  // for native callers
 
   // --- in Python's words, where a program has replaced something (loop_replaced.cpp) ---
-  void attribute_set(PyObject* name) { overrides_.attribute_set(name); }
+  void attribute_set(PyObject* name) noexcept { overrides_.attribute_set(name); }
   void run_once_by_user();
   bool in_turn() { return in_turn_ && !forked_; }
   bool wait_for_selector(PyObject* timeout);
