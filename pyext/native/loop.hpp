@@ -11,9 +11,9 @@
 #include <array>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "base/timer_heap.hpp"
 #include "binding/heap_type.hpp"
 #include "native/handle.hpp"
@@ -256,7 +256,8 @@ class Loop : public base::ListNode<TrackingTag> {
   bool fallback_allowed_ = false;
   double slow_callback_duration_ = 0.1;  // seconds
 
-  absl::flat_hash_map<int, std::unique_ptr<FdWatch>> watches_;
+  // Not absl's: its table is broken when it cannot grow for want of memory.
+  std::unordered_map<int, std::unique_ptr<FdWatch>> watches_;
   base::IntrusiveList<Transport, OpenTransportTag> transports_;
   std::vector<Transport*> transports_by_fd_;  // null: none
   base::IntrusiveList<ServerListener, ListenerTag> listeners_;
