@@ -50,7 +50,7 @@ class Loop : public base::ListNode<TrackingTag> {
   static constexpr bool kSubclassable = true;
   static constexpr bool kKeepsReferences = true;
 
-  Loop();
+  Loop() noexcept;
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
