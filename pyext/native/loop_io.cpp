@@ -217,9 +217,9 @@ Ref Loop::make_datagram_transport(Arguments arguments) {
 }
 
 void Loop::transport_opened(Transport& transport) {
-  transports_.push_back(transport);
   auto place = static_cast<size_t>(transport.fd());
   if (place >= transports_by_fd_.size()) transports_by_fd_.resize(place + 1);
+  transports_.push_back(transport);  // after what may throw
   transports_by_fd_[place] = &transport;
 }
 
