@@ -78,6 +78,7 @@ class Loop : public base::ListNode<TrackingTag> {
   void run_once_by_user();
   bool in_turn() { return in_turn_ && !forked_; }
   bool wait_for_selector(PyObject* timeout);
+  int watched_events(PyObject* fd);
   void set_waits_by_selector(PyObject* value);
   Ref selector();
   Ref ready_handles();
