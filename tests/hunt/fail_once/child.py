@@ -33,11 +33,11 @@ import rloop
 
 KINDS = {"native": 1, "outer": 2, "submission": 3, "memory": 4, "memory_all": 5, "new": 6}
 #: A program that takes longer has stalled; a timer of the loop ends it.
-PATIENCE_s = 1.5
+PATIENCE_s = 2.5
 #: A loop that takes longer sleeps for ever, because a task's wakeup was lost; a signal ends it.
-ALARM_s = 2.5
+ALARM_s = 4.0
 #: A loop that takes longer hangs; the watchdog tells where and ends the process.
-WATCHDOG_s = 10.0
+WATCHDOG_s = 20.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,7 @@ NATIVE = {
     "sendfile64": (e.EIO, e.ENOMEM, e.EPIPE, e.EINVAL),
     "accept": (e.EINTR, e.ECONNABORTED, *_NO_DESCRIPTOR),
     "accept4": (
-        *(e.EAGAIN, e.EINTR, e.ECONNABORTED, *_NO_DESCRIPTOR, e.ENOBUFS, e.EPERM, e.EPROTO),
+        *(e.EINTR, e.ECONNABORTED, *_NO_DESCRIPTOR, e.ENOBUFS, e.EPERM, e.EPROTO),
         *(e.ENETDOWN, e.EHOSTUNREACH, e.ENOSYS),
     ),
     "connect": (e.ECONNREFUSED, e.ETIMEDOUT, e.ENETUNREACH, e.EADDRNOTAVAIL, e.EACCES, e.EINTR),

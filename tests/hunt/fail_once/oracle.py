@@ -103,6 +103,12 @@ def is_expected(failure: Failure, exc: dict[str, Any]) -> bool:
         return True
     if types & _AFTERMATH:
         return True
+    # asyncio's own transports of pipes and children, left half made, as with asyncio's own loop.
+    asyncios = bool(exc["at"]) and exc["at"][-1].startswith(
+        ("unix_events.py", "base_subprocess.py")
+    )
+    if failure.kind in _MEMORY and asyncios and exc["type"] != "SystemError":
+        return True
     if "OSError" in types and exc["errno"] is not None:
         return is_expected_errno(failure, exc)
     return any(text in exc["text"] for text in _AFTERMATH_TEXTS)

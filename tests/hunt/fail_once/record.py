@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import traceback
+from pathlib import Path
 from typing import Any
 
 #: How often `Run.close_all` turns the loop so that connections may end.
@@ -24,6 +26,10 @@ def describe(exc: BaseException) -> dict[str, Any]:
         "types": [base.__name__ for base in type(exc).__mro__],
         "errno": getattr(exc, "errno", None),
         "text": str(exc)[:300],
+        "at": [
+            f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+            for frame in traceback.extract_tb(exc.__traceback__)[-4:]
+        ],
         "inner": [describe(one) for one in inner],
     }
 
@@ -65,7 +71,7 @@ class Run:
         for server in self.servers:
             server.close()
         for protocol in self.protocols:
-            if protocol.transport is not None:
+            if not protocol.ended:
                 getattr(protocol.transport, "abort", protocol.transport.close)()
         for _ in range(TURNS_TO_END):
             if all(protocol.ended for protocol in self.protocols):
