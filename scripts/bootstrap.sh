@@ -62,7 +62,7 @@ require_build_packages() {
   command -v pkg-config >/dev/null || missing+=(pkg-config)
   # Without pkg-config nothing is found, and apt-get skips what is installed already.
   has_library liburing 2.3 || missing+=(liburing-dev)
-  has_library absl_flat_hash_map 20220623 || missing+=(libabsl-dev)
+  has_library absl_inlined_vector 20220623 || missing+=(libabsl-dev)
   has_library gtest 1.12 || missing+=(libgtest-dev)
   install_packages "${missing[@]}"
 

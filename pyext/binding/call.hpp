@@ -1,10 +1,11 @@
 // Calling Python: functions and methods by vectorcall, names interned once.
 //
 // No argument tuple is built. A failed call throws PythonError. A Name is a static string that
-// becomes an interned Python string on first use and lives as long as the process. Needs the GIL.
+// becomes an interned Python string at import and lives as long as the process. Needs the GIL.
 #pragma once
 
 #include <cstring>
+#include <utility>
 
 #include "binding/ref.hpp"
 
@@ -12,17 +13,21 @@ namespace rloop::binding {
 
 class Name {
  public:
-  explicit constexpr Name(const char* text) : text_(text) {}
-  PyObject* get() {
-    if (!interned_) {
-      interned_ = PyUnicode_InternFromString(text_);
-      if (!interned_) throw PythonError{};
+  explicit Name(const char* text) : text_(text), next_(std::exchange(all_, this)) {}
+  // All names of the module, when it is imported: a lookup later on does not fail for want of
+  // memory.
+  static void intern_all() {
+    for (Name* name = all_; name; name = name->next_) {
+      if (!name->interned_) name->interned_ = PyUnicode_InternFromString(name->text_);
+      if (!name->interned_) throw PythonError{};
     }
-    return interned_;
   }
+  PyObject* get() const { return interned_; }
 
  private:
+  static inline Name* all_ = nullptr;
   const char* text_;
+  Name* next_;
   PyObject* interned_ = nullptr;
 };
 

@@ -84,7 +84,13 @@ class HeapType {
   template <class... Arguments>
   static Ref create(Arguments&&... arguments) {
     PyObject* self = allocate();
-    new (&value(self)) T(std::forward<Arguments>(arguments)...);
+    try {
+      new (&value(self)) T(std::forward<Arguments>(arguments)...);
+    } catch (...) {
+      PyObject_GC_Del(self);
+      Py_DECREF(type_);
+      throw;
+    }
     if constexpr (!detail::is_tracked_later<T>()) PyObject_GC_Track(self);
     return Ref::steal(self);
   }
@@ -138,10 +144,10 @@ PyObject* HeapType<T>::slot_new(PyTypeObject* type, PyObject*, PyObject*) {
   if constexpr (detail::is_subclassable<T>()) {
     PyObject* self = type->tp_alloc(type, 0);
     if (!self) return nullptr;
-    return guarded<PyObject*>(nullptr, [&] {
-      new (&value(self)) T();
-      return self;
-    });
+    // Its class could not be ended without a value.
+    static_assert(std::is_nothrow_default_constructible_v<T>);
+    new (&value(self)) T();
+    return self;
   }
   PyErr_Format(PyExc_TypeError, "cannot create '%s' instances", T::kName);
   return nullptr;
@@ -243,6 +249,7 @@ template <class T>
 int HeapType<T>::slot_setattr(PyObject* self, PyObject* name, PyObject* value) {
   int status = PyObject_GenericSetAttr(self, name, value);
   if constexpr (requires(T& t) { t.attribute_set(name); }) {
+    static_assert(noexcept(std::declval<T&>().attribute_set(name)));
     if (status == 0) HeapType<T>::value(self).attribute_set(name);
   }
   return status;

@@ -11,9 +11,9 @@
 #include <array>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "base/timer_heap.hpp"
 #include "binding/heap_type.hpp"
 #include "native/handle.hpp"
@@ -50,7 +50,7 @@ class Loop : public base::ListNode<TrackingTag> {
   static constexpr bool kSubclassable = true;
   static constexpr bool kKeepsReferences = true;
 
-  Loop();
+  Loop() noexcept;
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
@@ -74,10 +74,11 @@ class Loop : public base::ListNode<TrackingTag> {
   Ref new_future();  // for native callers
 
   // --- in Python's words, where a program has replaced something (loop_replaced.cpp) ---
-  void attribute_set(PyObject* name) { overrides_.attribute_set(name); }
+  void attribute_set(PyObject* name) noexcept { overrides_.attribute_set(name); }
   void run_once_by_user();
   bool in_turn() { return in_turn_ && !forked_; }
   bool wait_for_selector(PyObject* timeout);
+  int watched_events(PyObject* fd);
   void set_waits_by_selector(PyObject* value);
   Ref selector();
   Ref ready_handles();
@@ -256,7 +257,8 @@ class Loop : public base::ListNode<TrackingTag> {
   bool fallback_allowed_ = false;
   double slow_callback_duration_ = 0.1;  // seconds
 
-  absl::flat_hash_map<int, std::unique_ptr<FdWatch>> watches_;
+  // Not absl's: its table is broken when it cannot grow for want of memory.
+  std::unordered_map<int, std::unique_ptr<FdWatch>> watches_;
   base::IntrusiveList<Transport, OpenTransportTag> transports_;
   std::vector<Transport*> transports_by_fd_;  // null: none
   base::IntrusiveList<ServerListener, ListenerTag> listeners_;

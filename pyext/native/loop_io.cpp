@@ -143,6 +143,15 @@ bool Loop::unwatch(PyObject* fd, op::Direction direction) {
   return true;
 }
 
+// As a mask of the `selectors` module: 1 to read, 2 to write.
+int Loop::watched_events(PyObject* fd) {
+  auto found = watches_.find(descriptor_number(fd));
+  if (found == watches_.end()) return 0;
+  FdWatch& watch = *found->second;
+  return (watch.side(op::Direction::read).handle ? 1 : 0) |
+         (watch.side(op::Direction::write).handle ? 2 : 0);
+}
+
 Ref Loop::add_reader(Arguments arguments) {
   watch(arguments, op::Direction::read, "add_reader", /*may_be_transports=*/false);
   return Ref::borrow(Py_None);
@@ -217,9 +226,9 @@ Ref Loop::make_datagram_transport(Arguments arguments) {
 }
 
 void Loop::transport_opened(Transport& transport) {
-  transports_.push_back(transport);
   auto place = static_cast<size_t>(transport.fd());
   if (place >= transports_by_fd_.size()) transports_by_fd_.resize(place + 1);
+  transports_.push_back(transport);  // after what may throw
   transports_by_fd_[place] = &transport;
 }
 

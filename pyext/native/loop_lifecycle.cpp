@@ -23,7 +23,7 @@ constexpr int64_t kDrainLimit_ns = 1'000'000'000;
 
 }  // namespace
 
-Loop::Loop() = default;
+Loop::Loop() noexcept = default;
 
 Loop::~Loop() {
   if (linked()) unlink();

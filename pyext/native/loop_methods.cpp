@@ -105,6 +105,7 @@ std::vector<PyMethodDef> Loop::methods() {
           method<&Loop::run>("_run", nullptr),
           method<&Loop::run_once_by_user>("_run_once", nullptr),
           method<&Loop::wait_for_selector>("_wait_for_selector", nullptr),
+          method<&Loop::watched_events>("_watched_events", nullptr),
           method<&Loop::set_waits_by_selector>("_wait_by_selector", nullptr),
           method<&Loop::close_io>("_close_io", nullptr),
           method<&Loop::after_fork_in_child>("_after_fork_in_child", nullptr),

@@ -111,6 +111,7 @@ PYBIND11_MODULE_EXEC(_core, module) {
   py::module_::import("rloop.errors");
   base::set_log_sink(&native::log_to_python);
   try {
+    binding::Name::intern_all();
     binding::check_context_layout();
     native::define_handles(module.ptr());
     native::define_stream_transport(module.ptr());

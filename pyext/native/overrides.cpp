@@ -52,7 +52,7 @@ unsigned LoopOverrides::look_up(PyObject* loop) {
   return found;
 }
 
-void LoopOverrides::attribute_set(PyObject* name) {
+void LoopOverrides::attribute_set(PyObject* name) noexcept {
   for (const Place& place : kPlaces) {
     if (PyUnicode_Check(name) && PyUnicode_Compare(name, place.name.get()) == 0) {
       seen_version_ = plain_version_ = kNoVersion;

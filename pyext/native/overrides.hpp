@@ -38,7 +38,7 @@ class LoopOverrides {
     return (look_up(loop) & static_cast<unsigned>(which)) != 0;
   }
   // An attribute of the loop was set or deleted.
-  void attribute_set(PyObject* name);
+  void attribute_set(PyObject* name) noexcept;
 
  private:
   unsigned look_up(PyObject* loop);

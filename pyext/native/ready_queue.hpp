@@ -4,6 +4,7 @@
 // grown to the program's width. Needs the GIL (which also orders call_soon_threadsafe).
 #pragma once
 
+#include <algorithm>
 #include <memory>
 
 #include "binding/ref.hpp"
@@ -12,8 +13,6 @@ namespace rloop::native {
 
 class ReadyQueue {
  public:
-  ReadyQueue() : places_(std::make_unique<binding::Ref[]>(kInitialCapacity)) {}
-
   // Where the next handle will stand, counted from the queue's beginning; it never decreases.
   size_t end_position() const { return tail_; }
   // How many handles stand in front of a position.
@@ -39,15 +38,16 @@ class ReadyQueue {
   static constexpr size_t kInitialCapacity = 64;
 
   void grow() {
-    auto places = std::make_unique<binding::Ref[]>(capacity_ * 2);
+    size_t capacity = std::max(capacity_ * 2, kInitialCapacity);
+    auto places = std::make_unique<binding::Ref[]>(capacity);
     for (size_t i = head_; i != tail_; ++i) {
-      places[i & (capacity_ * 2 - 1)] = std::move(places_[i & (capacity_ - 1)]);
+      places[i & (capacity - 1)] = std::move(places_[i & (capacity_ - 1)]);
     }
     places_ = std::move(places);
-    capacity_ *= 2;
+    capacity_ = capacity;
   }
 
-  size_t capacity_ = kInitialCapacity;
+  size_t capacity_ = 0;  // so that a loop is made without memory of its own, which might be short
   size_t head_ = 0;
   size_t tail_ = 0;
   std::unique_ptr<binding::Ref[]> places_;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 
 #include "binding/buffer.hpp"
 #include "native/names.hpp"
@@ -100,11 +101,16 @@ Ref SockRequest::wait_ready(Loop& loop, PyObject* socket, op::Direction directio
 }
 
 void SockRequest::wait() {
-  kept_by_loop_ = Ref::borrow(SockRequestType::object(this));
   SockRequest*& place = loop_.request_place(descriptor_.fd, direction());
+  kept_by_loop_ = Ref::borrow(SockRequestType::object(this));  // after what may throw
   if (SockRequest* former = std::exchange(place, this)) former->cancel();
   loop_.requests().push_back(*this);
-  loop_.reactor().submit(poll_);
+  try {
+    loop_.reactor().submit(poll_);
+  } catch (const std::bad_alloc&) {  // it is idle still, and nobody would bring us home
+    finish();
+    throw;
+  }
 }
 
 void SockRequest::on_ready(const op::Completion& completion) {

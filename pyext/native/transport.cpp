@@ -53,18 +53,19 @@ void Transport::enter_loop(PyObject* protocol, Ref connection_made, PyObject* wa
   context_ = context ? Ref::borrow(context) : Ref::checked(PyContext_CopyCurrent());
   protocol_ = Ref::borrow(protocol);
   Ref start_reading = binding::get_attribute(object(), names::start_reading);
-  kept_by_loop_ = Ref::borrow(object());
   loop_.transport_opened(*this);
+  kept_by_loop_ = Ref::borrow(object());
   try {
     loop_.schedule(connection_made.get(), {object()}, context);
     loop_.schedule(start_reading.get(), {}, context);
     if (waiter) names::report("wake_waiter", loop_.object(), waiter, context ? context : Py_None);
-  } catch (const binding::PythonError&) {  // by a call_soon of the program's
+  } catch (...) {  // by a call_soon of the program's, or for want of memory
+    binding::set_error_from_exception();
     Ref error = binding::take_exception();
     // What was scheduled still knows us; the number will be somebody else's.
     release();
     binding::restore_exception(std::move(error));
-    throw;
+    throw binding::PythonError{};
   }
 }
 

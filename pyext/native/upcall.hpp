@@ -16,12 +16,17 @@ inline bool is_exit(PyObject* exception) {
 }
 
 // Runs `report`, which tells the user of a failure in Python and may fail itself: an exit leaves
-// the loop, anything else is written to standard error. Nothing is thrown: dispatch goes on.
+// the loop, anything else, also a lack of memory, is written to standard error. Nothing is thrown:
+// dispatch goes on.
 template <class Report>
 void contained(Loop& loop, Report report) {
   try {
     report();
-  } catch (const binding::PythonError&) {
+  } catch (abi::__forced_unwind&) {
+    while (true)
+      ::pause();  // see into_python
+  } catch (...) {
+    binding::set_error_from_exception();
     Ref error = binding::take_exception();
     if (is_exit(error.get())) return loop.interrupt(std::move(error));
     binding::restore_exception(std::move(error));

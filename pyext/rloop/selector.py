@@ -2,9 +2,11 @@
 
 They measure how long the loop is idle, or play with time. The engine needs no selector, and the
 loop calls select() only once a program has put another one in its place; that one may call the
-original, which waits. There is nothing else here: no register(), no get_map().
+original, which waits. asyncio's pipe transports ask get_key() for their repr(). There is nothing
+else here: no register(), no get_map().
 """
 
+import selectors
 from typing import Any
 
 
@@ -20,6 +22,17 @@ class Selector:
         Raises RuntimeError outside a turn of the loop.
         """
         return [None] if self._loop._wait_for_selector(timeout) else []
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        """What the loop's readers and writers of a descriptor wait for.
+
+        Raises KeyError when there are none, as in `selectors`.
+        """
+        fd = fileobj if isinstance(fileobj, int) else int(fileobj.fileno())
+        events = self._loop._watched_events(fd)
+        if not events:
+            raise KeyError(f"{fileobj!r} is not registered")
+        return selectors.SelectorKey(fileobj, fd, events, None)
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)

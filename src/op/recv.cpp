@@ -20,7 +20,7 @@ Attempt Recv::attempt(std::span<std::byte> scratch) {
   ssize_t received = ::recv(descriptor().number(), scratch.data(), scratch.size(), MSG_DONTWAIT);
   base::Result result = base::Result::from_call(received);
   size_t size = received > 0 ? static_cast<size_t>(received) : 0;
-  return {result, scratch.first(size), size < scratch.size(), received == 0};
+  return {result, scratch.first(size), received >= 0 && size < scratch.size(), received == 0};
 }
 
 }  // namespace rloop::op

@@ -125,7 +125,7 @@ base::Result WatchSet::control(Entry& entry, uint32_t events) {
 
 void WatchSet::forget_set() {
   epoll_fd_ = -1;
-  absl::erase_if(entries_, [](auto& item) {
+  std::erase_if(entries_, [](auto& item) {
     Entry& entry = *item.second;
     entry.registered = entry.enabled = false;
     return !entry.watcher[0] && !entry.watcher[1] && entry.waiting[0].empty() &&

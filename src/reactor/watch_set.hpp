@@ -16,8 +16,8 @@
 #include <cerrno>
 #include <cstdint>
 #include <memory>
+#include <unordered_map>
 
-#include "absl/container/flat_hash_map.h"
 #include "op/op.hpp"
 #include "reactor/reactor.hpp"
 
@@ -119,7 +119,8 @@ class WatchSet {
   bool complete_ = true;  // the epoll set knows what the table does
   uint64_t tag_;
   Statistics& statistics_;
-  absl::flat_hash_map<int, std::unique_ptr<Entry>> entries_;
+  // Not absl's: its table is broken when it cannot grow for want of memory.
+  std::unordered_map<int, std::unique_ptr<Entry>> entries_;
 };
 
 }  // namespace rloop::reactor

@@ -58,6 +58,20 @@ async def test_data_and_the_end(loop: asyncio.AbstractEventLoop) -> None:
         assert transport.is_closing()
 
 
+@differs("uvloop", "its transports have a text of their own")
+async def test_the_text_of_a_pipe_transport_says_what_it_does(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    async with reading() as (transport, _, _), writing() as (sink, _, _):
+        assert repr(transport).endswith(" polling>")
+        transport.pause_reading()
+        assert repr(transport).endswith(" idle>")
+        assert repr(sink).endswith(" idle bufsize=0>")
+        while sink.get_write_buffer_size() == 0:
+            sink.write(b"x" * 65536)
+        assert " polling bufsize=" in repr(sink)
+
+
 async def test_reading_pauses(loop: asyncio.AbstractEventLoop) -> None:
     async with reading() as (transport, protocol, writer):
         transport.pause_reading()

@@ -4,11 +4,15 @@
 // while an owner ends and the loop turns. std::bad_alloc may come out of the call or of the turn;
 // it never ends the process, and with memory back the owner ends once, with all that it held
 // released.
+#include <unistd.h>
+
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 #include "conformance/connection.hpp"
 #include "conformance/endpoint.hpp"
+#include "conformance/owners.hpp"
 #include "net/listener.hpp"
 
 namespace {
@@ -144,6 +148,25 @@ TEST_P(MemoryTest, AListenerStops) {
     listener.stop();
     ASSERT_TRUE(run_until([&] { return owner.stopped_count > 0; }));
     EXPECT_EQ(owner.stopped_count, 1);
+  });
+}
+
+// Also where the table of the watched descriptors cannot grow.
+TEST_P(MemoryTest, AWatchIsMadeOrNot) {
+  for_each_failure([&](long allowed, bool on) {
+    SocketPair pair = unix_pair();
+    base::UniqueFd copy(::dup(pair.near.get()));
+    Watching first, second;
+    without_memory(allowed, on, [&] {
+      reactor_->watch(pair.near.get(), op::Direction::read, first);
+      reactor_->watch(copy.get(), op::Direction::read, second);
+    });
+    for (auto& [fd, watcher] : {std::pair(pair.near.get(), &first), std::pair(copy.get(), &second)})
+      ASSERT_TRUE(reactor_->watch(fd, op::Direction::read, *watcher).ok());
+    write_all(pair.far.get(), "x");
+    ASSERT_TRUE(run_until([&] { return first.count > 0 && second.count > 0; }));
+    for (int fd : {pair.near.get(), copy.get()})
+      EXPECT_TRUE(reactor_->unwatch(fd, op::Direction::read));
   });
 }
 

@@ -9,6 +9,7 @@
 #include <liburing.h>
 
 #include <array>
+#include <cerrno>
 
 #include "conformance/owners.hpp"
 #include "conformance/sockets.hpp"
@@ -50,6 +51,17 @@ TEST(RecvTest, AnAttemptGivesDataEndOrAgain) {
   Attempt end = receiver.operation.attempt(scratch);
   EXPECT_TRUE(end.result.ok());
   EXPECT_TRUE(end.ended);
+}
+
+TEST(RecvTest, AFailedAttemptSaysNothingAboutWhatTheSocketHolds) {
+  test::SocketPair pair = test::unix_pair();
+  test::write_all(pair.far.get(), "abc");
+  Descriptor descriptor(-1);  // fails in another way than "again"
+  test::Receiver receiver(descriptor);
+  std::array<std::byte, 4> scratch;
+  Attempt failed = receiver.operation.attempt(scratch);
+  EXPECT_TRUE(failed.result.is(EBADF));
+  EXPECT_FALSE(failed.drained);
 }
 
 }  // namespace
