@@ -142,8 +142,13 @@ class Server:
             time.sleep(1)
 
     def _tell_sample(self, answered: threading.Event) -> None:
-        self._reporter.tell(sample=self._measure())
         answered.set()
+        try:
+            self._reporter.tell(sample=self._measure())
+        except OSError as exc:
+            if not is_limit(exc):
+                raise
+            self._reporter.counts["limited"] += 1  # /proc cannot be opened
 
     def _measure(self) -> dict[str, float]:
         status = Path("/proc/self/status").read_text()
