@@ -131,7 +131,10 @@ void Loop::check_fork() {
 // its run, and whatever called it, in both processes: there it is dead.
 void Loop::after_fork_in_child(PyObject* was_running) {
   if (!reactor_ || forked_) return;
-  if (!closed_ && !context_.loop_running && !truth(was_running)) return reactor_->start_over();
+  if (!closed_ && !context_.loop_running && !truth(was_running)) {
+    reactor_->start_over();
+    return transports_.for_each([](Transport& transport) { transport.start_over(); });
+  }
   forked_ = true;
   reactor_->abandon();
   transports_.for_each([](Transport& transport) { transport.forget(); });
