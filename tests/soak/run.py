@@ -34,6 +34,7 @@ WATCHED = {
     "timers": Allowance(0.05, 5),
     "threads": Allowance(0.05, 2),
     "connections": Allowance(0.05, 4),
+    "buffers_lent": Allowance(0.05, 3),
     "tcp_pages": Allowance(0.1, 500),
 }
 
@@ -91,6 +92,7 @@ class Run:
         self._serving = asyncio.Event()
         self._failed = asyncio.Event()
         self._started = time.monotonic()
+        self._judging = False  # neither the start nor the end, when the load goes away
 
     async def run(self) -> Result:
         with tempfile.TemporaryDirectory(prefix="rloop-soak-") as name:
@@ -133,7 +135,9 @@ class Run:
                 str(options.connections),
             )
             self._started = started = time.monotonic()
+            self._judging = True
             await self._soak(server, chaos)
+            self._judging = False
             self.result.seconds = time.monotonic() - started
             if not self.result.failures:
                 await self._finish(folder, server, chaos)
@@ -226,7 +230,7 @@ class Run:
                 self._failed.set()
             if "serving" in message:
                 self._serving.set()
-            if "sample" in message:
+            if "sample" in message and self._judging:
                 sample = message["sample"]
                 sample["time"] = time.monotonic() - self._started
                 self.result.samples.append(sample)

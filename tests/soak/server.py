@@ -154,6 +154,7 @@ class Server:
         status = Path("/proc/self/status").read_text()
         lines = dict(line.split(":", 1) for line in status.splitlines())
         counts = self._reporter.counts
+        statistics = self._loop.statistics()
         return {
             "resident_kib": int(lines["VmRSS"].split()[0]),
             "anonymous_kib": int(lines["RssAnon"].split()[0]),
@@ -164,8 +165,9 @@ class Server:
             "timers": len(self._loop._scheduled),
             "blocks": sys.getallocatedblocks(),
             "connections": counts["opened"] - counts["closed"],
+            "buffers_lent": statistics["buffers_lent"] - statistics["buffers_returned"],
             **_socket_memory(),
-            **{f"loop_{name}": value for name, value in self._loop.statistics().items()},
+            **{f"loop_{name}": value for name, value in statistics.items()},
         }
 
     # -- chaos -------------------------------------------------------------------------------------
