@@ -89,7 +89,11 @@ class Reporter:
     def fail(self, text: str) -> None:
         """Tell of a failure, which ends the soak."""
         print(f"{self._role} {os.getpid()}: {text}", file=sys.stderr)
+        self.show_notes()
+        self.tell(failure=text)
+
+    def show_notes(self) -> None:
+        """On stderr, what was remembered last."""
         for when, what in self._notes:
             print(f"  {time.monotonic() - when:7.3f} s before: {what}", file=sys.stderr)
         sys.stderr.flush()
-        self.tell(failure=text)

@@ -27,6 +27,7 @@ from .wire import file_content
 WATCHED = {
     "resident_kib": Allowance(0.03, 1024),
     "anonymous_kib": Allowance(0.03, 1024),
+    "malloc_kib": Allowance(0.03, 512),
     "blocks": Allowance(0.03, 1000),
     "descriptors": Allowance(0.05, 4),
     "tasks": Allowance(0.05, 3),
@@ -38,6 +39,13 @@ WATCHED = {
     "tcp_pages": Allowance(0.1, 500),
 }
 
+# One arena, and what is free at its end goes back: else a loop that changes threads spreads over an
+# arena for each, and resident memory grows for an hour by what malloc keeps.
+_FRUGAL_MALLOC = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+}
 _START_SECONDS = 60.0
 _FINISH_SECONDS = 120.0
 
@@ -96,7 +104,7 @@ class Run:
 
     async def run(self) -> Result:
         with tempfile.TemporaryDirectory(prefix="rloop-soak-") as name:
-            folder = Path(name)
+            folder = self._folder = Path(name)
             _write_certificate(folder)
             (folder / "block").write_bytes(file_content())
             reports = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -116,7 +124,12 @@ class Run:
         options = self._options
         reports = str(folder / "reports.sock")
         server = await _start(
-            "soak.server", options.engine, reports, str(folder), str(options.seed)
+            "soak.server",
+            options.engine,
+            reports,
+            str(folder),
+            str(options.seed),
+            **_FRUGAL_MALLOC,
         )
         chaos = None
         started = time.monotonic()
@@ -140,12 +153,14 @@ class Run:
             self._judging = False
             self.result.seconds = time.monotonic() - started
             if not self.result.failures:
-                await self._finish(folder, server, chaos)
+                await self._finish(server, chaos)
         except (TimeoutError, RuntimeError) as exc:
             self.result.failures.append(f"start or end: {exc!r}")
         finally:
             self.result.seconds = self.result.seconds or time.monotonic() - started
             hangs = any("hang" in text or "answer" in text for text in self.result.failures)
+            if self.result.failures:
+                await asyncio.sleep(0.5)  # for what the server says to it
             for process in (chaos, server):
                 await _end(process, explain=hangs and process is server)
 
@@ -194,21 +209,21 @@ class Run:
         )
 
     async def _finish(
-        self,
-        folder: Path,
-        server: asyncio.subprocess.Process,
-        chaos: asyncio.subprocess.Process,
+        self, server: asyncio.subprocess.Process, chaos: asyncio.subprocess.Process
     ) -> None:
         chaos.terminate()
         async with asyncio.timeout(_FINISH_SECONDS):
             await self._first_of(chaos.wait(), self._failed.wait())
             # What chaos has asked for last is on its way.
-            with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as control:
-                control.connect(str(folder / "control.sock"))
-                control.send(b"finish")
+            self._tell_server(b"finish")
             await self._first_of(server.wait(), self._failed.wait())
         if server.returncode not in (0, None):
             self.result.failures.append(f"the server ended with {server.returncode}")
+
+    def _tell_server(self, words: bytes) -> None:
+        with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as control:
+            with contextlib.suppress(OSError):  # it may have crashed
+                control.sendto(words, str(self._folder / "control.sock"))
 
     async def _first_of(self, *waits: Coroutine[Any, Any, Any]) -> None:
         works = [asyncio.ensure_future(wait) for wait in waits]
@@ -227,6 +242,9 @@ class Run:
                 self.result.failures.append(
                     f"{message['role']} {message['pid']}: {message['failure']}"
                 )
+                if not self._failed.is_set():
+                    self._say(f"{self._options.engine}: FAILED")
+                    self._tell_server(b"explain")
                 self._failed.set()
             if "serving" in message:
                 self._serving.set()
@@ -247,7 +265,7 @@ def _write_certificate(folder: Path) -> None:
     authority.cert_pem.write_to_path(folder / "authority.pem")
 
 
-async def _start(module: str, *arguments: str) -> asyncio.subprocess.Process:
+async def _start(module: str, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-X",
@@ -256,7 +274,7 @@ async def _start(module: str, *arguments: str) -> asyncio.subprocess.Process:
         module,
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
-        env=environment_of_child(),
+        env={**environment_of_child(), **environment},
     )
 
 

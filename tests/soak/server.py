@@ -2,15 +2,15 @@
 
     python -m soak.server ENGINE REPORTS FOLDER SEED
 
-Writes FOLDER/addresses.json when it serves, and listens to chaos at FOLDER/control.sock, one word a
-datagram: `collect`, `move` (the loop goes on in another thread), `fork HOW`, `fork-between HOW`,
-`finish`. Whoever listens is a thread, which sees when the loop does not answer any more.
+Writes FOLDER/addresses.json when it serves, and obeys FOLDER/control.sock, a datagram each:
+`collect`, `move` (the loop goes on in another thread), `fork HOW`, `fork-in-loop HOW`,
+`fork-between HOW`, `explain` (what was done last), `finish`. Whoever obeys is a thread, and another
+one sees when the loop does not answer any more.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import faulthandler
 import gc
 import json
@@ -26,6 +26,7 @@ import rloop
 
 from .forks import fork
 from .jobs import Jobs, is_limit
+from .measures import descriptors, measure_process
 from .processes import Reporter, die_with_parent, explain_crashes, watch_logs
 from .services import Services, is_expected_end
 
@@ -41,7 +42,7 @@ class Server:
         self._reporter = reporter
         self._folder = folder
         self._seed = seed
-        self._before = _descriptors()
+        self._before = descriptors()
         self._loop: Any = rloop.new_event_loop(engine)
         self._loop.set_exception_handler(self._on_exception)
         self._services = Services(reporter, folder)
@@ -123,7 +124,7 @@ class Server:
         self._reporter.tell(sample=self._measure())
         self._loop.close()
         gc.collect()
-        left = [text for number, text in _descriptors().items() if number not in self._before]
+        left = [text for number, text in descriptors().items() if number not in self._before]
         if left:
             self._reporter.fail(f"descriptors left after the loop was closed: {left}")
 
@@ -151,22 +152,15 @@ class Server:
             self._reporter.counts["limited"] += 1  # /proc cannot be opened
 
     def _measure(self) -> dict[str, float]:
-        status = Path("/proc/self/status").read_text()
-        lines = dict(line.split(":", 1) for line in status.splitlines())
         counts = self._reporter.counts
         statistics = self._loop.statistics()
         return {
-            "resident_kib": int(lines["VmRSS"].split()[0]),
-            "anonymous_kib": int(lines["RssAnon"].split()[0]),
-            "threads": int(lines["Threads"]),
-            "descriptors": len(_descriptors()),
+            **measure_process(),
             "tasks": len(asyncio.all_tasks(self._loop)),
             "ready": len(self._loop._ready),
             "timers": len(self._loop._scheduled),
-            "blocks": sys.getallocatedblocks(),
             "connections": counts["opened"] - counts["closed"],
             "buffers_lent": statistics["buffers_lent"] - statistics["buffers_returned"],
-            **_socket_memory(),
             **{f"loop_{name}": value for name, value in statistics.items()},
         }
 
@@ -175,6 +169,9 @@ class Server:
     def _obey(self, control: socket.socket) -> None:
         while True:
             words = control.recv(100).decode()
+            if words == "explain":  # somebody else has seen something wrong
+                self._reporter.show_notes()
+                continue
             self._reporter.note(words)
             match words.split():
                 case ["collect"]:
@@ -215,25 +212,6 @@ class Server:
             self._reporter.counts["reported_ends"] += 1
             return
         self._reporter.fail(f"exception handler: {context}")
-
-
-def _socket_memory() -> dict[str, int]:
-    """Pages of all sockets of this network namespace."""
-    memory = {}
-    for line in Path("/proc/net/sockstat").read_text().splitlines():
-        words = line.split()
-        if "mem" in words:
-            memory[f"{words[0][:-1].lower()}_pages"] = int(words[words.index("mem") + 1])
-    return memory
-
-
-def _descriptors() -> dict[int, str]:
-    """The open ones of this process, and what each refers to."""
-    found = {}
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):  # the one that listed the folder
-            found[int(entry.name)] = str(entry.readlink())
-    return found
 
 
 def main() -> None:
