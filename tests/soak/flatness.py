@@ -19,6 +19,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+SHORTEST = 240.0  # seconds; less, after the warm-up, is not judged
 WARM_UP = 0.2  # of the run: caches, free lists and arenas fill
 BLOCKS = 24
 #: 99 % to each side, for BLOCKS - 2 degrees of freedom (Student's t).
@@ -62,11 +63,10 @@ def judge(times: Sequence[float], values: Sequence[float], allowance: Allowance)
     """The trend of `values` at `times` (seconds, ascending) after the warm-up."""
     begin = times[0] + WARM_UP * (times[-1] - times[0]) if times else 0.0
     points = [(t, v) for t, v in zip(times, values, strict=True) if t >= begin]
-    if len(points) < 2 * BLOCKS:
-        level = statistics.fmean(v for _, v in points) if points else 0.0
-        return Trend(level, 0.0, math.inf, allowance.of(level), 0.0, Verdict.TOO_SHORT)
-    seconds = points[-1][0] - points[0][0]
-    level = statistics.fmean(v for _, v in points)
+    seconds = points[-1][0] - points[0][0] if points else 0.0
+    level = statistics.fmean(v for _, v in points) if points else 0.0
+    if seconds < SHORTEST or len(points) < 2 * BLOCKS:
+        return Trend(level, 0.0, math.inf, allowance.of(level), seconds, Verdict.TOO_SHORT)
     means = [
         (statistics.fmean(t for t, _ in block), statistics.fmean(v for _, v in block))
         for block in _blocks(points)

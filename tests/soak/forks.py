@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import traceback
+import warnings
 from typing import NoReturn
 
 import rloop
@@ -49,6 +50,10 @@ def _live(how: str, backend: str, copy: asyncio.AbstractEventLoop) -> NoReturn:
     try:
         faulthandler.dump_traceback_later(_SECONDS, exit=True)
         if how == "close":
+            # The tasks of the parent are dropped with it, and complain.
+            copy.set_exception_handler(lambda loop, context: None)
+            sys.unraisablehook = lambda unraisable: None
+            warnings.simplefilter("ignore")
             copy.close()
         if how != "exit":
             _use_a_loop(backend)
