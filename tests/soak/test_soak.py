@@ -66,6 +66,8 @@ def test_right_bytes_are_right_in_any_pieces() -> None:
     checker = Checker(7, "test")
     for size in (1, 17, 65_536, 200_000, PERIOD):
         checker.check(pattern(7, checker.position, size))
+    long = b"".join(pattern(7, checker.position + i * PERIOD, PERIOD) for i in range(3))
+    checker.check(long)
 
 
 @pytest.mark.parametrize(

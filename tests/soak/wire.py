@@ -20,7 +20,7 @@ PERIOD = 1_048_573  # bytes; the largest prime below 1 MiB
 _BLOCK = random.Random("rloop soak").randbytes(PERIOD)
 _TWICE = _BLOCK + _BLOCK
 
-#: No piece that is made or checked at once is longer.
+#: No piece that is made at once is longer.
 MOST_BYTES = PERIOD
 
 HEADER = struct.Struct(">4sQBI")
@@ -79,10 +79,14 @@ class Checker:
 
     def check(self, data: bytes | bytearray | memoryview[Any]) -> None:
         """Raises WrongByte, saying where the bytes may have come from instead."""
-        start = (self._seed + self.position) % PERIOD
-        if not _TWICE.startswith(data, start):
-            raise WrongByte(self._explain(bytes(data), start))
-        self.position += len(data)
+        rest = memoryview(data)
+        while rest:
+            # What came while a loop's reading was paused may be one long piece.
+            piece, rest = rest[:MOST_BYTES], rest[MOST_BYTES:]
+            start = (self._seed + self.position) % PERIOD
+            if not _TWICE.startswith(piece, start):
+                raise WrongByte(self._explain(bytes(piece), start))
+            self.position += len(piece)
 
     def _explain(self, data: bytes, start: int) -> str:
         expected = _TWICE[start : start + len(data)]
