@@ -5,7 +5,7 @@
 What only a connected peer can do (reset, stall, half-close) the clients do by themselves; see
 sessions. From here come killed and restarted clients, stopped ones, signals to the server, limits
 of descriptors, forks, collections and moves to another thread. SIGTERM ends it: limits are put
-back, and it waits for the clients to finish what they are doing.
+back, and it ends the clients.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from .processes import Reporter, die_with_parent, environment_of_child, explain_crashes
 
 _EVENTS_PER_SECOND = 2.0
-#: Clients that do not end within it after SIGTERM hang; the longest plan with a stall fits.
+#: Clients that do not end within it after SIGTERM hang; the machine may be busy with other things.
 FINISH_SECONDS = 60.0
 
 

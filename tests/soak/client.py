@@ -2,7 +2,7 @@
 
     python -m soak.client REPORTS ADDRESSES SEED CONNECTIONS
 
-Ends by SIGTERM, when its conversations are over, or by SIGKILL, which is what chaos sends.
+Ends by SIGTERM, at once and with all its connections, or by SIGKILL, which is what chaos sends.
 """
 
 from __future__ import annotations
@@ -33,21 +33,25 @@ class Client:
         self._addresses = addresses
         self._dice = random.Random(seed)
         self._sessions: set[Session] = set()
-        self._stopping = False
+        self._workers: list[asyncio.Task[None]] = []
 
     async def run(self, connections: int) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop)
         watching = asyncio.create_task(self._watch())
-        workers = [asyncio.create_task(self._work()) for _ in range(connections)]
-        await asyncio.gather(*workers)
+        self._workers = [asyncio.create_task(self._work()) for _ in range(connections)]
+        results = await asyncio.gather(*self._workers, return_exceptions=True)
+        for result in results:
+            if not isinstance(result, asyncio.CancelledError):
+                self._reporter.fail(f"a worker ended by {result!r}")
         watching.cancel()
         self._reporter.tell()
 
     def _stop(self) -> None:
-        self._stopping = True
+        for worker in self._workers:
+            worker.cancel()
 
     async def _work(self) -> None:
-        while not self._stopping:
+        while True:
             kind = self._dice.choice(_KINDS)
             seed = self._dice.randrange(1 << 48)
             if kind == "udp":
