@@ -131,7 +131,10 @@ void Loop::check_fork() {
 // its run, and whatever called it, in both processes: there it is dead.
 void Loop::after_fork_in_child(PyObject* was_running) {
   if (!reactor_ || forked_) return;
-  if (!closed_ && !context_.loop_running && !truth(was_running)) return reactor_->start_over();
+  if (!closed_ && !context_.loop_running && !truth(was_running)) {
+    reactor_->start_over();
+    return transports_.for_each([](Transport& transport) { transport.start_over(); });
+  }
   forked_ = true;
   reactor_->abandon();
   transports_.for_each([](Transport& transport) { transport.forget(); });
@@ -212,10 +215,11 @@ Ref Loop::capabilities() {
 Ref Loop::statistics() {
   const reactor::Statistics& s = statistics_;
   return Ref::checked(Py_BuildValue(
-      "{sK sK sK sK sK sK sK sK sK sK}", "turns", s.turns, "syscalls", s.syscalls, "submitted",
-      s.submitted, "completions", s.completions, "messages_in", s.messages_in, "messages_out",
-      s.messages_out, "bytes_in", s.bytes_in, "bytes_out", s.bytes_out, "buffers_short",
-      s.buffers_short, "ring_rebuilds", s.ring_rebuilds));
+      "{sK sK sK sK sK sK sK sK sK sK sK sK}", "turns", s.turns, "syscalls", s.syscalls,
+      "submitted", s.submitted, "completions", s.completions, "messages_in", s.messages_in,
+      "messages_out", s.messages_out, "bytes_in", s.bytes_in, "bytes_out", s.bytes_out,
+      "buffers_short", s.buffers_short, "buffers_lent", s.buffers_lent, "buffers_returned",
+      s.buffers_returned, "ring_rebuilds", s.ring_rebuilds));
 }
 
 }  // namespace rloop::native

@@ -114,7 +114,7 @@ std::vector<PyMethodDef> Loop::methods() {
               "statistics($self)\n--\n\nCounters since the loop was made: turns, syscalls, "
               "submitted, "
               "completions,\nmessages_in, messages_out, bytes_in, bytes_out, buffers_short, "
-              "ring_rebuilds."),
+              "buffers_lent,\nbuffers_returned, ring_rebuilds."),
           method<&Loop::capabilities>("_capabilities", nullptr),
       });
   return all;

@@ -60,6 +60,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   }
 
   void forget() override { stream_.forget(); }
+  void start_over() override { stream_.start_over(); }
 
   // --- net::StreamEvents ---
   void on_data(std::span<const std::byte> data) override;

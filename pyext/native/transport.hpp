@@ -54,7 +54,9 @@ class Transport : public base::ListNode<OpenTransportTag> {
     abandoned_ = true;
     abandon_io();
   }
-  virtual void forget() = 0;  // in the child of a fork
+  // In the child of a fork: the loop is dead; or it goes on with an engine of its own.
+  virtual void forget() = 0;
+  virtual void start_over() {}
   void release();
 
   Ref kept_by_loop_;

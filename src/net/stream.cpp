@@ -75,10 +75,12 @@ void Stream::on_send(const op::Completion& completion) {
     // Aborted while it was under way: asyncio would have sent it, and what came after it, in
     // write().
     if (completion.result.ok()) count_sent(static_cast<size_t>(completion.result.value()));
-    if (completion.result.ok() || completion.result.is(ECANCELED)) send_quietly();
+    bool sends_rest = completion.result.ok() || completion.result.is(ECANCELED);
+    if (sends_rest && !under_way_at_fork_) send_quietly();
     return end_of_operation();
   }
   if (state_ == State::closed) return;
+  under_way_at_fork_ = false;  // this process goes on with it
   if (completion.result.is_again()) return wait_for_room();
   // Cancelled because the loop stopped: nothing was sent, and it is sent again.
   if (!completion.result.is(ECANCELED)) sent(completion.result);

@@ -96,6 +96,9 @@ class Stream : public base::ListNode<DirtyListTag> {
   void abandon();
   // In the child of a fork, after the reactor was abandoned: closed, without any event.
   void forget();
+  // In the child of a fork, after the reactor started over: what a send that is under way leaves
+  // in the queue is the parent's to send, unless this process goes on with it.
+  void start_over() { under_way_at_fork_ = !send_.idle(); }
 
   bool open() const { return state_ == State::open; }
   bool closed() const { return state_ == State::closed; }
@@ -162,6 +165,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   bool bulk_ = false;
   bool eof_wanted_ = false;
   bool shut_down_ = false;
+  bool under_way_at_fork_ = false;  // the send, in the copy of it that a child has
   uint32_t delivery_turn_ = static_cast<uint32_t>(-1);  // when data was delivered last
   uint8_t streak_ = 0;  // consecutive receives that speak for changing `bulk_`
 

@@ -32,6 +32,8 @@ struct Statistics {
   uint64_t bytes_in = 0;
   uint64_t bytes_out = 0;
   uint64_t buffers_short = 0;  // receives that found no kernel-selected buffer
+  uint64_t buffers_lent = 0;   // by the kernel; what is not returned yet waits for dispatch
+  uint64_t buffers_returned = 0;
   uint64_t ring_rebuilds = 0;  // the ring followed the loop to another thread
 };
 

@@ -388,3 +388,44 @@ def test_what_happens_to_the_old_loop_does_not_reach_the_new_one(
     print("done")
     """
     assert "done" in check_script(program(source), loop_id, may_log=True)
+
+
+def sends_under_way_at_the_fork(end: str) -> str:
+    # Enough connections for their answers to go through the ring; what is written meanwhile waits
+    # for the end of the send, which the loop does not see before it stops.
+    return program(f"""
+    async def open_all():
+        pairs = [tcp_pair() for _ in range(40)]
+        opened = [await loop.create_connection(Recorder, sock=near) for near, _ in pairs]
+        return [transport for transport, _ in opened], [far for _, far in pairs]
+    transports, far_ends = loop.run_until_complete(open_all())
+    def write_and_stop():
+        for piece in (b"first ", b"second ", b"third"):
+            for transport in transports:
+                transport.write(piece)
+        loop.stop()
+    loop.call_soon(write_and_stop)
+    loop.run_forever()
+    def work():
+        {end}
+    check(in_a_child(work))
+    use()
+    for transport in transports:
+        transport.close()
+    loop.run_until_complete(turns(20))
+    for far in far_ends:
+        far.setblocking(True)
+        with far.makefile("rb") as file:
+            assert (got := file.read()) == b"first second third", got
+    print("done")
+    """)
+
+
+def test_a_child_that_aborts_sends_nothing_of_the_parents(loop_id: str) -> None:
+    source = sends_under_way_at_the_fork("[t.abort() for t in transports]; use()")
+    assert "done" in check_script(source, loop_id)
+
+
+@differs("asyncio", "both processes share one epoll set")
+def test_a_child_that_closes_the_loop_sends_nothing_of_the_parents(loop_id: str) -> None:
+    assert "done" in check_script(sends_under_way_at_the_fork("loop.close()"), loop_id)

@@ -92,6 +92,8 @@ def test_statistics_count_what_happened(loop: asyncio.AbstractEventLoop) -> None
         "bytes_in",
         "bytes_out",
         "buffers_short",
+        "buffers_lent",
+        "buffers_returned",
         "ring_rebuilds",
     }
     loop.run_until_complete(talk())
@@ -102,6 +104,8 @@ def test_statistics_count_what_happened(loop: asyncio.AbstractEventLoop) -> None
     assert after["messages_out"] - before["messages_out"] == 20
     assert after["turns"] > before["turns"]
     assert after["syscalls"] > before["syscalls"]
+    assert (after["buffers_lent"] > 0) == (loop.backend == "io_uring")
+    assert after["buffers_returned"] == after["buffers_lent"]
 
 
 def test_a_change_of_thread_rebuilds_the_ring(

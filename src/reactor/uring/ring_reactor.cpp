@@ -206,6 +206,7 @@ void RingReactor::collect_one(uint64_t user_data, int result, uint32_t flags) {
   if (flags & IORING_CQE_F_BUFFER) {
     buffers_[operation.buffer_group()]->take(
         static_cast<uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT));
+    ++statistics_.buffers_lent;
   }
   if (result == -ENOBUFS) {
     ++statistics_.buffers_short;
@@ -241,7 +242,9 @@ void RingReactor::run_batch() {
     BufferRing& buffers = *buffers_[arrival.operation->buffer_group()];
     completion.data = std::span<const std::byte>(buffers.pool().buffer(id)).first(size);
     absl::Cleanup give_back = [&] {
-      if (!dead_) buffers.give_back(id);  // forked inside the completion: they are the parent's
+      if (dead_) return;  // forked inside the completion: they are the parent's
+      buffers.give_back(id);
+      ++statistics_.buffers_returned;
     };
     bring_home(*arrival.operation, completion);
   }

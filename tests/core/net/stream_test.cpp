@@ -64,6 +64,39 @@ TEST_F(StreamTest, AnAbortLeavesTheSendInFlightAlone) {
   EXPECT_EQ(statistics_.bytes_out, 2U);
 }
 
+TEST_F(StreamTest, AnAbortedCopySendsNothingOfWhatWasUnderWayAtTheFork) {
+  connection_->write("a");
+  settle();
+  ASSERT_TRUE(reactor_.sending());
+  connection_->write("b");
+  stream().start_over();
+  read_available(far_.get());  // there is room
+  stream().abort();
+  reactor_.send(1);
+  settle();
+  EXPECT_EQ(reactor_.wire, "a");
+  EXPECT_EQ(read_available(far_.get()), "") << "the rest is the parent's";
+  EXPECT_TRUE(connection_->closed());
+}
+
+TEST_F(StreamTest, ACopyThatGoesOnSendsAllAlsoWhenItAborts) {
+  connection_->write("a");
+  settle();
+  connection_->write("b");
+  stream().start_over();
+  read_available(far_.get());  // there is room
+  reactor_.send(1);
+  reactor_.dispatch_all();
+  ASSERT_TRUE(reactor_.sending());
+  connection_->write("c");
+  stream().abort();
+  reactor_.send(1);
+  settle();
+  EXPECT_EQ(reactor_.wire, "ab");
+  EXPECT_EQ(read_available(far_.get()), "c") << "as an abort in the middle of a turn does";
+  EXPECT_TRUE(connection_->closed());
+}
+
 TEST_F(StreamTest, ASendThatWasStoppedIsSentAgain) {
   connection_->write("once");
   settle();
