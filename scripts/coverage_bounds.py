@@ -1,9 +1,9 @@
 """Compares coverage with its bounds, and lists what no test reaches.
 
-Takes a build folder in which programs have counted (`-Db_coverage=true`), and asks gcov. Prints each
-file's unreached lines and lines with unreached branches, and on stderr the sums of each area; exits
-with 1 where a sum is below its bound. tests/coverage/unreached.txt names what cannot be reached by
-a test, with the reason; such lines are marked, and count as what they are: unreached.
+Takes a build folder in which programs have counted (`-Db_coverage=true`), and asks gcov. Prints
+each file's unreached lines and lines with unreached branches, and on stderr the sums of each area;
+exits with 1 where a sum is below its bound. tests/coverage/unreached.txt names what cannot be
+reached by a test, with the reason; such lines are marked, and count as what they are: unreached.
 
 gcov's own reports are asked, not gcovr's, which adds up the branches of an inline function over all
 the files that include it: each copy would have to be reached.
@@ -61,7 +61,7 @@ def read_counts(build: Path) -> dict[str, dict[int, Line]]:
     files: dict[str, dict[int, Line]] = defaultdict(dict)
     for of_test, report in gcov_reports(build):
         for file in report["files"]:
-            path = os.path.relpath(os.path.join(build, file["file"]), ROOT)
+            path = os.path.relpath(build / file["file"], ROOT)
             if not path.startswith(tuple(BOUNDS)):
                 continue
             lines = files[path]

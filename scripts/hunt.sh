@@ -12,6 +12,11 @@
 #     --sanitize                           under ASan and UBSan, about twenty times slower
 #     --libfuzzer [SECONDS]                sequences chosen by coverage, with clang
 #
+#   scripts/hunt.sh programs [OPTION...]   whole programs, on asyncio and on both engines
+#                                          (tests/hunt/README.md; --help shows the options)
+#   scripts/hunt.sh failures [OPTION...]   every system call and every allocation of ten programs
+#                                          fails once (tests/hunt/fail_once/README.md; --help)
+#
 #   PYTHON=...   the interpreter whose venv has the build tools (see scripts/bootstrap.sh)
 #
 # The last line says how many sequences were tried; a failure is printed with its seed and as the
@@ -27,6 +32,8 @@ main() {
   (($# == 0)) || shift
   case "$command" in
     core) hunt_core "$@" ;;
+    programs) run_python tests/hunt/hunt_programs.py "$@" ;;
+    failures) run_python tests/hunt/fail_once/run.py "$@" ;;
     *) usage ;;
   esac
 }
@@ -39,6 +46,12 @@ usage() {
 fail() {
   printf 'hunt: %s\n' "$*" >&2
   exit 1
+}
+
+run_python() {
+  local python
+  python=$(scripts/bootstrap.sh | tail -n 1)
+  exec "$python" "$@"
 }
 
 # --- the core -------------------------------------------------------------------------------------

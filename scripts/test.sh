@@ -175,6 +175,7 @@ plain_steps() {
     # The arguments choose among pytest's tests.
     ((${#pytest_arguments[@]})) || add_step conformance "$label" "CPython's tests on $label"
   done
+  add_step hunt_tests "$first" "hunts on $first"
   add_step mypy "$first" mypy
   add_step instruction_tests "$first" "instructions on $first"
   add_step core_tests "$first" GoogleTest

@@ -150,6 +150,11 @@ loop_tests_of_ours() {
   run_pytest "$1" "$2" RLOOP_LEAK_CYCLES=500 RLOOP_TESTS_LOOPS=rloop -- tests/loop tests/tcp
 }
 
+# With fixed seeds; scripts/hunt.sh and scripts/soak.sh take new ones, for as long as one wants.
+hunt_tests() {
+  run_pytest "$1" "$2" -- tests/hunt tests/soak
+}
+
 # Under valgrind, so they take minutes.
 instruction_tests() {
   run_pytest "$1" "$2" -- tests/benchmarks
