@@ -50,7 +50,7 @@ fail() {
 
 run_python() {
   local python
-  python=$(scripts/bootstrap.sh | tail -n 1)
+  python=$(scripts/bootstrap.sh)
   exec "$python" "$@"
 }
 
