@@ -170,6 +170,10 @@ class DatagramWorld final : public World {
     kernel_.room += 10'000;
     if (user_.alive()) user_.call(Call::resume, 0);
     settle();
+    uint64_t before = statistics_.completions + statistics_.syscalls;
+    go_on();
+    go_on();
+    expect(statistics_.completions + statistics_.syscalls == before, "it spins");
     user_.expect_everything_received();
     if (user_.alive()) user_.call(Call::close, 0);
     settle();

@@ -212,6 +212,7 @@ class RealWorld final : public World {
 
   // It must not touch the sockets, which are the parent's too: it holds none of them any more.
   [[noreturn]] void run_child(bool abandons) {
+    ::alarm(30);  // the parent's is not inherited
     faults_.forget_all();
     for (Far& far : far_)
       far.fd.reset();
@@ -265,7 +266,8 @@ class RealWorld final : public World {
       case real::abandon:
         return user.abandon();
       case real::own_memory:
-        return user.set_own_memory(step.size);
+        // A reader without any is asked for ever, also where a loop falls back and dispatches all.
+        return user.set_own_memory(size_t{1} + step.size);
       case real::close_number:
         return user.close_number();
       default:

@@ -282,11 +282,20 @@ class StreamWorld final : public World {
       kernel_.sockets[i].refuse_recv = 0;
     }
     settle();
+    expect_no_spinning();
     for (auto& user : users_)
       user->expect_everything_received();
     for (auto& user : users_)
       if (user->alive()) user->call(Call::close, 0);
     settle();
+  }
+
+  // Where nothing happens nothing is tried again and again.
+  void expect_no_spinning() {
+    uint64_t before = statistics_.completions + statistics_.syscalls;
+    go_on();
+    go_on();
+    expect(statistics_.completions + statistics_.syscalls == before, "it spins");
   }
 
   // Until nobody receives or sends any more.
