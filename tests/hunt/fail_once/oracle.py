@@ -116,6 +116,8 @@ def is_expected(failure: Failure, exc: dict[str, Any]) -> bool:
     asyncios = bool(exc["at"]) and exc["at"][-1].startswith(
         ("unix_events.py", "base_subprocess.py")
     )
+    # Such a transport has scheduled _add_reader of a pipe that its maker closed: raised natively.
+    asyncios = asyncios or (not exc["at"] and exc["errno"] == errno.EBADF)
     if failure.kind in _MEMORY and asyncios and exc["type"] != "SystemError":
         return True
     if "OSError" in types and exc["errno"] is not None:

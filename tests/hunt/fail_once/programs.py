@@ -120,7 +120,8 @@ class DatagramEnd(Recorder, asyncio.DatagramProtocol):
 
     def error_received(self, exc: OSError) -> None:
         self.run.caught(exc)
-        self.changed.set()
+        for end in self.run.protocols:  # what is lost here the other one awaits
+            end.changed.set()
 
 
 async def udp(run: Run) -> None:
@@ -129,7 +130,8 @@ async def udp(run: Run) -> None:
         lambda: DatagramEnd(run, "far", True), local_addr=("127.0.0.1", 0)
     )
     near, client = await loop.create_datagram_endpoint(
-        lambda: DatagramEnd(run, "near", False), remote_addr=far.get_extra_info("sockname")
+        lambda: DatagramEnd(run, "near", False),
+        remote_addr=far.get_extra_info("socket").getsockname(),
     )
     for i in range(6):
         datagram = b"%d" % i * (1 + 200 * i)
@@ -215,6 +217,14 @@ def background(sockets: contextlib.ExitStack, work: Any) -> asyncio.Task[Any]:
     return task
 
 
+async def send_all(sock: socket.socket, data: bytes) -> None:
+    """And no more, so that whoever receives learns of a failure."""
+    try:
+        await asyncio.get_running_loop().sock_sendall(sock, data)
+    finally:
+        sock.shutdown(socket.SHUT_WR)
+
+
 async def sock_methods(run: Run) -> None:
     loop = asyncio.get_running_loop()
     with contextlib.ExitStack() as sockets:
@@ -230,7 +240,7 @@ async def sock_methods(run: Run) -> None:
         await asyncio.sleep(0)
         await loop.sock_sendall(near, run.sent("there", b"hello"))
         run.got("there", await waiting)
-        sending = background(sockets, loop.sock_sendall(far, run.sent("back", BULK)))
+        sending = background(sockets, send_all(far, run.sent("back", BULK)))
         memory = bytearray(100_000)
         while len(run.got_bytes.get("back", b"")) < len(BULK):
             size = await loop.sock_recv_into(near, memory)
