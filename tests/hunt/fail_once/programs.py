@@ -203,9 +203,9 @@ async def sendfile(run: Run) -> None:
             file.write(run.sent("file", BULK[:200_000]))
             file.seek(0)
             await loop.sendfile(transport, file)
-        server = run.protocols[-1]
-        if not await server.wait_for_bytes(200_000):
-            return
+        for server in [protocol for protocol in run.protocols if protocol is not client]:
+            if not await server.wait_for_bytes(200_000):
+                return
         transport.close()
         await client.wait_for_end()
 
