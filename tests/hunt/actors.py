@@ -1,0 +1,21 @@
+"""The kinds of actors, by name. A new transport is a module with KINDS and a line here."""
+
+from __future__ import annotations
+
+import connections
+from programs import Kind
+
+ALL: tuple[Kind, ...] = (*connections.KINDS,)
+KINDS: dict[str, Kind] = {kind.name: kind for kind in ALL}
+
+
+def named(*names: str) -> tuple[Kind, ...]:
+    return tuple(KINDS[name] for name in names)
+
+
+#: What the tests give programs to; a long hunt mixes all.
+GROUPS: dict[str, tuple[Kind, ...]] = {
+    "sockets": named("tcp", "accepted tcp", "unix"),
+    "pipes": named("read pipe", "write pipe"),
+    "tls": named("tls", "accepted tls", "upgraded tcp"),
+}
