@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import connections
+import connection_kinds
+import descriptors
+import scheduling
 from programs import Kind
 
-ALL: tuple[Kind, ...] = (*connections.KINDS,)
+ALL: tuple[Kind, ...] = (
+    *connection_kinds.KINDS,
+    *descriptors.KINDS,
+    *scheduling.KINDS,
+)
 KINDS: dict[str, Kind] = {kind.name: kind for kind in ALL}
 
 
@@ -17,5 +23,7 @@ def named(*names: str) -> tuple[Kind, ...]:
 GROUPS: dict[str, tuple[Kind, ...]] = {
     "sockets": named("tcp", "accepted tcp", "unix"),
     "pipes": named("read pipe", "write pipe"),
+    "scheduling": named("scheduling"),
+    "descriptors": named("requests", "watched"),
     "tls": named("tls", "accepted tls", "upgraded tcp"),
 }
