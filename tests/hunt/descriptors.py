@@ -28,7 +28,8 @@ class Descriptor(Actor):
     def pump(self) -> None:
         before = len(self.peer.backlog)
         self.peer.pump()
-        if before != len(self.peer.backlog):
+        drained = self.peer.receive(1 << 20) if self.draining else 0
+        if drained or before != len(self.peer.backlog):
             self.run.activity += 1
 
     def readable(self, data: bytes) -> int:
@@ -57,6 +58,7 @@ class Descriptor(Actor):
             self.loop.remove_reader(self.near)
             self.loop.remove_writer(self.near)
         for task in self.under_way():
+            self.cut = True  # a send that is cancelled went out in part
             task.cancel()
         await self.run.settle()
         while self.peer.receive(1 << 20):
@@ -73,8 +75,7 @@ class Descriptor(Actor):
         self.peer.send(count)
 
     def peer_receive_all(self) -> None:
-        while self.peer.receive(1 << 20):
-            pass
+        self.draining = True
 
     def peer_eof(self) -> None:
         self.peer.eof()
@@ -93,8 +94,12 @@ class Requests(Descriptor):
         self.sending: asyncio.Task[None] | None = None
 
     def expecting(self) -> bool:
-        busy = self.receiving is not None and not self.receiving.done()
-        return busy and (self.peer.stream.at > self.got_count or self.peer.eof_sent)
+        peer = self.peer
+        receiving = self.receiving is not None and not self.receiving.done()
+        sending = self.sending is not None and not self.sending.done()
+        if (receiving or sending) and not peer.open:
+            return True
+        return receiving and (peer.stream.at > self.got_count or peer.eof_sent)
 
     def receive(self, count: int) -> None:
         if self.receiving is None or self.receiving.done():
@@ -141,7 +146,7 @@ class Watched(Descriptor):
 
     def expecting(self) -> bool:
         more = self.peer.stream.at > self.got_count or (self.peer.eof_sent and not self.ended)
-        return self.reading and more
+        return (self.reading and more) or self.writable_left > 0
 
     def on_readable(self, count: int) -> None:
         try:
@@ -151,11 +156,7 @@ class Watched(Descriptor):
             data = b""
         if data:
             self.readable(data)
-            self.run.activity += 1
-            if self.trace[-1][0] == "data":
-                self.trace[-1] = ("data", self.got_count)
-            else:
-                self.trace.append(("data", self.got_count))
+            self.note_data(self.got_count)
         else:
             self.note("end")
             self.ended = True
@@ -181,6 +182,7 @@ class Watched(Descriptor):
         self.loop.add_writer(self.near, self.on_writable)
 
     def remove_writer(self) -> bool:
+        self.writable_left = 0
         return self.loop.remove_writer(self.near)
 
     def add_failing_reader(self) -> None:

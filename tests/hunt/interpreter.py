@@ -29,7 +29,7 @@ from programs import Program, Setup
 QUIET = 2
 #: Our epoll engine looks at the kernel every 20 us when it is busy; twice that, and a little.
 QUIET_NS = 45_000
-#: Turns and time that a step may take while an actor still expects something.
+#: Turns and time without an event that a step may take while an actor still expects something.
 FAST_TURNS = 60
 FAST_NS = 200_000
 
@@ -60,20 +60,21 @@ class Actor:
         self.setup = setup
         self.trace: list[tuple[Any, ...]] = []
         self.watched: list[weakref.ref[Any]] = []
+        #: Whether the peer reads all there is, until the step is over.
+        self.draining = False
 
     def note(self, *entry: Any) -> None:
         """One more line of the trace."""
         self.run.activity += 1
         self.trace.append(entry)
 
-    def note_data(self, what: str, data: Any) -> None:
+    def note_data(self, count: int) -> None:
         """Bytes that follow each other in one step are one event: cuts are the kernel's affair."""
         self.run.activity += 1
-        last = self.trace[-1] if self.trace else ()
-        if last and last[0] == what:
-            self.trace[-1] = (what, last[1] + bytes(data))
+        if self.trace and self.trace[-1][0] == "data":
+            self.trace[-1] = ("data", count)
         else:
-            self.trace.append((what, bytes(data)))
+            self.trace.append(("data", count))
 
     def do(self, verb: str, args: tuple[Any, ...]) -> None:
         """Do it and note what came of it, if it is worth a line."""
@@ -113,8 +114,8 @@ class Run:
 
     async def settle(self) -> None:
         """Turn until nothing moves any more."""
-        still = turns = 0
-        started = moved = time.perf_counter_ns()
+        still = turns = idle = 0
+        moved = time.perf_counter_ns()
         while still < QUIET or time.perf_counter_ns() - moved < self.quiet_ns:
             before = self.activity
             for actor in self.actors:
@@ -123,23 +124,24 @@ class Run:
             await asyncio.sleep(0.0005 if self.patient and turns >= 8 else 0)
             turns += 1
             still += 1
+            idle += 1
             if self.activity != before:
-                still, moved = 0, time.perf_counter_ns()
+                still, idle, moved = 0, 0, time.perf_counter_ns()
             elif self.patient and turns < 12:
                 still = min(still, 1)
-            elif still >= QUIET and self.expects(turns, started):
+            elif still >= QUIET and self.expects(idle, moved):
                 still = 0
 
-    def expects(self, turns: int, started: int) -> bool:
-        return self.may_wait(turns, started) and any(a.expecting() for a in self.actors)
+    def expects(self, idle: int, moved: int) -> bool:
+        return self.may_wait(idle, moved) and any(a.expecting() for a in self.actors)
 
-    def may_wait(self, turns: int, started: int) -> bool:
+    def may_wait(self, idle: int, moved: int) -> bool:
         if not self.patient:
-            return turns < FAST_TURNS or time.perf_counter_ns() - started < FAST_NS
+            return idle < FAST_TURNS or time.perf_counter_ns() - moved < FAST_NS
         # A wait in vain is paid for once: what is left of the patience goes to the whole program.
-        if turns > 8:
+        if idle > 8:
             self.patience -= 0.0005
-        return self.patience > 0 and turns < 1000
+        return self.patience > 0 and idle < 400
 
     def report(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         keys = sorted(set(context) - {"source_traceback", "handle_traceback"})
@@ -165,6 +167,7 @@ class Run:
             await self.settle()
         for number, step in enumerate(self.program.steps):
             for actor in self.actors:
+                actor.draining = False
                 if actor.trace and actor.trace[-1][0] == "step":
                     actor.trace[-1] = ("step", number)
                 else:
