@@ -187,10 +187,13 @@ OPTIONS = (("plain", "buffered", "tiny"), (None, True))
 
 
 def both_ways(name: str, make: Any, weight: int, *more: Verb) -> Kind:
+    """The ends of TLS peers are left out, see differences.py."""
+    tls = issubclass(make, Tls | AcceptedTls | UpgradedTcp)
+    peer_verbs = tuple(verb for verb in BOTH_PEER if not (tls and verb.name == "peer_eof"))
     return Kind(
         name,
         make,
-        verbs=BOTH_WAYS + BOTH_PEER + more,
+        verbs=BOTH_WAYS + peer_verbs + more,
         options=OPTIONS,
         callbacks=CALLBACKS,
         hook_verbs=BOTH_WAYS + BOOM,

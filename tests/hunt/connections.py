@@ -34,11 +34,8 @@ class Callbacks:
         self.actor.called("connection_made")
 
     def eof_received(self) -> bool | None:
-        if self.actor.eof_seen:
-            self.actor.note("eof_received")  # see differences.ends_told_twice
-        else:
-            self.actor.eof_seen = True
-            self.actor.called("eof_received")
+        self.actor.eof_seen = True
+        self.actor.called("eof_received")
         return self.actor.keep_open
 
     def pause_writing(self) -> None:
@@ -150,6 +147,9 @@ class Connection(Actor):
         peer, transport = self.peer, self.transport
         if peer is None:
             return False
+        flowing = self.draining and peer.open and not peer.ended
+        if flowing and transport and not self.lost and not self.written_out():
+            return True
         if self.lost or (transport is None and not self.dropped):
             return not self.lost and bool(peer.busy)
         if transport is not None and transport.is_closing():
@@ -256,7 +256,8 @@ class Connection(Actor):
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self.transport is not None:
+        """Not after the end: asyncio reads there again, see differences.py."""
+        if self.transport is not None and not self.eof_seen:
             self.transport.resume_reading()
 
     def limits(self, high: int) -> None:

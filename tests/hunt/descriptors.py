@@ -97,7 +97,7 @@ class Requests(Descriptor):
         peer = self.peer
         receiving = self.receiving is not None and not self.receiving.done()
         sending = self.sending is not None and not self.sending.done()
-        if (receiving or sending) and not peer.open:
+        if ((receiving or sending) and not peer.open) or (sending and self.draining):
             return True
         return receiving and (peer.stream.at > self.got_count or peer.eof_sent)
 
