@@ -37,6 +37,8 @@ class Unix(Connection):
 class Tls(Connection):
     """The near end is the client."""
 
+    keeps_context = False  # the TLS protocol is the stdlib's
+
     async def connect(self) -> None:
         near, far = tcp_pair()
         self.peer = TlsPeer(far, server_side=True)
@@ -46,6 +48,8 @@ class Tls(Connection):
 
 
 class AcceptedTls(Connection):
+    keeps_context = False  # the TLS protocol is the stdlib's
+
     async def connect(self) -> None:
         near, far = tcp_pair()
         self.peer = TlsPeer(far, server_side=False)
@@ -54,6 +58,8 @@ class AcceptedTls(Connection):
 
 class UpgradedTcp(Tcp):
     """Starts as TCP; `upgrade` makes it TLS, once, when nothing else is on its way."""
+
+    keeps_context = False  # the TLS protocol is the stdlib's
 
     upgrading: asyncio.Task[None] | None = None
 

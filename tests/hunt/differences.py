@@ -9,7 +9,7 @@ do not do at all:
   data is taken any more. writelines() after close(): a TypeError of asyncio's own up to 3.13.0.
 - dropping a paused transport: asyncio collects it with a ResourceWarning, ours is held by its loop.
 - timers of the same time: asyncio documents their order as undefined.
-- an end of stream of a TLS peer: asyncio's versions differ in it, tests/loop/test_tls_ends.py has it.
+- an end of stream of a TLS peer: not looked at yet; tests/loop/test_tls_ends.py speaks of it.
 """
 
 from __future__ import annotations
@@ -129,7 +129,11 @@ def differing(reference: Outcome, other: Outcome) -> list[str]:
             found.append(f"actor {number}, asyncio: ... {ours[start : at + 4]}")
             found.append(f"actor {number}, rloop:   ... {theirs[start : at + 4]}")
     noises = [reference["noise"], other["noise"]]
-    noises[0] = [e for e in noises[0] if e[0] != "context" or not is_error_of_none(e[3])]
+    if any(e[0] == "context" and is_error_of_none(e[3]) for e in noises[0]):
+        noises = [
+            [e for e in noise if e[0] != "context" or not is_error_of_none(e[3])]
+            for noise in noises
+        ]
     if spared:
         # Where asyncio's call raised, the call of ours counted as a write to a lost connection.
         noises = [[e for e in noise if e[0] != "log"] for noise in noises]
