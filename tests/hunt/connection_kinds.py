@@ -228,7 +228,7 @@ KINDS = (
         WritePipe,
         verbs=COMMON + WRITING + WRONG + PEER_RECEIVES + PEER_ENDS,
         options=(("plain",), (None,)),
-        callbacks=("connection_made", "pause_writing", "resume_writing", "connection_lost"),
+        callbacks=("pause_writing", "resume_writing", "connection_lost"),
         hook_verbs=COMMON + WRITING + BOOM,
         weight=3,
     ),
