@@ -8,8 +8,8 @@ do not do at all:
 - write() after close() while data is left: asyncio sends it while it flushes; documented is that no
   data is taken any more. writelines() after close(): a TypeError of asyncio's own up to 3.13.0.
 - dropping a paused transport: asyncio collects it with a ResourceWarning, ours is held by its loop.
-- close() in a write pipe's connection_made: asyncio's transport, which ours use as well, then watches
-  a descriptor that it closes, to the harm of the next one with that number.
+- close() in a write pipe's connection_made: asyncio's transport, which ours use as well, then
+  watches a descriptor that it closes, to the harm of the next one with that number.
 - timers of the same time: asyncio documents their order as undefined.
 - an end of stream of a TLS peer: not looked at yet; tests/loop/test_tls_ends.py speaks of it.
 """
