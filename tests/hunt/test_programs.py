@@ -53,10 +53,7 @@ def agree(loops: Loops, program: Program) -> None:
 @pytest.mark.timeout(0 if LONG else 300)
 @pytest.mark.parametrize("group", actors.GROUPS)
 def test_programs_agree_with_asyncio(loops: Loops, group: str) -> None:
-    # A handshake costs as much as a hundred steps.
-    count = PROGRAMS // 6 if group == "tls" else PROGRAMS
-
-    @settings(**{**COMMON, "max_examples": count})  # type: ignore[arg-type]
+    @settings(**COMMON)  # type: ignore[arg-type]
     @given(programs(actors.GROUPS[group]))
     def check(program: Program) -> None:
         agree(loops, program)
