@@ -1,0 +1,323 @@
+"""Stream transports: TCP from either end, Unix sockets, TLS, pipes.
+
+The transport under test is the near end; a `Peer` is the far one. Near verbs are also what hooks
+may do inside a callback. Bulk writes are larger than all buffers between, so whether a transport
+has to pause its protocol never depends on how much the kernel takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import weakref
+from typing import Any
+
+from interpreter import Actor, said
+from peers import PATTERN, Stream
+
+BULK = 400_000
+MOST_BULK = 3
+
+whose: contextvars.ContextVar[int] = contextvars.ContextVar("whose", default=-1)
+
+
+class Callbacks:
+    """What both protocol classes share: note, then do what the hooks say."""
+
+    def __init__(self, actor: Connection) -> None:
+        self.actor = actor
+        actor.watched.append(weakref.ref(self))
+
+    def connection_made(self, transport: Any) -> None:
+        self.actor.transport = transport
+        self.actor.called("connection_made")
+
+    def eof_received(self) -> bool | None:
+        self.actor.eof_seen = True
+        self.actor.called("eof_received")
+        return self.actor.keep_open
+
+    def pause_writing(self) -> None:
+        self.actor.called("pause_writing")
+
+    def resume_writing(self) -> None:
+        self.actor.called("resume_writing")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.actor.lost = True
+        self.actor.called("connection_lost", said(exc))
+
+
+class Plain(Callbacks, asyncio.Protocol):
+    def data_received(self, data: bytes) -> None:
+        self.actor.got(data)
+
+
+class Buffered(Callbacks, asyncio.BufferedProtocol):
+    def __init__(self, actor: Connection) -> None:
+        super().__init__(actor)
+        # Views: asyncio's TLS slices what it is lent, and a slice of a bytearray is a copy.
+        self.buffer = memoryview(bytearray(8192))
+        self.tiny = memoryview(bytearray(5))
+
+    def get_buffer(self, sizehint: int) -> Any:
+        """A tiny one for the first bytes only; a bulk transfer in fives would take for ever."""
+        tiny = self.actor.tiny_buffer and self.actor.got_count < 500
+        self.lent = self.tiny if tiny else self.buffer
+        return self.lent
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.actor.got(self.lent[:nbytes])
+
+
+class Connection(Actor):
+    """The options are the protocol's kind and whether eof_received keeps the transport open."""
+
+    keeps_context = True
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.transport: Any = None
+        self.peer: Any = None
+        self.keep_open = self.setup.options[1]
+        self.counts: dict[str, int] = {}
+        self.got_count = 0
+        self.got_wrong = False
+        self.eof_seen = False
+        self.lost = False
+        self.cut = False
+        self.dropped = False
+        self.bulk = 0
+        self.out = Stream()
+        self.tiny_buffer = False
+        self.careful = any(hook.callback == "data_received" for hook in self.setup.hooks)
+
+    def protocol(self) -> Any:
+        kind = self.setup.options[0]
+        self.tiny_buffer = kind == "tiny" and not self.careful
+        return Plain(self) if kind == "plain" else Buffered(self)
+
+    def called(self, callback: str, *details: Any) -> None:
+        self.check_context(callback)
+        self.note(callback, *details)
+        self.run_hooks(callback)
+
+    def got(self, data: Any) -> None:
+        end = self.got_count + len(data)
+        if PATTERN[self.got_count : end] != data:
+            self.note("wrong bytes", self.got_count)
+        self.check_context("data_received")
+        self.got_count = end
+        self.note_data(self.got_count)
+        self.run_hooks("data_received")
+
+    def check_context(self, callback: str) -> None:
+        """What the loop calls by itself runs in the context in which the transport was made."""
+        if not self.keeps_context:
+            return
+        if whose.get() != self.number and callback not in ("pause_writing", "resume_writing"):
+            self.run.wrong_contexts.append((self.number, callback))
+
+    def run_hooks(self, callback: str) -> None:
+        nth = self.counts.get(callback, 0)
+        self.counts[callback] = nth + 1
+        for hook in self.setup.hooks:
+            if hook.callback == callback and hook.nth == nth:
+                if hook.verb == "boom":
+                    self.note("raises")
+                    raise RuntimeError("boom", nth)
+                self.do(hook.verb, hook.args)
+
+    # -- opening and ending
+
+    async def open(self) -> None:
+        token = whose.set(self.number)
+        try:
+            await self.connect()
+        except Exception as exc:
+            self.note("connecting raised", said(exc))
+        finally:
+            whose.reset(token)
+
+    async def connect(self) -> None:
+        raise NotImplementedError
+
+    def expecting(self) -> bool:
+        peer, transport = self.peer, self.transport
+        if peer is None:
+            return False
+        flowing = self.draining and peer.open and not peer.ended
+        if flowing and transport and not self.lost and not self.written_out():
+            return True
+        if self.lost or (transport is None and not self.dropped):
+            return not self.lost and bool(peer.busy)
+        if transport is not None and transport.is_closing():
+            return not peer.open or bool(transport.get_write_buffer_size() == 0)
+        if self.reading():
+            if peer.stream.at - len(peer.backlog) > self.got_count:
+                return True
+            if (peer.eof_sent or not peer.open) and not self.eof_seen:
+                return True
+        return bool(peer.busy and self.reading())
+
+    def reading(self) -> bool:
+        """One that was dropped was reading then."""
+        return self.transport is None or bool(self.transport.is_reading())
+
+    def pump(self) -> None:
+        if self.peer is not None:
+            before = len(self.peer.backlog), len(self.peer.events)
+            self.peer.pump()
+            drained = self.peer.receive(1 << 20) if self.draining else 0
+            if drained or before != (len(self.peer.backlog), len(self.peer.events)):
+                self.run.activity += 1
+
+    async def finish(self) -> None:
+        if self.peer is None:
+            return
+        await self.drained()
+        transport = self.transport
+        if transport is not None and not self.lost:
+            self.note("finally", transport.is_closing(), self.written_out())
+            self.abort()
+            await self.run.settle()
+            await self.drained()
+        if PATTERN[: len(self.peer.received)] != self.peer.received:
+            self.note("the peer got wrong bytes")
+        self.note("peer", self.cut, len(self.peer.received), tuple(self.peer.events))
+        self.peer.reset()
+        self.transport = self.peer = transport = None
+
+    async def drained(self) -> None:
+        """Let the peer read what there is."""
+        while True:
+            await self.run.settle()
+            if not self.peer.receive(1 << 20):
+                break
+            self.run.activity += 1
+
+    def written_out(self) -> bool:
+        return bool(self.transport.get_write_buffer_size() == 0)
+
+    # -- what the near end does
+
+    def flushing(self) -> bool:
+        """asyncio sends what is written after close() while it flushes; nobody promises that."""
+        return bool(self.transport.is_closing() and self.transport.get_write_buffer_size())
+
+    def write(self, count: int) -> None:
+        if self.transport is not None and not self.flushing():
+            at = self.out.at
+            gone = self.transport.is_closing()
+            try:
+                self.transport.write(self.out.take(count))
+            except BaseException:
+                self.out.at = at
+                raise
+            if gone:
+                self.out.at = at
+
+    def write_lines(self, count: int) -> None:
+        """Not on a closing transport, where asyncio up to 3.13.0 raises a TypeError of its own."""
+        if self.transport is not None and not self.transport.is_closing():
+            at = self.out.at
+            try:
+                self.transport.writelines([self.out.take(1), b"", self.out.take(count)])
+            except BaseException:
+                self.out.at = at
+                raise
+
+    def write_bulk(self) -> None:
+        self.bulk += 1
+        if self.bulk <= MOST_BULK:
+            self.write(BULK)
+
+    def write_wrong(self) -> None:
+        if self.transport is not None:
+            self.transport.write("text")
+
+    def write_eof(self) -> None:
+        if self.transport is not None:
+            self.transport.write_eof()
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            if self.transport.get_write_buffer_size():
+                self.cut = True
+            self.transport.abort()
+
+    def pause_reading(self) -> None:
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Not after the end: asyncio reads there again, see differences.py."""
+        if self.transport is not None and not self.eof_seen:
+            self.transport.resume_reading()
+
+    def limits(self, high: int) -> None:
+        if self.transport is not None:
+            self.transport.set_write_buffer_limits(high=high)
+
+    def look(self) -> Any:
+        if self.transport is not None:
+            limits = self.transport.get_write_buffer_limits()
+            return self.transport.is_closing(), self.transport.is_reading(), limits
+        return None
+
+    def switch(self, kind: str) -> None:
+        """Another protocol object takes over, perhaps of the other kind."""
+        if self.transport is not None:
+            self.transport.set_protocol(Plain(self) if kind == "plain" else Buffered(self))
+
+    def drop(self) -> None:
+        """Nobody but the loop holds the transport any more.
+
+        Only while the loop reads: asyncio's loop holds nothing else, and a transport that was
+        paused and dropped is collected with a ResourceWarning. Ours holds each open transport.
+        """
+        if self.transport is not None and self.reading() and not self.keep_open:
+            self.transport = None
+            self.dropped = True
+
+    def collect(self) -> None:
+        gc.collect(0)
+
+    def soon(self) -> None:
+        self.loop.call_soon(self.note, "soon")
+
+    # -- what the peer does
+
+    def peer_send(self, count: int) -> None:
+        self.peer.send(count)
+
+    def peer_pieces(self, count: int) -> None:
+        for _ in range(3):
+            self.peer.send(count)
+
+    def peer_bulk(self) -> None:
+        self.bulk += 1
+        if self.bulk <= MOST_BULK and not self.careful:
+            self.peer.send(BULK)
+
+    def peer_receive(self, count: int) -> None:
+        self.peer.receive(count)
+
+    def peer_receive_all(self) -> None:
+        self.draining = True
+
+    def peer_eof(self) -> None:
+        self.peer.eof()
+
+    def peer_close(self) -> None:
+        self.cut = True
+        self.peer.close()
+
+    def peer_reset(self) -> None:
+        self.cut = True
+        self.peer.reset()

@@ -1,0 +1,152 @@
+"""What may differ between the loops; everything else is a fault. Each entry says why.
+
+`differing` compares two outcomes after each of them went through the normalisers below. Programs
+do not do at all:
+
+- resume_reading() after eof_received of a transport that stays open: asyncio reads again, calls
+  eof_received a second time, which its documentation excludes, and may find a reset.
+- write() after close() while data is left: asyncio sends it while it flushes; documented is that no
+  data is taken any more. writelines() after close(): a TypeError of asyncio's own up to 3.13.0.
+- dropping a paused transport: asyncio collects it with a ResourceWarning, ours is held by its loop.
+- close() in a write pipe's connection_made: asyncio's transport, which ours use as well, then
+  watches a descriptor that it closes, to the harm of the next one with that number.
+- timers of the same time: asyncio documents their order as undefined.
+- an end of stream of a TLS peer: not looked at yet; tests/loop/test_tls_ends.py speaks of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Trace = list[tuple[Any, ...]]
+Outcome = dict[str, Any]
+
+
+def steps_without_events(trace: Trace) -> Trace:
+    """No difference at all: an empty step needs no line."""
+    kept: Trace = []
+    for entry in trace:
+        if entry[0] == "step" and kept and kept[-1][0] == "step":
+            kept.pop()
+        kept.append(entry)
+    if kept and kept[-1][0] == "step":
+        kept.pop()
+    return kept
+
+
+def short_pauses(trace: Trace) -> Trace:
+    """pause_writing that resume_writing follows at once.
+
+    asyncio promises pause_writing when the *buffer* passes the high-water mark, and says nothing
+    about what is in the buffer: its own transports try to send first, io_uring's sends are under
+    way until their completion. A pause that ends within the step is how the difference looks.
+    """
+    kept: Trace = []
+    for entry in trace:
+        if entry[0] == "resume_writing" and kept and kept[-1][0] == "pause_writing":
+            kept.pop()
+        else:
+            kept.append(entry)
+    return kept
+
+
+def bytes_of_a_cut_stream(trace: Trace) -> Trace:
+    """How much a peer got of a stream that was cut, or reset under it.
+
+    abort() gives up what is buffered, and a peer that closes gives up what it has not read; how
+    much the kernel had by then is its own affair. That the bytes are the right ones is checked
+    while the program runs.
+    """
+    reset = ("peer's receive raised", "ConnectionResetError")
+    return [("peer", "cut") if e[0] == "peer" and (e[1] or reset in e[3]) else e for e in trace]
+
+
+def errors_of_a_reset(trace: Trace) -> Trace:
+    """ECONNRESET or EPIPE in connection_lost.
+
+    The kernel says ECONNRESET once, to whichever call asks first, and EPIPE to a send after that.
+    With io_uring a receive and a send may both be waiting in the kernel when the reset arrives.
+    """
+    other = ("BrokenPipeError", ("32", "Broken pipe"))
+    reset = ("ConnectionResetError", ("104", "Connection reset by peer"))
+    return [("connection_lost", reset) if e == ("connection_lost", other) else e for e in trace]
+
+
+def failed_shutdowns(trace: Trace) -> Trace:
+    """ENOTCONN out of write_eof().
+
+    asyncio calls shutdown(2) inside write_eof(), so a reset that a paused transport has not noticed
+    yet escapes there. Ours shuts down after its sends, where the error has nobody to go to; the
+    reset itself is told by connection_lost on both.
+    """
+    failed = ("raised", "write_eof", ("OSError", ("107", "Transport endpoint is not connected")))
+    return [entry for entry in trace if entry != failed]
+
+
+NORMALISERS: tuple[Callable[[Trace], Trace], ...] = (
+    short_pauses,
+    bytes_of_a_cut_stream,
+    errors_of_a_reset,
+    failed_shutdowns,
+    steps_without_events,
+)
+
+
+def normal(trace: Trace) -> Trace:
+    for normaliser in NORMALISERS:
+        trace = normaliser(trace)
+    return trace
+
+
+def is_error_of_none(error: Any) -> bool:
+    """AttributeErrors of None, on asyncio's side, which ours need not raise.
+
+    A transport of asyncio's that flushed its buffer after close() does not know that it is lost:
+    write() and abort() then fail in attributes that it has cleared, as an abort() in the
+    resume_writing of the last flush does, and as writes after abort() and close() over TLS. Ours
+    ignore the call.
+    """
+    return error is not None and error[0] == "AttributeError" and "'NoneType'" in error[1][0]
+
+
+def differing(reference: Outcome, other: Outcome) -> list[str]:
+    """What differs, a line each, the reference first; nothing when the outcomes agree."""
+    found = []
+    spared: list[Any] = []
+    for number, pair in enumerate(zip(reference["traces"], other["traces"], strict=True)):
+        # Pipes are asyncio's own transports on our loops, and raise the same.
+        own = [e for e in pair[0] if e[0] == "raised" and is_error_of_none(e[2])]
+        spared += own
+        ours, theirs = (normal([e for e in trace if e not in own]) for trace in pair)
+        cut = any(e == ("peer", "cut") for e in (*ours, *theirs))
+        if cut:
+            ours, theirs = ([e for e in trace if e[0] != "peer"] for trace in (ours, theirs))
+        if ours != theirs:
+            at = next(
+                (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),
+                min(len(ours), len(theirs)),
+            )
+            start = max(0, at - 4)
+            found.append(f"actor {number}, asyncio: ... {ours[start : at + 4]}")
+            found.append(f"actor {number}, rloop:   ... {theirs[start : at + 4]}")
+    noises = [reference["noise"], other["noise"]]
+    if any(e[0] == "context" and is_error_of_none(e[3]) for e in noises[0]):
+        noises = [
+            [e for e in noise if e[0] != "context" or not is_error_of_none(e[3])]
+            for noise in noises
+        ]
+    if spared:
+        # Where asyncio's call raised, the call of ours counted as a write to a lost connection.
+        noises = [[e for e in noise if e[0] != "log"] for noise in noises]
+    if noises[0] != noises[1]:
+        found += [f"noise, asyncio: {noises[0]}", f"noise, rloop:   {noises[1]}"]
+    for key in ("warnings", "left open", "not collected"):
+        if reference[key] != other[key]:
+            found.append(f"{key}, asyncio: {reference[key]}")
+            found.append(f"{key}, rloop:   {other[key]}")
+    # asyncio before 3.15 runs data_received in the context that called resume_reading last, and
+    # connection_lost in the one that called close; ours stay in the one that made the transport.
+    if other["wrong contexts"]:
+        found.append(f"in a wrong context: {other['wrong contexts']}")
+    return found
