@@ -32,7 +32,8 @@ NATIVE = {
         *(e.EINTR, e.ECONNABORTED, *_NO_DESCRIPTOR, e.ENOBUFS, e.EPERM, e.EPROTO),
         *(e.ENETDOWN, e.EHOSTUNREACH, e.ENOSYS),
     ),
-    "connect": (e.ECONNREFUSED, e.ETIMEDOUT, e.ENETUNREACH, e.EADDRNOTAVAIL, e.EACCES, e.EINTR),
+    # No EINTR: the kernel goes on connecting behind it, which a call that was not made does not.
+    "connect": (e.ECONNREFUSED, e.ETIMEDOUT, e.ENETUNREACH, e.EADDRNOTAVAIL, e.EACCES),
     "bind": (e.EADDRINUSE, e.EACCES),
     "listen": (e.EADDRINUSE,),
     "shutdown": (e.ENOTCONN, e.ENOBUFS),
