@@ -46,6 +46,17 @@ class ChildTransport(_stdlib.SubprocessTransport):  # type: ignore[misc] # a pri
         self.send_signal(signal.SIGKILL)
 
 
+class WritePipeTransport(_stdlib.WritePipeTransport):  # type: ignore[misc] # a private class
+    """asyncio's, which starts to watch for the reader's end a step after connection_made.
+
+    Where that has ended the transport, asyncio's goes on watching a number that is closed.
+    """
+
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
+        self._loop._remove_reader(self._fileno)
+        super()._call_connection_lost(exc)
+
+
 class SubprocessMixin:
     """connect_read_pipe, connect_write_pipe, subprocess_exec and _shell of UringEventLoop."""
 
@@ -60,7 +71,7 @@ class SubprocessMixin:
     def _make_write_pipe_transport(
         self: Any, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
     ) -> Any:
-        return _stdlib.WritePipeTransport(self, pipe, protocol, waiter, extra)
+        return WritePipeTransport(self, pipe, protocol, waiter, extra)
 
     async def _make_subprocess_transport(
         self: Any,

@@ -112,6 +112,25 @@ async def test_an_idle_writer_sees_the_reader_go(loop: asyncio.AbstractEventLoop
         await wait_until(protocol.lost.done)
 
 
+@differs("asyncio", "it starts to watch the descriptor behind the end of the transport")
+@differs("uvloop", "it closes the pipe object later")
+async def test_nothing_watches_the_number_of_a_writer_that_ended_as_it_was_made(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    class Aborts(Recorder):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            transport.abort()
+
+    reader, writer = os.pipe()
+    pipe = os.fdopen(writer, "wb", 0)
+    _, protocol = await loop.connect_write_pipe(Aborts, pipe)
+    assert await protocol.lost is None
+    assert pipe.closed
+    assert not loop.remove_reader(writer)
+    os.close(reader)
+
+
 @differs("uvloop", "shutting down a pipe is an error there")
 async def test_write_eof_closes_after_the_backlog(loop: asyncio.AbstractEventLoop) -> None:
     async with writing() as (transport, protocol, reader):
