@@ -124,6 +124,10 @@ inline void set_os_error(int error_number) {
   errno = error_number;
   PyErr_SetFromErrno(PyExc_OSError);
 }
+[[noreturn]] inline void raise_os_error(int error_number) {
+  set_os_error(error_number);
+  throw PythonError{};
+}
 
 // Puts an exception object back as the current one.
 inline void restore_exception(Ref exception) {

@@ -16,11 +16,6 @@ namespace rloop::native {
 
 namespace {
 
-[[noreturn]] void raise_os_error(base::Result result) {
-  binding::set_os_error(result.error_number());
-  throw binding::PythonError{};
-}
-
 // int(file_object.fileno()), or the int itself; what is too large for a descriptor is LONG_MAX.
 long number_of(PyObject* file_object) {
   Ref number = Ref::borrow(file_object);
@@ -78,7 +73,7 @@ int socket_number(PyObject* socket) {
                    Py_TYPE(socket)->tp_name);
   }
   int number = descriptor_number_or_closed(socket);
-  if (number < 0) raise_os_error(base::Result::error(EBADF));
+  if (number < 0) binding::raise_os_error(EBADF);
   return number;
 }
 
@@ -109,7 +104,7 @@ Ref Loop::watch(Arguments arguments, op::Direction direction, const char* method
   base::Result result = reactor_->watch(number, direction, side);
   if (!result.ok()) {
     if (watch->empty()) watches_.erase(number);
-    raise_os_error(result);
+    binding::raise_os_error(result.error_number());
   }
   if (!PyLong_Check(fd)) replaced_object = std::exchange(watch->file_object, Ref::borrow(fd));
   Ref replaced = std::move(side.handle);

@@ -95,7 +95,8 @@ void StreamTransport::push() {
 void StreamTransport::write_eof() {
   if (closing_ || eof_written_) return;
   eof_written_ = true;
-  stream_.write_eof();
+  base::Result result = stream_.write_eof();
+  if (!result.ok()) binding::raise_os_error(result.error_number());
 }
 
 }  // namespace rloop::native

@@ -138,20 +138,27 @@ void Stream::write_failed(int error_number) {
   if (queue_.empty() && state_ == State::flushing) begin_join();
 }
 
-void Stream::write_eof() {
+base::Result Stream::write_eof() {
   eof_wanted_ = true;
-  if (queue_.empty()) after_backlog();
+  return queue_.empty() && state_ == State::open ? shut_down() : base::Result();
 }
 
 void Stream::after_backlog() {
   if (state_ == State::flushing) return begin_join();
-  if (state_ != State::open || !eof_wanted_ || shut_down_) return;
-  shut_down_ = true;
-  // shutdown(2) never blocks; through the ring it would start a worker thread (44 us).
+  // Should it fail, the connection has ended, which its reading half reports.
+  if (state_ == State::open && eof_wanted_) shut_down();
+}
+
+// shutdown(2) never blocks; through the ring it would start a worker thread (44 us).
+base::Result Stream::shut_down() {
+  if (std::exchange(shut_down_, true)) return base::Result();
   ++context_.reactor->statistics().syscalls;
-  ::shutdown(descriptor_.number(), SHUT_WR);
-  base::log(base::LogLevel::debug, "transport",
-            "TCP writer shutdown completed [fd=", descriptor_.fd, "]");
+  auto result = base::Result::from_call(::shutdown(descriptor_.number(), SHUT_WR));
+  if (result.ok()) {
+    base::log(base::LogLevel::debug, "transport",
+              "TCP writer shutdown completed [fd=", descriptor_.fd, "]");
+  }
+  return result;
 }
 
 // --- the end ---------------------------------------------------------------------------------

@@ -85,8 +85,9 @@ class Stream : public base::ListNode<DirtyListTag> {
     if (linked() && context_.few_write()) flush_now();
   }
   size_t backlog_bytes() const { return queue_.backlog_bytes(); }
-  // Shuts the sending side down after the backlog is sent.
-  void write_eof();
+  // Shuts the sending side down after the backlog is sent. Returns how that ended where there is no
+  // backlog: ENOTCONN after a reset that nothing has read yet.
+  base::Result write_eof();
 
   // Stops reading; on_closed after the backlog is sent.
   void close();
@@ -138,6 +139,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   void send_quietly();
   void write_failed(int error_number);
   void after_backlog();
+  base::Result shut_down();
 
   void begin_join();
   void end_of_operation();

@@ -45,8 +45,11 @@ class Callbacks:
         self.actor.called("resume_writing")
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self.actor.lost = True
-        self.actor.called("connection_lost", said(exc))
+        self.actor.lost = self.actor.losing = True
+        try:
+            self.actor.called("connection_lost", said(exc))
+        finally:
+            self.actor.losing = False
 
 
 class Plain(Callbacks, asyncio.Protocol):
@@ -85,7 +88,7 @@ class Connection(Actor):
         self.got_count = 0
         self.got_wrong = False
         self.eof_seen = False
-        self.lost = False
+        self.lost = self.losing = False
         self.cut = False
         self.dropped = False
         self.bulk = 0
@@ -203,7 +206,12 @@ class Connection(Actor):
     # -- what the near end does
 
     def flushing(self) -> bool:
-        """asyncio sends what is written after close() while it flushes; nobody promises that."""
+        """asyncio sends what is written after close() while it flushes; nobody promises that.
+
+        It does so in connection_lost as well, when the flush was the end.
+        """
+        if self.losing:
+            return True
         return bool(self.transport.is_closing() and self.transport.get_write_buffer_size())
 
     def write(self, count: int) -> None:

@@ -73,22 +73,10 @@ def errors_of_a_reset(trace: Trace) -> Trace:
     return [("connection_lost", reset) if e == ("connection_lost", other) else e for e in trace]
 
 
-def failed_shutdowns(trace: Trace) -> Trace:
-    """ENOTCONN out of write_eof().
-
-    asyncio calls shutdown(2) inside write_eof(), so a reset that a paused transport has not noticed
-    yet escapes there. Ours shuts down after its sends, where the error has nobody to go to; the
-    reset itself is told by connection_lost on both.
-    """
-    failed = ("raised", "write_eof", ("OSError", ("107", "Transport endpoint is not connected")))
-    return [entry for entry in trace if entry != failed]
-
-
 NORMALISERS: tuple[Callable[[Trace], Trace], ...] = (
     short_pauses,
     bytes_of_a_cut_stream,
     errors_of_a_reset,
-    failed_shutdowns,
     steps_without_events,
 )
 

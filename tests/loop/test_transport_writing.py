@@ -161,6 +161,22 @@ async def test_write_eof_can_be_repeated(loop: asyncio.AbstractEventLoop) -> Non
         transport.write_eof()
 
 
+@differs("uvloop", "it shuts down later, and reports nothing")
+async def test_write_eof_after_a_reset_that_nobody_has_read_is_an_error(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    async with wired() as (transport, protocol, far):
+        transport.pause_reading()
+        await turns()
+        reset(far)
+        with pytest.raises(OSError, match="not connected"):
+            transport.write_eof()
+        assert not transport.is_closing()
+        transport.write_eof()
+        transport.resume_reading()
+        assert isinstance(await protocol.lost, ConnectionResetError)
+
+
 @differs("uvloop", "a closed transport raises RuntimeError there")
 async def test_write_eof_of_a_closing_transport_does_nothing(
     loop: asyncio.AbstractEventLoop,

@@ -45,7 +45,8 @@ void StreamUser::call(Call call, size_t size) {
     case Call::write_eof:
       if (!open()) return;
       eof_written_ = true;
-      return stream.write_eof();
+      stream.write_eof();
+      return;
     case Call::close:
       closing_ = true;
       return stream.close();

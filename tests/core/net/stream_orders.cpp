@@ -140,7 +140,8 @@ class World {
         return stream.resume_reading();
       case Step::write_eof:
         eof_written_ = true;
-        return stream.write_eof();
+        stream.write_eof();
+        return;
       case Step::close:
         return stream.close();
       default:
