@@ -38,6 +38,7 @@ class Tls(Connection):
     """The near end is the client."""
 
     keeps_context = False  # the TLS protocol is the stdlib's
+    is_tls = True
 
     async def connect(self) -> None:
         near, far = tcp_pair()
@@ -49,6 +50,7 @@ class Tls(Connection):
 
 class AcceptedTls(Connection):
     keeps_context = False  # the TLS protocol is the stdlib's
+    is_tls = True
 
     async def connect(self) -> None:
         near, far = tcp_pair()
@@ -60,6 +62,7 @@ class UpgradedTcp(Tcp):
     """Starts as TCP; `upgrade` makes it TLS, once, when nothing else is on its way."""
 
     keeps_context = False  # the TLS protocol is the stdlib's
+    is_tls = True
 
     upgrading: asyncio.Task[None] | None = None
 

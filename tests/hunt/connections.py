@@ -78,6 +78,7 @@ class Connection(Actor):
     """The options are the protocol's kind and whether eof_received keeps the transport open."""
 
     keeps_context = True
+    is_tls = False
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -156,7 +157,7 @@ class Connection(Actor):
         if self.lost or (transport is None and not self.dropped):
             return not self.lost and bool(peer.busy)
         if transport is not None and transport.is_closing():
-            return not peer.open or bool(transport.get_write_buffer_size() == 0)
+            return not peer.open or bool(self.backlog_bytes() == 0)
         if self.reading():
             if peer.stream.at - len(peer.backlog) > self.got_count:
                 return True
@@ -200,8 +201,14 @@ class Connection(Actor):
                 break
             self.run.activity += 1
 
+    def backlog_bytes(self) -> int:
+        """A TLS transport of asyncio's that has been closed cannot say."""
+        if getattr(self.transport, "_ssl_protocol", self) is None:
+            return 0
+        return int(self.transport.get_write_buffer_size())
+
     def written_out(self) -> bool:
-        return bool(self.transport.get_write_buffer_size() == 0)
+        return bool(self.backlog_bytes() == 0)
 
     # -- what the near end does
 
@@ -212,7 +219,7 @@ class Connection(Actor):
         """
         if self.losing:
             return True
-        return bool(self.transport.is_closing() and self.transport.get_write_buffer_size())
+        return bool(self.transport.is_closing() and self.backlog_bytes())
 
     def write(self, count: int) -> None:
         if self.transport is not None and not self.flushing():
@@ -255,7 +262,7 @@ class Connection(Actor):
 
     def abort(self) -> None:
         if self.transport is not None:
-            if self.transport.get_write_buffer_size():
+            if self.backlog_bytes():
                 self.cut = True
             self.transport.abort()
 
@@ -273,7 +280,8 @@ class Connection(Actor):
             self.transport.set_write_buffer_limits(high=high)
 
     def look(self) -> Any:
-        if self.transport is not None:
+        """Not after the end of a TLS transport, where asyncio's fails in attributes of None."""
+        if self.transport is not None and not (self.lost and self.is_tls):
             limits = self.transport.get_write_buffer_limits()
             return self.transport.is_closing(), self.transport.is_reading(), limits
         return None
