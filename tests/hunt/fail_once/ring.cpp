@@ -15,6 +15,11 @@ namespace {
 
 constexpr uint32_t kInjectResult = 1;
 
+// A signal mask, or anything: liburing has changed its mind.
+template <class R, class A, class B, class C, class D, class Argument>
+Argument argument_of_enter(R (*)(A, B, C, D, Argument, size_t));
+using EnterArgument = decltype(argument_of_enter(&io_uring_enter2));
+
 // Where each ring's entries are, by its descriptor.
 std::array<io_uring_sq, 1024> queues;
 
@@ -80,9 +85,8 @@ extern "C" {
 
 [[gnu::visibility("default")]] int io_uring_enter2(unsigned fd, unsigned to_submit,
                                                    unsigned min_complete, unsigned flags,
-                                                   sigset_t* argument, size_t size) {
-  static auto* real =
-      fail_once::next<int(unsigned, unsigned, unsigned, unsigned, sigset_t*, size_t)>(__func__);
+                                                   fail_once::EnterArgument argument, size_t size) {
+  static auto* real = fail_once::next<decltype(io_uring_enter2)>(__func__);
   if (strikes(Kind::native, "io_uring_enter")) return -planned_error();
   if (fail_once::armed(Kind::submission) && fd < fail_once::queues.size() &&
       fail_once::queues[fd].khead) {
