@@ -57,6 +57,9 @@ class WritePipeTransport(_stdlib.WritePipeTransport):  # type: ignore[misc] # a 
         super()._call_connection_lost(exc)
 
 
+WritePipeTransport.__name__ = _stdlib.WritePipeTransport.__name__  # repr() begins with it
+
+
 class SubprocessMixin:
     """connect_read_pipe, connect_write_pipe, subprocess_exec and _shell of UringEventLoop."""
 

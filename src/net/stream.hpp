@@ -113,6 +113,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   void arm_reading();
   void on_recv(const op::Completion& completion);
   void on_readable(const op::Completion& completion);
+  void receive_in_a_row();
   size_t receive_directly();
   void receive(base::Result result, std::span<const std::byte> data);
   void deliver(std::span<const std::byte> data);

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "net/stream.hpp"
 
 namespace rloop::net {
@@ -82,9 +83,11 @@ void Stream::on_recv(const op::Completion& completion) {
     judge_bulk(size, context_.reactor->config().buffer_size);
     if (bulk_ && completion.more) context_.reactor->cancel(recv_);
   }
-  receiving_ = true;
-  receive(result, completion.data);
-  receiving_ = false;
+  {
+    absl::Cleanup delivered = [this] { receiving_ = false; };  // also for want of memory
+    receiving_ = true;
+    receive(result, completion.data);
+  }
   context_.hand_over_if_due();  // not before: it may run user code, and the data may be lent
   if (state_ != State::open) return end_of_operation();
   if (reading_paused_ && completion.more) context_.reactor->cancel(recv_);
@@ -99,17 +102,20 @@ void Stream::on_readable(const op::Completion& completion) {
     receive(completion.result, {});
     return;
   }
-  size_t received = 0;
-  receiving_ = true;
-  do {
-    size_t size = receive_directly();
-    if (size < kMuch_bytes) break;
-    received += size;
-  } while (received < kMostInARow_bytes);
-  receiving_ = false;
+  receive_in_a_row();
   context_.hand_over_if_due();
   if (state_ != State::open) return end_of_operation();
   arm_reading();
+}
+
+void Stream::receive_in_a_row() {
+  absl::Cleanup delivered = [this] { receiving_ = false; };
+  receiving_ = true;
+  for (size_t received = 0; received < kMostInARow_bytes;) {
+    size_t size = receive_directly();
+    if (size < kMuch_bytes) return;
+    received += size;
+  }
 }
 
 // One recv(2) into the reader's memory or the scratch. Answers the bytes that came if the reader

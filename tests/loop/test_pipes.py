@@ -63,9 +63,11 @@ async def test_the_text_of_a_pipe_transport_says_what_it_does(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
     async with reading() as (transport, _, _), writing() as (sink, _, _):
+        assert repr(transport).startswith("<_UnixReadPipeTransport fd=")
         assert repr(transport).endswith(" polling>")
         transport.pause_reading()
         assert repr(transport).endswith(" idle>")
+        assert repr(sink).startswith("<_UnixWritePipeTransport fd=")
         assert repr(sink).endswith(" idle bufsize=0>")
         while sink.get_write_buffer_size() == 0:
             sink.write(b"x" * 65536)

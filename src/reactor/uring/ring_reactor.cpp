@@ -56,24 +56,37 @@ void RingReactor::end_own_operations() {
 void RingReactor::submit(op::Operation& operation) {
   if (dead_) return;
   RLOOP_ASSERT(operation.idle(), "an operation was submitted while in flight");
-  if (cancels_.capacity() <= busy_count_) cancels_.reserve(busy_count_ * 2 + 16);
-  expect_arrival();
-  ++statistics_.submitted;
   if (operation.waits_in_epoll_set()) return watch_once(operation);
+  make_room_for_one();
   if (operation.buffer_group() == op::kDatagramBufferGroup) provide_datagram_buffers();
   operation.set_state(op::State::queued);
   queued_.push_back(operation);
   rouse();
 }
 
+// What an operation may lack memory for, before anything of it has changed.
+void RingReactor::make_room_for_one() {
+  if (cancels_.capacity() <= busy_count_) cancels_.reserve(busy_count_ * 2 + 16);
+  expect_arrival();
+  ++statistics_.submitted;
+}
+
 // A poll in the ring would hold the user's file open: closing the socket would send no FIN.
 void RingReactor::watch_once(op::Operation& operation) {
+  base::Result result = poll_watch_set();
+  make_room_for_one();
   operation.set_state(op::State::in_flight);
-  base::Result result = open_watch_set();
   if (result.ok()) result = watches_.wait_once(operation);
   if (!result.ok()) return arrive(operation, result, 0, true);
   operation.descriptor().in_watch_set = true;
-  if (watch_poll_.idle()) submit(watch_poll_);
+}
+
+// Before anything is put into the set: this may lack memory as well, and who waits there would
+// never be told.
+base::Result RingReactor::poll_watch_set() {
+  base::Result result = open_watch_set();
+  if (result.ok() && watch_poll_.idle()) submit(watch_poll_);
+  return result;
 }
 
 void RingReactor::cancel(op::Operation& operation) {
@@ -100,10 +113,8 @@ void RingReactor::forget(op::Descriptor& descriptor) {
 
 base::Result RingReactor::watch(int fd, op::Direction direction, Watcher& watcher) {
   if (dead_) return base::Result::error(EBADF);
-  base::Result result = open_watch_set();
-  if (result.ok()) result = watches_.watch(fd, direction, watcher);
-  if (result.ok() && watch_poll_.idle()) submit(watch_poll_);
-  return result;
+  base::Result result = poll_watch_set();
+  return result.ok() ? watches_.watch(fd, direction, watcher) : result;
 }
 
 bool RingReactor::unwatch(int fd, op::Direction direction) {

@@ -65,7 +65,9 @@ class RingReactor final : public Reactor {
   base::Result open_watch_set();
   base::Result complete_watch_set();
   void let_go_of_descriptors();
+  void make_room_for_one();
   void watch_once(op::Operation& operation);
+  base::Result poll_watch_set();
   void take_back(op::Operation& operation, OperationList& again);
   void take_back_unsubmitted();
   void take_back_in_flight(base::Result unknown = base::Result::error(ECANCELED),

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <deque>
+#include <memory>
 #include <new>
 #include <utility>
 
@@ -168,6 +170,38 @@ TEST_P(MemoryTest, AWatchIsMadeOrNot) {
     for (int fd : {pair.near.get(), copy.get()})
       EXPECT_TRUE(reactor_->unwatch(fd, op::Direction::read));
   });
+}
+
+// However many operations are under way: each number is where another table is full.
+TEST_P(MemoryTest, AWaitIsMadeOrNot) {
+  constexpr size_t kMostUnderWay = 80;
+  for (size_t under_way = 0; under_way < kMostUnderWay; ++under_way) {
+    SCOPED_TRACE(under_way);
+    for (long allowed = 0; allowed < 4; ++allowed) {
+      reactor::Statistics statistics;
+      std::unique_ptr<reactor::Reactor> reactor = make_reactor(GetParam(), statistics);
+      ASSERT_TRUE(reactor->attach_to_thread().ok());
+      SocketPair pair = unix_pair();
+      op::Descriptor descriptor(pair.near.get(), /*is_owned=*/false);
+      std::deque<Note> others;
+      for (size_t i = 0; i < under_way; ++i)
+        reactor->post(others.emplace_back(descriptor).operation, base::Result(0));
+      Poller poller(descriptor, op::Direction::read);
+      bool refused = false;
+      allowed_left = allowed;
+      fails_on = false;
+      try {
+        reactor->submit(poller.operation);
+      } catch (const std::bad_alloc&) {
+        refused = true;
+      }
+      allowed_left = kNever;
+      EXPECT_EQ(poller.operation.idle(), refused);
+      reactor->drain(kSecond_ns);
+      ASSERT_TRUE(poller.operation.idle());
+      EXPECT_EQ(poller.final_count, refused ? 0 : 1);
+    }
+  }
 }
 
 }  // namespace

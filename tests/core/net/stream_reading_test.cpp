@@ -4,6 +4,8 @@
 // kind. What real engines do is in conformance/reading_test.cpp.
 #include <gtest/gtest.h>
 
+#include <new>
+
 #include "net/stream.hpp"
 #include "net/stream_fixture.hpp"
 
@@ -162,6 +164,23 @@ TEST_F(StreamReadingTest, AResumeInsideTheLastEventWakesNothing) {
   reactor_.run_cancels();
   settle();
   EXPECT_TRUE(connection_->closed());
+}
+
+TEST_F(StreamReadingTest, ADeliveryThatLacksMemoryIsNotUnderWayForEver) {
+  reactor_.mask_ring();
+  connection_->own_buffer.resize(8);
+  connection_->asked = [] { throw std::bad_alloc(); };
+  stream().set_reads_into_buffers(true);
+  stream().start_reading();
+  write_all(far_.get(), "received");
+  reactor_.receive();
+  EXPECT_THROW(settle(), std::bad_alloc);
+  connection_->asked = nullptr;
+  stream().pause_reading();
+  stream().resume_reading();
+  reactor_.receive();
+  settle();
+  EXPECT_EQ(connection_->received, "received");
 }
 
 }  // namespace
