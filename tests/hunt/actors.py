@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import connection_kinds
+import datagrams
 import descriptors
 import scheduling
 import streams
@@ -10,6 +11,7 @@ from programs import Kind
 
 ALL: tuple[Kind, ...] = (
     *connection_kinds.KINDS,
+    *datagrams.KINDS,
     *descriptors.KINDS,
     *scheduling.KINDS,
     *streams.KINDS,

@@ -7,6 +7,8 @@ do not do at all:
   eof_received a second time, which its documentation excludes, and may find a reset.
 - write() after close() while data is left: asyncio sends it while it flushes; documented is that no
   data is taken any more. writelines() after close(): a TypeError of asyncio's own up to 3.13.0.
+- sendto() after close(): asyncio sends it as long as its socket is open, up to and in
+  connection_lost; a closing transport is documented to flush what it has, no more.
 - dropping a paused transport: asyncio collects it with a ResourceWarning, ours is held by its loop.
 - close() in a write pipe's connection_made: asyncio's transport, which ours use as well, then
   watches a descriptor that it closes, to the harm of the next one with that number.
