@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import connection_kinds
+import datagrams
 import descriptors
 import scheduling
+import streams
 from programs import Kind
 
 ALL: tuple[Kind, ...] = (
     *connection_kinds.KINDS,
+    *datagrams.KINDS,
     *descriptors.KINDS,
     *scheduling.KINDS,
+    *streams.KINDS,
 )
 KINDS: dict[str, Kind] = {kind.name: kind for kind in ALL}
 

@@ -7,6 +7,8 @@ do not do at all:
   eof_received a second time, which its documentation excludes, and may find a reset.
 - write() after close() while data is left: asyncio sends it while it flushes; documented is that no
   data is taken any more. writelines() after close(): a TypeError of asyncio's own up to 3.13.0.
+- sendto() after close(): asyncio sends it as long as its socket is open, up to and in
+  connection_lost; a closing transport is documented to flush what it has, no more.
 - dropping a paused transport: asyncio collects it with a ResourceWarning, ours is held by its loop.
 - close() in a write pipe's connection_made: asyncio's transport, which ours use as well, then
   watches a descriptor that it closes, to the harm of the next one with that number.
@@ -63,20 +65,46 @@ def bytes_of_a_cut_stream(trace: Trace) -> Trace:
 
 
 def errors_of_a_reset(trace: Trace) -> Trace:
-    """ECONNRESET or EPIPE in connection_lost.
+    """ECONNRESET or EPIPE in connection_lost, and in what StreamReader and StreamWriter raise.
 
     The kernel says ECONNRESET once, to whichever call asks first, and EPIPE to a send after that.
     With io_uring a receive and a send may both be waiting in the kernel when the reset arrives.
     """
     other = ("BrokenPipeError", ("32", "Broken pipe"))
     reset = ("ConnectionResetError", ("104", "Connection reset by peer"))
-    return [("connection_lost", reset) if e == ("connection_lost", other) else e for e in trace]
+
+    def same(part: Any) -> Any:
+        if part == other:
+            return reset
+        return tuple(same(each) for each in part) if isinstance(part, tuple) else part
+
+    return [same(entry) for entry in trace]
+
+
+def drain_before_the_end(trace: Trace) -> Trace:
+    """A drain() that goes on just before connection_lost instead of just after it.
+
+    A transport that was closed resumes its protocol when the last of its backlog is out, and then
+    ends. asyncio's selector transport calls connection_lost from the same callback, ours from the
+    next one. The order of the two callbacks is promised, that of the waiting task is not, and it
+    gets the same answer.
+    """
+    kept: Trace = []
+    for entry in trace:
+        kept.append(entry)
+        if entry[0] == "connection_lost":
+            at = len(kept) - 1
+            while at and kept[at - 1][0] == "drain" and kept[at - 1][2] is None:
+                kept[at - 1], kept[at] = kept[at], kept[at - 1]
+                at -= 1
+    return kept
 
 
 NORMALISERS: tuple[Callable[[Trace], Trace], ...] = (
     short_pauses,
     bytes_of_a_cut_stream,
     errors_of_a_reset,
+    drain_before_the_end,
     steps_without_events,
 )
 
