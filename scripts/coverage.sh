@@ -10,8 +10,8 @@
 #
 # Writes build/coverage/index.html (per line) and build/coverage/missing.txt (the lines, and the
 # lines with branches, that nothing reaches), prints the sums, and fails below the bounds. Branches
-# to exceptions, and those of assertions, are left out. Lines that only
-# run where a process is killed, or where the kernel is another one, are not seen.
+# to exceptions, and those of assertions, are left out. Lines that only run where a process is killed,
+# or where the kernel is another one, are not seen.
 
 set -euo pipefail
 
@@ -34,11 +34,10 @@ case "${1:-}" in
   *) usage ;;
 esac
 
-python=$(COVERAGE=1 scripts/bootstrap.sh | tail -n 1)
+python=$(COVERAGE=1 scripts/bootstrap.sh)
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 build=$PWD/build/$version-coverage
-tools=$PWD/${python#"$PWD/"}
-tools=${tools%/*}
+tools=${python%/*}
 "$tools/gcovr" --version >/dev/null 2>&1 ||
   "$python" -m pip install --quiet --disable-pip-version-check 'gcovr>=8.2'
 

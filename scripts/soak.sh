@@ -22,6 +22,6 @@ unset PYTHONPATH PYTHONHOME
 if only_in_tree "${PYTHON:-}"; then
   exec scripts/debian_tree.sh -- scripts/soak.sh "$@"
 fi
-python=$(scripts/bootstrap.sh --package | tail -n 1)
+python=$(scripts/bootstrap.sh --package)
 # A background job of a shell ignores SIGINT; the processes of the soak must not.
 exec env --default-signal=INT,QUIT PYTHONPATH=tests "$python" -m soak "$@"

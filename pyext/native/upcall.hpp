@@ -20,20 +20,17 @@ inline bool is_exit(PyObject* exception) {
 // dispatch goes on.
 template <class Report>
 void contained(Loop& loop, Report report) {
-  try {
+  bool done = binding::guarded(false, [&] {
     report();
-  } catch (abi::__forced_unwind&) {
-    while (true)
-      ::pause();  // see into_python
-  } catch (...) {
-    binding::set_error_from_exception();
-    Ref error = binding::take_exception();
-    if (is_exit(error.get())) return loop.interrupt(std::move(error));
-    binding::restore_exception(std::move(error));
-    // A loop that dies unclosed must not be named: its last reference would be dropped twice.
-    bool is_dying = Py_REFCNT(loop.object()) == 0;
-    PyErr_WriteUnraisable(is_dying ? nullptr : loop.object());
-  }
+    return true;
+  });
+  if (done) return;
+  Ref error = binding::take_exception();
+  if (is_exit(error.get())) return loop.interrupt(std::move(error));
+  binding::restore_exception(std::move(error));
+  // A loop that dies unclosed must not be named: its last reference would be dropped twice.
+  bool is_dying = Py_REFCNT(loop.object()) == 0;
+  PyErr_WriteUnraisable(is_dying ? nullptr : loop.object());
 }
 
 // Enters a contextvars.Context for a scope. A context that is entered already (the user runs the

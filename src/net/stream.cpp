@@ -55,7 +55,7 @@ void Stream::flush_direct() {
   while (load_send()) {
     ++context_.reactor->statistics().syscalls;
     op::Attempt attempt = send_.attempt({});
-    if (attempt.result.is_again() || (attempt.result.ok() && attempt.drained)) {
+    if (attempt.result.is_again() || attempt.drained) {
       if (attempt.result.ok()) sent(attempt.result);
       descriptor_.mark_drained(op::Direction::write);
       return wait_for_room();

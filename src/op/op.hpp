@@ -72,8 +72,8 @@ struct Descriptor : base::ListNode<DescriptorListTag> {
 };
 
 // What an attempt did. `data` points into the scratch memory for receives. `drained` says that the
-// descriptor gave all it had, which spares the attempt that would only learn "again"; `ended` that
-// a multishot operation is over (end of stream).
+// descriptor gave or took all it could, which spares the attempt that would only learn "again", and
+// never of one that failed; `ended` that a multishot operation is over (end of stream).
 struct Attempt {
   base::Result result;
   std::span<const std::byte> data = {};
@@ -95,8 +95,10 @@ enum class State : uint8_t { idle, queued, in_flight, finishing };
 // file open whose owner closes it; an epoll set does neither (KERNEL.md: seen in real deployments).
 enum class Readiness : uint8_t { by_engine, by_epoll_set };
 
-// What a ring can do with an operation whose thread goes away or whose ring is replaced.
-enum class Replay : uint8_t { yes, no };
+// What a ring can do with an operation whose thread goes away or whose ring is replaced: ask again,
+// always, or unless completions of it may be lost with the ring (and the bytes that they brought);
+// or nothing, where it must be known how far it came.
+enum class Replay : uint8_t { yes, unless_lost, no };
 
 // Kernel-selected receive buffers come from a group of a ring: one for streams, one for datagrams.
 inline constexpr uint16_t kReceiveBufferGroup = 0;

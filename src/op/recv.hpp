@@ -12,7 +12,8 @@ namespace rloop::op {
 
 class Recv : public Operation {
  public:
-  explicit Recv(Descriptor& descriptor) : Operation(descriptor, Direction::read) {}
+  explicit Recv(Descriptor& descriptor)
+      : Operation(descriptor, Direction::read, Replay::unless_lost) {}
 
   void prepare(io_uring_sqe& sqe) override;
   Attempt attempt(std::span<std::byte> scratch) override;

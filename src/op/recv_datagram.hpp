@@ -30,7 +30,7 @@ class RecvDatagram : public Operation {
   static constexpr size_t kBufferSize = 65'536 + 64;  // bytes
 
   explicit RecvDatagram(Descriptor& descriptor)
-      : Operation(descriptor, Direction::read, Replay::yes, kDatagramBufferGroup) {}
+      : Operation(descriptor, Direction::read, Replay::unless_lost, kDatagramBufferGroup) {}
 
   void prepare(io_uring_sqe& sqe) override;
   Attempt attempt(std::span<std::byte> scratch) override;

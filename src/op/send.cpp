@@ -36,7 +36,7 @@ Attempt Send::attempt(std::span<std::byte> /*scratch*/) {
       wanted += range.iov_len;
     sent = ::sendmsg(descriptor().number(), &message, kFlags);
   }
-  return {base::Result::from_call(sent), {}, sent < static_cast<ssize_t>(wanted)};
+  return {base::Result::from_call(sent), {}, sent >= 0 && sent < static_cast<ssize_t>(wanted)};
 }
 
 const msghdr& Send::message_of_all() {

@@ -300,8 +300,7 @@ void EpollReactor::attempt_if_ready(op::Descriptor& descriptor, op::Direction di
     descriptor.mark_drained(direction);
     return;
   }
-  // What failed (EINTR) says nothing about what is left.
-  if (attempt.drained && attempt.result.ok()) descriptor.note_short(direction);
+  if (attempt.drained) descriptor.note_short(direction);
   bool more = operation.multishot() && attempt.result.ok() && !attempt.ended;
   if (more) {
     if (descriptor.ready[index] && !descriptor.linked()) ready_.push_back(descriptor);

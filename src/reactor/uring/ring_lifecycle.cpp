@@ -127,14 +127,16 @@ void RingReactor::put_ring_away() {
 }
 
 // After the ring is gone: what was in flight waits for the next ring, what was to be cancelled is.
-// One that cannot be repeated, and whose result is not known, ends with `unknown`; and so does
-// every one where completions were lost with the ring.
-void RingReactor::take_back_in_flight(base::Result unknown, bool none_known) {
+// One whose result is not known, and that cannot be repeated without it, ends with `unknown`.
+// `completions_lost`: with the ring, of whichever operations.
+void RingReactor::take_back_in_flight(base::Result unknown, bool completions_lost) {
   cancels_.clear();
   OperationList again;
   in_flight_.for_each([&](op::Operation& operation) {
-    bool one_unknown = operation.replay() == op::Replay::no && !operation.cancel_requested();
-    if (none_known || one_unknown) {
+    bool must_know = completions_lost
+                         ? operation.replay() != op::Replay::yes
+                         : operation.replay() == op::Replay::no && !operation.cancel_requested();
+    if (must_know) {
       operation.unlink();
       arrive(operation, unknown, 0, true);
     } else {
@@ -170,14 +172,14 @@ void RingReactor::take_back_unsubmitted() {
 // that overflowed are out of reach, and the bytes that they brought: a receive that went on behind
 // them would leave a hole.
 void RingReactor::give_up(base::Result why) {
-  bool none_known = false;
+  bool completions_lost = false;
   if (ring_.is_open()) {
-    none_known = ring_.has_overflowed();
+    completions_lost = ring_.has_overflowed();
     collect_all();
     take_back_unsubmitted();
     ring_.close();
   }
-  take_back_in_flight(why, none_known);
+  take_back_in_flight(why, completions_lost);
 }
 
 bool RingReactor::unreplayable_in_flight() {

@@ -71,7 +71,7 @@ class RingReactor final : public Reactor {
   void take_back(op::Operation& operation, OperationList& again);
   void take_back_unsubmitted();
   void take_back_in_flight(base::Result unknown = base::Result::error(ECANCELED),
-                           bool none_known = false);
+                           bool completions_lost = false);
   void prepare_queued();
   void prepare_cancels();
   bool collect_completions();  // false: no memory

@@ -62,7 +62,9 @@ TEST(SendTest, AClosedPeerIsAnErrorAndNoSignal) {
   test::Sender sender(descriptor);
   const std::string bytes = "x";
   test::load(sender, bytes);
-  EXPECT_TRUE(sender.operation.attempt({}).result.is(EPIPE));
+  Attempt failed = sender.operation.attempt({});
+  EXPECT_TRUE(failed.result.is(EPIPE));
+  EXPECT_FALSE(failed.drained);
 }
 
 TEST(SendDeathTest, ItsRangesMustNotBeChangedInFlight) {

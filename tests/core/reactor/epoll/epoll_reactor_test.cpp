@@ -14,22 +14,6 @@
 namespace rloop::test {
 namespace {
 
-// A receive that a signal interrupts the first time.
-class Interrupted final : public op::Operation {
- public:
-  explicit Interrupted(op::Descriptor& descriptor) : Operation(descriptor, op::Direction::read) {}
-  void prepare(io_uring_sqe&) override {}
-  op::Attempt attempt(std::span<std::byte>) override {
-    if (attempts_++ == 0) return {base::Result::error(EINTR), {}, true};
-    return {base::Result::count(1), {}, true};
-  }
-  void complete(const op::Completion& completion) override { result = completion.result; }
-  base::Result result{0};
-
- private:
-  int attempts_ = 0;
-};
-
 class EpollReactorTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -60,19 +44,6 @@ TEST_F(EpollReactorTest, AMessageCostsAWaitAndAReceive) {
   }
   reactor_.cancel(receiver.operation);
   turn(context_, 0);
-  reactor_.forget(descriptor);
-}
-
-TEST_F(EpollReactorTest, AnInterruptedAttemptLeavesTheDescriptorReady) {
-  op::Descriptor descriptor(pair_.near.get());
-  Interrupted receive(descriptor);
-  write_all(pair_.far.get(), "x");
-  reactor_.submit(receive);
-  ASSERT_TRUE(run_until(context_, [&] { return receive.idle(); }));
-  EXPECT_TRUE(receive.result.is(EINTR));
-  reactor_.submit(receive);
-  ASSERT_TRUE(run_until(context_, [&] { return receive.idle(); }, kSecond_ns));
-  EXPECT_EQ(receive.result.value(), 1);
   reactor_.forget(descriptor);
 }
 
