@@ -7,15 +7,6 @@
 #include <utility>
 
 namespace rloop::hunt {
-namespace {
-
-int refused(int error_number) {
-  errno = error_number;
-  return -1;
-}
-
-}  // namespace
-
 bool DatagramKernel::find(int fd) const {
   if (fd < 0) return false;
   expect(fd == kFirstNumber, "a call on a number that never was");

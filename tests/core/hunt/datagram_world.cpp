@@ -6,7 +6,7 @@
 
 #include "hunt/datagram_steps.hpp"
 #include "hunt/datagram_user.hpp"
-#include "hunt/script_reactor.hpp"
+#include "hunt/scripted_loop.hpp"
 #include "hunt/world.hpp"
 
 namespace rloop::hunt {
@@ -30,9 +30,8 @@ class DatagramWorld final : public World {
   explicit DatagramWorld(uint32_t mode)
       : mode_(mode),
         installed_(kernel_),
-        reactor_(statistics_, capabilities_of(mode)),
-        context_(&reactor_),
-        user_(context_, kernel_, AF_INET) {
+        loop_(capabilities_of(mode)),
+        user_(loop_.context, kernel_, AF_INET) {
     kernel_.room = mode & 4 ? 0 : 1000;
     user_.deletes_at_end = mode & 8;
     user_.datagram().start_reading();
@@ -52,13 +51,11 @@ class DatagramWorld final : public World {
   }
 
   void finish() override {
-    context_.loop_running = true;
+    loop_.context.loop_running = true;
     user_.forget_reactions();
     if (mode_ & 16) end_gracefully();
     if (user_.alive() && !user_.closed()) user_.call(Call::abort, 0);
-    for (int round = 0; round < 20 && !reactor_.at_rest(); ++round)
-      go_on();
-    expect(reactor_.at_rest() && !context_.has_dirty(), "an operation did not come home");
+    loop_.expect_at_rest();
     user_.expect_end();
   }
 
@@ -87,7 +84,7 @@ class DatagramWorld final : public World {
   }
 
   void happen(const Step& step) {
-    size_t count = reactor_.in_flight_count();
+    size_t count = loop_.reactor.in_flight_count();
     switch (step.kind) {
       case datagram::arrive:
         kernel_.incoming.push_back({.size = step.size % kLargest});
@@ -106,94 +103,57 @@ class DatagramWorld final : public World {
         }
         return;
       case datagram::cancels:
-        return reactor_.run_cancels(step.size);
+        return loop_.reactor.run_cancels(step.size);
       case datagram::advance:
-        if (count > 0) reactor_.advance(step.who % count, step.size % 4 == 0);
+        if (count > 0) loop_.reactor.advance(step.who % count, step.size % 4 == 0);
         return;
       default: {
         if (count == 0 || !(mode_ & 1)) return;
         size_t which = step.who % count;
-        bool lends = (mode_ & 2) && reactor_.in_flight(which).direction() == op::Direction::read;
-        reactor_.end(which, kSoftErrors[step.size % (lends ? 4 : 3)]);
+        bool lends =
+            (mode_ & 2) && loop_.reactor.in_flight(which).direction() == op::Direction::read;
+        loop_.reactor.end(which, kSoftErrors[step.size % (lends ? 4 : 3)]);
       }
     }
   }
 
   void run(const Step& step) {
+    static_assert(datagram::hand_over - datagram::turn + 1 == kLoopStepCount);
+    if (step.kind <= datagram::hand_over) {
+      return loop_.take(static_cast<LoopStep>(step.kind - datagram::turn));
+    }
     switch (step.kind) {
-      case datagram::turn:
-        return turn();
-      case datagram::enter:
-        context_.flush_dirty();
-        reactor_.wait(0);
-        return;
-      case datagram::dispatch:
-        return reactor_.dispatch();
-      case datagram::dispatch_ends:
-        return reactor_.dispatch_ends();
-      case datagram::dispatch_others:
-        return reactor_.dispatch_others();
-      case datagram::flush_dirty_now:
-        return context_.flush_dirty_now();
-      case datagram::hand_over:
-        return context_.hand_over_if_due();
       case datagram::clock:
         kernel_.now_ns += int64_t{step.size} * 1000;
         return;
       case datagram::loop_running:
-        context_.loop_running = !context_.loop_running;
+        loop_.context.loop_running = !loop_.context.loop_running;
         return;
       case datagram::interrupt:
-        return reactor_.interrupt_dispatch();
+        return loop_.reactor.interrupt_dispatch();
       default:
-        return reactor_.take_back();
+        return loop_.reactor.take_back();
     }
-  }
-
-  void turn() {
-    context_.begin_turn();
-    context_.flush_dirty();
-    reactor_.wait(0);
-    reactor_.dispatch_ends();
-    reactor_.dispatch_others();
-  }
-
-  void go_on() {
-    turn();
-    reactor_.run_cancels(0xffff);
-    reactor_.advance_all();
-    for (int i = 0; i < 3; ++i)
-      reactor_.dispatch();
   }
 
   void end_gracefully() {
     kernel_.room += 10'000;
     if (user_.alive()) user_.call(Call::resume, 0);
     settle();
-    uint64_t before = statistics_.completions + statistics_.syscalls;
-    go_on();
-    go_on();
-    expect(statistics_.completions + statistics_.syscalls == before, "it spins");
+    loop_.expect_no_spinning();
     user_.expect_everything_received();
     if (user_.alive()) user_.call(Call::close, 0);
     settle();
   }
 
   void settle() {
-    for (int quiet = 0, round = 0; quiet < 4; ++round) {
-      expect(round < 10'000, "it never comes to rest");
-      size_t before = kernel_.taken + kernel_.sent;
-      go_on();
-      quiet = kernel_.taken + kernel_.sent != before || context_.has_dirty() ? 0 : quiet + 1;
-    }
+    loop_.settle([this] { return kernel_.taken + kernel_.sent; });
   }
 
   uint32_t mode_;
   DatagramKernel kernel_;
   Installed installed_;
-  reactor::Statistics statistics_;
-  ScriptReactor reactor_;
-  net::Context context_;
+  ScriptedLoop loop_;
   DatagramUser user_;
 };
 

@@ -7,15 +7,6 @@
 #include <utility>
 
 namespace rloop::hunt {
-namespace {
-
-int refused(int error_number) {
-  errno = error_number;
-  return -1;
-}
-
-}  // namespace
-
 void FaultLayer::forget_all() {
   for (auto& [fd, faults] : near)
     faults = {};

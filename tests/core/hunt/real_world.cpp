@@ -1,11 +1,9 @@
 // Streams on a real engine over socket pairs, with faults in front of the kernel; see
 // real_steps.hpp.
 //
-// The near ends are driven by the core, the far ends by plain calls of this file, with numbered
-// bytes in both directions. What the kernel has taken so far is not known here, so the far end
-// decides what arrived. A loop does what the product's does: it falls back to epoll when the ring
-// is refused, follows to another thread, and lets a forked child abandon or start over.
-#include <dirent.h>
+// The near ends are driven by the core, the far ends by plain calls (far_end.hpp). A loop does what
+// the product's does: it falls back to epoll when the ring is refused, follows to another thread,
+// and lets a forked child abandon or start over.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,15 +11,18 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <filesystem>
+#include <iterator>
 #include <memory>
 #include <thread>
 #include <vector>
 
 #include "base/clock.hpp"
-#include "conformance/owners.hpp"
 #include "conformance/sockets.hpp"
+#include "hunt/far_end.hpp"
 #include "hunt/fault_layer.hpp"
 #include "hunt/real_steps.hpp"
+#include "hunt/real_watches.hpp"
 #include "hunt/stream_user.hpp"
 #include "hunt/world.hpp"
 
@@ -45,21 +46,9 @@ reactor::Config config_of(uint32_t mode) {
   return config;
 }
 
-size_t count_descriptors() {
-  DIR* folder = ::opendir("/proc/self/fd");
-  size_t count = 0;
-  while (::readdir(folder))
-    ++count;
-  ::closedir(folder);
-  return count;
+ptrdiff_t count_descriptors() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
 }
-
-// The far end of a stream.
-struct Far {
-  base::UniqueFd fd;
-  uint64_t taken = 0;
-  bool saw_end = false;
-};
 
 class RealWorld final : public World {
  public:
@@ -75,7 +64,6 @@ class RealWorld final : public World {
     attach();
     for (size_t i = 0; i < sockets_.size(); ++i)
       connect(i);
-    poller_.upcall = [this](const op::Completion&) { ++polls_home_; };
   }
 
   void take(const Step& step) override {
@@ -86,7 +74,7 @@ class RealWorld final : public World {
     } else if (step.kind < real::watch) {
       if (users_[which]->alive()) call(*users_[which], step);
     } else if (step.kind < real::data) {
-      step.kind == real::watch ? toggle_watch() : toggle_poll();
+      step.kind == real::watch ? watches_.toggle_watch(*reactor_) : watches_.toggle_poll(*reactor_);
     } else if (step.kind < real::refuse) {
       peer(which, step);
     } else if (step.kind < real::turn) {
@@ -107,15 +95,12 @@ class RealWorld final : public World {
     settle([&] { return all_of_users([](StreamUser& one) { return one.ended(); }); });
     for (auto& user : users_)
       user->expect_end();
-    end_polls();
+    end_watches();
     expect(reactor_->drain(1000 * kMillisecond_ns) == 0, "an operation did not come home");
     users_.clear();
     reactor_.reset();
     far_.clear();
-    for (test::SocketPair* pair : {&watched_, &polled_}) {
-      pair->near.reset();
-      pair->far.reset();
-    }
+    watches_.close();
     expect(count_descriptors() <= descriptors_before_, "a descriptor was left open");
   }
 
@@ -214,7 +199,7 @@ class RealWorld final : public World {
   [[noreturn]] void run_child(bool abandons) {
     ::alarm(30);  // the parent's is not inherited
     faults_.forget_all();
-    for (Far& far : far_)
+    for (FarEnd& far : far_)
       far.fd.reset();
     for (auto& user : users_) {
       user->forget_reactions();
@@ -230,7 +215,7 @@ class RealWorld final : public World {
       for (auto& user : users_)
         if (user->alive() && !user->closed()) user->call(Call::abort, 0);
       settle([&] { return all_of_users([](StreamUser& one) { return one.ended(); }); });
-      end_polls();
+      end_watches();
       expect(reactor_->drain(1000 * kMillisecond_ns) == 0, "the child has operations left");
     }
     reactor_.reset();
@@ -240,8 +225,8 @@ class RealWorld final : public World {
   // --- the sockets ---------------------------------------------------------------------------
 
   void connect(size_t index) {
-    test::SocketPair pair = mode_ >> (11 + index) & 1 ? test::tcp_pair() : test::unix_pair();
-    if (!(mode_ >> (11 + index) & 1)) test::minimise_buffers(pair);
+    test::SocketPair pair = is_tcp(index) ? test::tcp_pair() : test::unix_pair();
+    if (!is_tcp(index)) test::minimise_buffers(pair);
     StreamSocket& socket = sockets_[index];
     socket.number = index;
     socket.exact = false;
@@ -278,79 +263,27 @@ class RealWorld final : public World {
     }
   }
 
+  bool is_tcp(size_t index) const { return mode_ >> (11 + index) & 1; }
+
   void peer(size_t which, const Step& step) {
     StreamSocket& socket = sockets_[which];
-    Far& far = far_[which];
+    FarEnd& far = far_[which];
     if (!far.fd.valid()) return;
     switch (step.kind) {
-      case real::data: {
-        if (socket.in_ended) return;
-        std::vector<std::byte> bytes(size_t{step.size} * 2);
-        NumberedBytes::write(which + 100, socket.in_sent, bytes);
-        ssize_t sent =
-            ::send(far.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent > 0) socket.in_taken = socket.in_sent += static_cast<uint64_t>(sent);
-        return;
-      }
+      case real::data:
+        return far.send(socket, size_t{step.size} * 2);
       case real::end_of_data:
-        socket.in_ended = true;
-        ::shutdown(far.fd.get(), SHUT_WR);
-        return;
+        return far.end(socket);
       case real::take:
-        return read_far(which, size_t{step.size} * 8);
+        return far.receive(socket, size_t{step.size} * 8);
       default:
-        // What either side held is lost.
-        socket.in_ended = socket.in_loose = socket.out_loose = true;
-        if (mode_ >> (11 + which) & 1) test::reset_on_close(far.fd.get());
-        return far.fd.reset();
+        return far.reset(socket, is_tcp(which));
     }
   }
 
-  void read_far(size_t which, size_t most) {
-    Far& far = far_[which];
-    if (!far.fd.valid()) return;
-    std::array<std::byte, 8192> bytes;
-    while (most > 0) {
-      ssize_t got = ::recv(far.fd.get(), bytes.data(), std::min(most, bytes.size()), MSG_DONTWAIT);
-      if (got == 0) far.saw_end = true;
-      if (got <= 0) return;
-      auto size = static_cast<size_t>(got);
-      expect(NumberedBytes::match(which, far.taken, std::span(bytes).first(size)),
-             "what the peer got is not what comes next");
-      far.taken += size;
-      most -= size;
-      expect(far.taken <= sockets_[which].written, "the peer got more than was written");
-    }
-  }
-
-  // --- watchers ------------------------------------------------------------------------------
-
-  void toggle_watch() {
-    int fd = watched_.near.get();
-    if (watching_) {
-      expect(reactor_->unwatch(fd, op::Direction::read), "nobody was watching");
-    } else {
-      expect(reactor_->watch(fd, op::Direction::read, watcher_).ok(), "watch failed");
-    }
-    watching_ = !watching_;
-  }
-
-  void toggle_poll() {
-    if (!poller_.operation.idle()) return reactor_->cancel(poller_.operation);
-    ++polls_;
-    reactor_->submit(poller_.operation);
-  }
-
-  void end_polls() {
-    if (watching_) {
-      test::write_all(watched_.far.get(), "x");
-      int before = watcher_.count;
-      settle([&] { return watcher_.count > before; });
-      toggle_watch();
-    }
-    if (!poller_.operation.idle()) reactor_->cancel(poller_.operation);
-    settle([&] { return poller_.operation.idle(); });
-    expect(polls_home_ == polls_, "a poll came home too often");
+  void end_watches() {
+    watches_.end([this]() -> reactor::Reactor& { return *reactor_; },
+                 [this](auto done) { settle(done); });
   }
 
   // --- faults --------------------------------------------------------------------------------
@@ -418,7 +351,7 @@ class RealWorld final : public World {
       // A ring that was left behind lets go of its sockets some milliseconds late.
       if (round > 100) std::this_thread::sleep_for(std::chrono::milliseconds(1));
       for (size_t i = 0; i < far_.size(); ++i)
-        read_far(i, SIZE_MAX);
+        far_[i].receive(sockets_[i], SIZE_MAX);
     }
   }
 
@@ -446,21 +379,16 @@ class RealWorld final : public World {
   }
 
   uint32_t mode_;
-  size_t descriptors_before_;
+  ptrdiff_t descriptors_before_;
   FaultLayer faults_;
   Installed installed_;
   reactor::Statistics statistics_;
   std::unique_ptr<reactor::Reactor> reactor_;
   net::Context context_;
   std::vector<StreamSocket> sockets_;
-  std::vector<Far> far_;
+  std::vector<FarEnd> far_;
   std::vector<std::unique_ptr<StreamUser>> users_;
-  test::SocketPair watched_ = test::unix_pair(), polled_ = test::unix_pair();
-  test::Watching watcher_;
-  bool watching_ = false;
-  op::Descriptor polled_descriptor_{polled_.near.get(), false};
-  test::Poller poller_{polled_descriptor_, op::Direction::read};
-  int polls_ = 0, polls_home_ = 0;
+  RealWatches watches_;
 };
 
 }  // namespace

@@ -5,15 +5,6 @@
 #include <utility>
 
 namespace rloop::hunt {
-namespace {
-
-ssize_t refused(int error_number) {
-  errno = error_number;
-  return -1;
-}
-
-}  // namespace
-
 // Null: EBADF.
 StreamSocket* StreamKernel::find(int fd) {
   if (fd < 0) return nullptr;
@@ -86,7 +77,7 @@ ssize_t StreamKernel::recv(int fd, void* bytes, size_t size, int /*flags*/) {
 
 int StreamKernel::shutdown(int fd, int /*how*/) {
   StreamSocket* socket = find(fd);
-  if (!socket) return static_cast<int>(refused(EBADF));
+  if (!socket) return refused(EBADF);
   expect(!socket->shut_down, "shut down twice");
   expect(socket->out_loose || socket->out_taken == socket->written,
          "shut down before everything was sent");

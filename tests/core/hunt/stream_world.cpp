@@ -5,6 +5,7 @@
 // and after a close or an abort everything comes home.
 #include <cerrno>
 
+#include "hunt/scripted_loop.hpp"
 #include "hunt/stream_steps.hpp"
 #include "hunt/stream_user.hpp"
 #include "hunt/world.hpp"
@@ -52,14 +53,10 @@ bool is_no_error(int error_number) {
 class StreamWorld final : public World {
  public:
   explicit StreamWorld(uint32_t bits)
-      : mode_(bits),
-        kernel_(mode_.count),
-        installed_(kernel_),
-        reactor_(statistics_, capabilities_of(mode_)),
-        context_(&reactor_) {
+      : mode_(bits), kernel_(mode_.count), installed_(kernel_), loop_(capabilities_of(mode_)) {
     for (size_t i = 0; i < mode_.count; ++i) {
-      users_.push_back(std::make_unique<StreamUser>(context_, kernel_.sockets[i],
-                                                    kFirstNumber + static_cast<int>(i), &reactor_));
+      users_.push_back(std::make_unique<StreamUser>(
+          loop_.context, kernel_.sockets[i], kFirstNumber + static_cast<int>(i), &loop_.reactor));
       StreamUser& user = *users_.back();
       kernel_.sockets[i].room = mode_.few_room ? 0 : 100'000;
       user.aborts_on_error = mode_.aborts_on_error;
@@ -87,16 +84,14 @@ class StreamWorld final : public World {
   }
 
   void finish() override {
-    reactor_.wake();
-    context_.loop_running = true;
+    loop_.reactor.wake();
+    loop_.context.loop_running = true;
     for (auto& user : users_)
       user->forget_reactions();
     if (mode_.gracefully) end_gracefully();
     for (auto& user : users_)
       if (user->alive() && !user->closed()) user->call(Call::abort, 0);
-    for (int round = 0; round < 20 && !reactor_.at_rest(); ++round)
-      go_on();
-    expect(reactor_.at_rest() && !context_.has_dirty(), "an operation did not come home");
+    loop_.expect_at_rest();
     for (auto& user : users_)
       user->expect_end();
   }
@@ -155,7 +150,7 @@ class StreamWorld final : public World {
         socket.hung_up = !socket.hung_up;
         return;
       case stream::cancels:
-        return reactor_.run_cancels(step.size);
+        return loop_.reactor.run_cancels(step.size);
       case stream::refuse:
         return refuse(socket, step.size);
       case stream::advance:
@@ -191,19 +186,19 @@ class StreamWorld final : public World {
   }
 
   void advance(const Step& step) {
-    if (reactor_.in_flight_count() == 0) return;
-    size_t which = step.who % reactor_.in_flight_count();
-    int fd = reactor_.in_flight(which).descriptor().fd;
+    if (loop_.reactor.in_flight_count() == 0) return;
+    size_t which = step.who % loop_.reactor.in_flight_count();
+    int fd = loop_.reactor.in_flight(which).descriptor().fd;
     StreamSocket& socket = kernel_.sockets[static_cast<size_t>(fd - kFirstNumber)];
     if (step.size > 0) socket.most_sent = socket.most_received = step.size;
-    reactor_.advance(which, step.size % 5 == 1);
+    loop_.reactor.advance(which, step.size % 5 == 1);
   }
 
   // An operation of the ring ends with an errno. (Epoll attempts, and sees what refuse() says.)
   void end(const Step& step) {
-    if (reactor_.in_flight_count() == 0 || !mode_.ring) return;
-    size_t which = step.who % reactor_.in_flight_count();
-    op::Operation& operation = reactor_.in_flight(which);
+    if (loop_.reactor.in_flight_count() == 0 || !mode_.ring) return;
+    size_t which = step.who % loop_.reactor.in_flight_count();
+    op::Operation& operation = loop_.reactor.in_flight(which);
     auto index = static_cast<size_t>(operation.descriptor().fd - kFirstNumber);
     bool reads = operation.direction() == op::Direction::read;
     int error;
@@ -217,60 +212,30 @@ class StreamWorld final : public World {
     }
     // A poll of a stream that lends buffers, in bulk: it knows no ENOBUFS.
     if (error == ENOBUFS && reads) error = ECANCELED;
-    reactor_.end(which, error);
+    loop_.reactor.end(which, error);
   }
 
   void run(const Step& step) {
+    static_assert(stream::hand_over - stream::turn + 1 == kLoopStepCount);
+    if (step.kind <= stream::hand_over) {
+      return loop_.take(static_cast<LoopStep>(step.kind - stream::turn));
+    }
     switch (step.kind) {
-      case stream::turn:
-        return turn();
-      case stream::enter:
-        context_.flush_dirty();
-        reactor_.wait(0);
-        return;
-      case stream::dispatch:
-        return reactor_.dispatch();
-      case stream::dispatch_ends:
-        return reactor_.dispatch_ends();
-      case stream::dispatch_others:
-        return reactor_.dispatch_others();
-      case stream::flush_dirty_now:
-        return context_.flush_dirty_now();
-      case stream::hand_over:
-        return context_.hand_over_if_due();
       case stream::clock:
         kernel_.now_ns += int64_t{step.size} * 1000;
         return;
       case stream::asleep:
-        return reactor_.announce_sleep();
+        return loop_.reactor.announce_sleep();
       case stream::loop_running:
-        context_.loop_running = !context_.loop_running;
+        loop_.context.loop_running = !loop_.context.loop_running;
         return;
       case stream::interrupt:
-        return reactor_.interrupt_dispatch();
+        return loop_.reactor.interrupt_dispatch();
       case stream::quiesce:
-        return reactor_.quiesce();
+        return loop_.reactor.quiesce();
       default:
-        return reactor_.take_back();
+        return loop_.reactor.take_back();
     }
-  }
-
-  // One of the loop.
-  void turn() {
-    context_.begin_turn();
-    context_.flush_dirty();
-    reactor_.wait(0);
-    reactor_.dispatch_ends();
-    reactor_.dispatch_others();
-  }
-
-  // One in which the kernel does all it can.
-  void go_on() {
-    turn();
-    reactor_.run_cancels(0xffff);
-    reactor_.advance_all();
-    for (int i = 0; i < 3; ++i)
-      reactor_.dispatch();
   }
 
   void end_gracefully() {
@@ -282,7 +247,7 @@ class StreamWorld final : public World {
       kernel_.sockets[i].refuse_recv = 0;
     }
     settle();
-    expect_no_spinning();
+    loop_.expect_no_spinning();
     for (auto& user : users_)
       user->expect_everything_received();
     for (auto& user : users_)
@@ -290,31 +255,15 @@ class StreamWorld final : public World {
     settle();
   }
 
-  // Where nothing happens nothing is tried again and again.
-  void expect_no_spinning() {
-    uint64_t before = statistics_.completions + statistics_.syscalls;
-    go_on();
-    go_on();
-    expect(statistics_.completions + statistics_.syscalls == before, "it spins");
-  }
-
   // Until nobody receives or sends any more.
   void settle() {
-    for (int quiet = 0, round = 0; quiet < 4; ++round) {
-      expect(round < 100'000, "it never comes to rest");
-      uint64_t before = statistics_.bytes_in + statistics_.bytes_out;
-      go_on();
-      bool busy = statistics_.bytes_in + statistics_.bytes_out != before || context_.has_dirty();
-      quiet = busy ? 0 : quiet + 1;
-    }
+    loop_.settle([this] { return loop_.statistics.bytes_in + loop_.statistics.bytes_out; });
   }
 
   Mode mode_;
   StreamKernel kernel_;
   Installed installed_;
-  reactor::Statistics statistics_;
-  ScriptReactor reactor_;
-  net::Context context_;
+  ScriptedLoop loop_;
   std::vector<std::unique_ptr<StreamUser>> users_;
 };
 

@@ -14,6 +14,7 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include <cerrno>
 #include <cstddef>
 
 struct io_uring;
@@ -46,6 +47,12 @@ class SystemCalls {
   // Null: the kernel.
   static SystemCalls* installed;
 };
+
+// What a call that fails answers.
+inline int refused(int error_number) {
+  errno = error_number;
+  return -1;
+}
 
 // Installed for as long as it lives.
 class Installed {
