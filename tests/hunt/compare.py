@@ -41,7 +41,7 @@ class Loops:
         if engine not in self.loops:
             self.loops[engine] = new_loop(engine)
             if engine != "asyncio":
-                # Some descriptors of a loop are opened by its first run.
+                # Some descriptors of a loop are opened by the first run in which it waits.
                 self.loops[engine].run_until_complete(asyncio.sleep(0.001))
         return self.loops[engine]
 

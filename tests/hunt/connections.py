@@ -7,6 +7,7 @@ has to pause its protocol never depends on how much the kernel takes.
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextvars
 import gc
@@ -74,7 +75,7 @@ class Buffered(Callbacks, asyncio.BufferedProtocol):
         self.actor.got(self.lent[:nbytes])
 
 
-class Connection(Actor):
+class Connection(Actor, abc.ABC):
     """The options are the protocol's kind and whether eof_received keeps the transport open."""
 
     keeps_context = True
@@ -85,7 +86,6 @@ class Connection(Actor):
         self.transport: Any = None
         self.peer: Any = None
         self.keep_open = self.setup.options[1]
-        self.counts: dict[str, int] = {}
         self.got_count = 0
         self.got_wrong = False
         self.eof_seen = False
@@ -123,16 +123,6 @@ class Connection(Actor):
         if whose.get() != self.number and callback not in ("pause_writing", "resume_writing"):
             self.run.wrong_contexts.append((self.number, callback))
 
-    def run_hooks(self, callback: str) -> None:
-        nth = self.counts.get(callback, 0)
-        self.counts[callback] = nth + 1
-        for hook in self.setup.hooks:
-            if hook.callback == callback and hook.nth == nth:
-                if hook.verb == "boom":
-                    self.note("raises")
-                    raise RuntimeError("boom", nth)
-                self.do(hook.verb, hook.args)
-
     # -- opening and ending
 
     async def open(self) -> None:
@@ -144,8 +134,9 @@ class Connection(Actor):
         finally:
             whose.reset(token)
 
+    @abc.abstractmethod
     async def connect(self) -> None:
-        raise NotImplementedError
+        """Set `peer`, and give a `protocol()` to a transport of the loop."""
 
     def expecting(self) -> bool:
         peer, transport = self.peer, self.transport

@@ -74,7 +74,6 @@ class Datagrams(Actor):
         self.sort = self.setup.options[0]
         self.transport: Any = None
         self.peers: list[socket.socket] = []
-        self.counts: dict[str, int] = {}
         self.sent_to_us = self.got_count = self.errors = self.refused = 0
         self.sent = 0
         self.lost = False
@@ -107,16 +106,6 @@ class Datagrams(Actor):
             self.run.wrong_contexts.append((self.number, callback))
         self.note(callback, *details)
         self.run_hooks(callback)
-
-    def run_hooks(self, callback: str) -> None:
-        nth = self.counts.get(callback, 0)
-        self.counts[callback] = nth + 1
-        for hook in self.setup.hooks:
-            if hook.callback == callback and hook.nth == nth:
-                if hook.verb == "boom":
-                    self.note("raises")
-                    raise RuntimeError("boom", nth)
-                self.do(hook.verb, hook.args)
 
     def got(self, data: bytes, addr: Any) -> None:
         self.got_count += 1

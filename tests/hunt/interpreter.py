@@ -60,6 +60,8 @@ class Actor:
         self.setup = setup
         self.trace: list[tuple[Any, ...]] = []
         self.watched: list[weakref.ref[Any]] = []
+        #: How often each callback has come, for the hooks.
+        self.counts: dict[str, int] = {}
         #: Whether the peer reads all there is, until the step is over.
         self.draining = False
 
@@ -85,6 +87,17 @@ class Actor:
         else:
             if answer is not None:
                 self.note("answered", verb, answer)
+
+    def run_hooks(self, callback: str) -> None:
+        """Do what the program wants done inside this call of the callback."""
+        nth = self.counts.get(callback, 0)
+        self.counts[callback] = nth + 1
+        for hook in self.setup.hooks:
+            if hook.callback == callback and hook.nth == nth:
+                if hook.verb == "boom":
+                    self.note("raises")
+                    raise RuntimeError("boom", nth)
+                self.do(hook.verb, hook.args)
 
     async def open(self) -> None:
         """Make the connection or whatever there is to make."""
@@ -120,7 +133,8 @@ class Run:
             before = self.activity
             for actor in self.actors:
                 actor.pump()
-            # A patient run gives the kernel time, in which it may deliver what it holds back.
+            # A turn. A patient run also gives the kernel time, in which it may deliver what it
+            # holds back: that nothing more comes is looked for, and no event tells that.
             await asyncio.sleep(0.0005 if self.patient and turns >= 8 else 0)
             turns += 1
             still += 1
@@ -154,7 +168,7 @@ class Run:
         end = time.monotonic() + 5
         while not opening.done() and time.monotonic() < end:
             actor.pump()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a turn, in which the loop does its part of the handshake
         if not opening.done():
             actor.note("opening takes for ever")
             opening.cancel()

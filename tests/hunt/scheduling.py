@@ -97,6 +97,7 @@ class Scheduling(Actor):
         self.loop.create_task(fail(self.number_next()))
 
     async def walk(self, turns: int, number: int) -> int:
+        """A task of so many steps: sleep(0) is how a task gives way to the next turn."""
         variable.set(number)
         try:
             for _ in range(turns):

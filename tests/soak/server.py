@@ -24,11 +24,12 @@ from typing import Any
 
 import rloop
 
+from .conversation import is_expected_end
 from .forks import fork
 from .jobs import Jobs, is_limit
 from .measures import descriptors, measure_process
 from .processes import Reporter, die_with_parent, explain_crashes, watch_logs
-from .services import Services, is_expected_end
+from .services import Services
 
 #: A loop that does not answer for so long hangs.
 ANSWER_SECONDS = 30.0

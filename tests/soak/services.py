@@ -1,162 +1,28 @@
 """What the server under test serves: one service for each way to move bytes with a loop.
 
 Each checks every byte that comes in against the pattern of its connection, and sends it back; two
-send what the client asks for. A service knows nothing of chaos: peers that reset, stall or vanish
-end its connections in the ways that `is_expected_end` lists, and anything else is a failure.
+send what the client asks for. A service knows nothing of chaos.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import itertools
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .conversation import Conversation, conversing
+from .echoes import BufferedEchoProtocol, DatagramEcho, EchoProtocol, WatchedEcho
 from .processes import Reporter
-from .wire import HEADER, PERIOD, Checker, End, Request, WrongByte, pattern
+from .wire import HEADER, PERIOD, End, pattern
 
 #: What connect, accept or a new descriptor says while chaos has lowered the limit.
 LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-_ENDS = (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ENOTCONN, errno.ESHUTDOWN)
-
-
-def is_expected_end(exc: BaseException) -> bool:
-    """True for what a connection may end with when its peer misbehaves."""
-    if isinstance(exc, (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError)):
-        return True
-    if isinstance(exc, OSError):
-        return exc.errno in _ENDS
-    return isinstance(exc, RuntimeError) and "closing" in str(exc).lower()  # sendfile's words
-
-
-class Conversation:
-    """One connection as the server sees it: its header, then its bytes."""
-
-    def __init__(self, reporter: Reporter, kind: str) -> None:
-        self.request: Request | None = None
-        self._counts = reporter.counts
-        self._reporter = reporter
-        self._kind = kind
-        self._header = bytearray()
-        self._checker: Checker | None = None
-        self._counts["connections"] += 1
-        self._counts["opened"] += 1
-
-    def take(self, data: bytes | bytearray | memoryview[Any]) -> bytes | memoryview[Any]:
-        """Check `data`; what of it is to be echoed. Raises WrongByte."""
-        rest = memoryview(data)
-        if self._checker is None:
-            missing = HEADER.size - len(self._header)
-            self._header += rest[:missing]
-            rest = rest[missing:]
-            if len(self._header) < HEADER.size:
-                return b""
-            self.request = Request.decode(bytes(self._header))
-            self._checker = Checker(self.request.seed, f"{self._kind}, from the client")
-        self._checker.check(rest)
-        self._counts["server_bytes"] += len(rest)
-        return rest
-
-    def end_is_due(self) -> End:
-        """What the server has to do now; BY_CLIENT means to go on."""
-        if self.request is None or self._checker is None:
-            return End.BY_CLIENT
-        return self.request.end if self._checker.position >= self.request.amount else End.BY_CLIENT
-
-    def over(self, exc: BaseException | None) -> None:
-        """The connection has ended; a failure unless the peer can be the reason."""
-        self._counts["closed"] += 1
-        if exc is None or isinstance(exc, asyncio.CancelledError):
-            return
-        if is_expected_end(exc):
-            self._counts["ended_by_error"] += 1
-            return
-        self._reporter.fail(f"{self._kind}: the connection ended by {exc!r}")
-
-
-class EchoProtocol(asyncio.Protocol):
-    """Echo with flow control: it stops reading while its own answers do not get through."""
-
-    def __init__(self, reporter: Reporter, kind: str) -> None:
-        self._reporter = reporter
-        self._kind = kind
-        self._transport: Any = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-        self._conversation = Conversation(self._reporter, self._kind)
-
-    def data_received(self, data: bytes) -> None:
-        self._answer(data)
-
-    def _answer(self, data: bytes | memoryview[Any]) -> None:
-        try:
-            echo = self._conversation.take(data)
-        except WrongByte as exc:
-            self._reporter.fail(str(exc))
-            self._transport.abort()
-            return
-        if echo:
-            self._transport.write(echo)
-        match self._conversation.end_is_due():
-            case End.SERVER_CLOSES:
-                self._transport.close()
-            case End.SERVER_ABORTS:
-                self._transport.abort()
-
-    def pause_writing(self) -> None:
-        self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        self._transport.resume_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._conversation.over(exc)
-
-
-class BufferedEchoProtocol(EchoProtocol, asyncio.BufferedProtocol):
-    """The same over a buffer of its own, which is full of old bytes."""
-
-    data_received = None  # type: ignore[assignment] # or it would be the protocol of the other kind
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self._buffer = bytearray(16_000)
-
-    def get_buffer(self, sizehint: int) -> bytearray:
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._answer(memoryview(self._buffer)[:nbytes])
-
-
-class DatagramEcho(asyncio.DatagramProtocol):
-    """A datagram is a header, whose `amount` is the position, and bytes from there on."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-        self._transport: Any = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        request = Request.decode(data[: HEADER.size])
-        if data[HEADER.size :] != pattern(request.seed, request.amount, len(data) - HEADER.size):
-            self._reporter.fail(f"a datagram of {addr} is wrong: {data[:32]!r}...")
-            return
-        self._reporter.counts["server_bytes"] += len(data)
-        self._transport.sendto(data, addr)
-
-    def error_received(self, exc: Exception) -> None:
-        # The peer was killed and its port is closed; it may be full as well.
-        self._reporter.counts["datagram_errors"] += 1
-        if not isinstance(exc, ConnectionRefusedError):
-            self._reporter.fail(f"error_received({exc!r})")
 
 
 class Services:
@@ -221,17 +87,8 @@ class Services:
         self, name: str, handle: Callable[..., Awaitable[None]], **options: Any
     ) -> None:
         async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            conversation = Conversation(self._reporter, name)
-            error: BaseException | None = None
-            try:
-                await handle(conversation, reader, writer)
-            except WrongByte as exc:
-                self._reporter.fail(str(exc))
-            except Exception as exc:
-                error = exc
-            finally:
-                conversation.over(error)
-                writer.close()
+            with contextlib.closing(writer), conversing(self._reporter, name) as talk:
+                await handle(talk, reader, writer)
 
         server = await asyncio.start_server(converse, "127.0.0.1", 0, **options)
         self._servers.append(server)
@@ -323,15 +180,11 @@ class Services:
 
     async def _echo_socket(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        talk = Conversation(self._reporter, "sock")
         buffer = bytearray(30_000)
-        error: BaseException | None = None
-        count = 0
-        try:
-            while True:
+        with sock, conversing(self._reporter, "sock") as talk:
+            for count in itertools.count():
                 # The two ways to receive take turns.
-                count += 1
-                if count % 2:
+                if count % 2 == 0:
                     data: bytes | memoryview[Any] = await loop.sock_recv(sock, 70_000)
                 else:
                     data = memoryview(buffer)[: await loop.sock_recv_into(sock, buffer)]
@@ -340,13 +193,6 @@ class Services:
                 await loop.sock_sendall(sock, talk.take(data))
                 if talk.end_is_due() is not End.BY_CLIENT:
                     return
-        except WrongByte as exc:
-            self._reporter.fail(str(exc))
-        except Exception as exc:
-            error = exc
-        finally:
-            talk.over(error)
-            sock.close()
 
     def _watch_listener(self, listener: socket.socket) -> None:
         asyncio.get_running_loop().add_reader(listener, self._accept_watched, listener)
@@ -370,56 +216,3 @@ class Services:
     def _watch_again(self, listener: socket.socket) -> None:
         if listener.fileno() != -1:
             self._watch_listener(listener)
-
-
-class WatchedEcho:
-    """Echo by add_reader and add_writer alone."""
-
-    def __init__(self, reporter: Reporter, sock: socket.socket) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._reporter = reporter
-        self._sock = sock
-        self._talk = Conversation(reporter, "reader")
-        self._backlog = bytearray()
-        self._loop.add_reader(sock, self._on_readable)
-
-    def _on_readable(self) -> None:
-        try:
-            data = self._sock.recv(40_000)
-            self._backlog += self._talk.take(data)
-        except BlockingIOError:
-            return
-        except WrongByte as exc:
-            self._reporter.fail(str(exc))
-            self._end(None)
-            return
-        except OSError as exc:
-            self._end(exc)
-            return
-        if not data or self._talk.end_is_due() is not End.BY_CLIENT:
-            self._end(None)
-            return
-        self._flush()
-
-    def _flush(self) -> None:
-        try:
-            while self._backlog:
-                sent = self._sock.send(self._backlog)
-                del self._backlog[:sent]
-        except BlockingIOError:
-            # Nothing more is read before this is gone.
-            self._loop.remove_reader(self._sock)
-            self._loop.add_writer(self._sock, self._on_writable)
-        except OSError as exc:
-            self._end(exc)
-
-    def _on_writable(self) -> None:
-        self._loop.remove_writer(self._sock)
-        self._loop.add_reader(self._sock, self._on_readable)
-        self._flush()
-
-    def _end(self, exc: OSError | None) -> None:
-        self._loop.remove_reader(self._sock)
-        self._loop.remove_writer(self._sock)
-        self._sock.close()
-        self._talk.over(exc)

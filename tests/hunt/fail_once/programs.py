@@ -35,9 +35,11 @@ class EchoServer(Recorder):
         self.transport.write(data)
 
 
-async def echo_over(run: Run, factory: Any, address: Any, messages: list[bytes]) -> None:
+async def echo_over(
+    run: Run, factory: Any, address: Any, messages: list[bytes], **options: Any
+) -> None:
     loop = asyncio.get_running_loop()
-    transport, client = await loop.create_connection(factory, *address[:2])
+    transport, client = await loop.create_connection(factory, *address[:2], **options)
     total = 0
     for message in messages:
         run.sent("there", message)
@@ -89,21 +91,15 @@ async def streams(run: Run) -> None:
 
 
 async def tls(run: Run) -> None:
-    loop = asyncio.get_running_loop()
     async with serving(run, lambda: EchoServer(run, "server"), ssl=SERVER_TLS) as address:
-        transport, client = await loop.create_connection(
-            lambda: Recorder(run, "back"), *address, ssl=CLIENT_TLS, server_hostname="localhost"
+        await echo_over(
+            run,
+            lambda: Recorder(run, "back"),
+            address,
+            [b"secret", BULK[:100_000]],
+            ssl=CLIENT_TLS,
+            server_hostname="localhost",
         )
-        total = 0
-        for message in (b"secret", BULK[:100_000]):
-            run.sent("there", message)
-            run.sent("back", message)
-            transport.write(message)
-            total += len(message)
-            if not await client.wait_for_bytes(total):
-                return
-        transport.close()
-        await client.wait_for_end()
 
 
 class DatagramEnd(Recorder, asyncio.DatagramProtocol):
@@ -237,7 +233,7 @@ async def sock_methods(run: Run) -> None:
         far, _ = await accepting
         sockets.enter_context(far)
         waiting = background(sockets, loop.sock_recv(far, 100))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # so that the receive waits before anything comes
         await loop.sock_sendall(near, run.sent("there", b"hello"))
         run.got("there", await waiting)
         sending = background(sockets, send_all(far, run.sent("back", BULK)))
@@ -258,7 +254,7 @@ async def sock_datagrams(run: Run, sockets: contextlib.ExitStack) -> None:
         end.setblocking(False)
         end.bind(("127.0.0.1", 0))
     waiting = background(sockets, loop.sock_recvfrom(ends[1], 100))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # so that the receive waits before anything comes
     await loop.sock_sendto(ends[0], run.sent("datagram", b"ping"), ends[1].getsockname())
     data, _ = await waiting
     run.got("datagram", data)

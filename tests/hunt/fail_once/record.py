@@ -76,7 +76,7 @@ class Run:
         for _ in range(TURNS_TO_END):
             if all(protocol.ended for protocol in self.protocols):
                 return
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a turn, which may tell an end
 
     def unended(self) -> list[str]:
         """Connections that were made and of which no end was told, or two."""
