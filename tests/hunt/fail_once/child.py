@@ -75,7 +75,8 @@ class Library:
         self._dll.fail_once_frame.restype = ctypes.c_size_t
         begin, end, self.module_path = module_range()
         self._dll.fail_once_module(begin, end)
-        self.hooks_python = self._dll.fail_once_hook_python() == 0
+        # With the GIL.
+        self.hooks_python = ctypes.PyDLL(path).fail_once_hook_python() == 0
 
     def arm(self, failure: Failure) -> None:
         self._name = failure.name.encode() or None

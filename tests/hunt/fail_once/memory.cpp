@@ -5,7 +5,8 @@
 // the library needs no Python. "Made by the module itself" is read off the stack: between the
 // allocation and the module's frame lie only frames of the interpreter (none of _asyncio's), none
 // of which evaluates Python code or ends an object (CPython 3.13 crashes by itself where a dying
-// object cannot detach its dictionary).
+// object cannot detach its dictionary). Python code is evaluated through a function of ours (PEP
+// 523): on the stack of a 3.15 made with tail calls the interpreter's own has no name.
 #include <dlfcn.h>
 #include <unwind.h>
 
@@ -28,9 +29,17 @@ struct Allocator {
 constexpr int kDomains = 3;
 
 Allocator originals[kDomains];
-void* evaluation = nullptr;   // _PyEval_EvalFrameDefault
 void* ending = nullptr;       // _Py_Dealloc
 void* interpreter = nullptr;  // where its code begins
+
+using Evaluate = void*(void* thread, void* frame, int thrown);
+Evaluate* default_evaluation = nullptr;
+
+void* evaluate(void* thread, void* frame, int thrown) {
+  void* result = default_evaluation(thread, frame, thrown);
+  asm volatile("");  // a tail call would leave no frame
+  return result;
+}
 
 // Of the library or program that `place` lies in.
 void* base_of(void* place) {
@@ -46,7 +55,7 @@ _Unwind_Reason_Code look_at_frame(_Unwind_Context* context, void* found) {
   }
   void* function = _Unwind_FindEnclosingFunction(place);
   void* base = base_of(place);
-  bool passes = function != evaluation && function != ending &&
+  bool passes = function != reinterpret_cast<void*>(&evaluate) && function != ending &&
                 (base == interpreter || base == base_of(reinterpret_cast<void*>(&look_at_frame)));
   return passes ? _URC_NO_REASON : _URC_END_OF_STACK;
 }
@@ -94,10 +103,16 @@ extern "C" [[gnu::visibility("default")]] int fail_once_hook_python() {
   using Exchange = void(int, Allocator*);
   auto* get = reinterpret_cast<Exchange*>(::dlsym(RTLD_DEFAULT, "PyMem_GetAllocator"));
   auto* set = reinterpret_cast<Exchange*>(::dlsym(RTLD_DEFAULT, "PyMem_SetAllocator"));
-  evaluation = ::dlsym(RTLD_DEFAULT, "_PyEval_EvalFrameDefault");
+  default_evaluation =
+      reinterpret_cast<Evaluate*>(::dlsym(RTLD_DEFAULT, "_PyEval_EvalFrameDefault"));
+  auto* set_evaluation = reinterpret_cast<void (*)(void*, Evaluate*)>(
+      ::dlsym(RTLD_DEFAULT, "_PyInterpreterState_SetEvalFrameFunc"));
+  auto* get_interpreter =
+      reinterpret_cast<void* (*)()>(::dlsym(RTLD_DEFAULT, "PyInterpreterState_Main"));
   ending = ::dlsym(RTLD_DEFAULT, "_Py_Dealloc");
-  interpreter = base_of(evaluation);
-  if (!get || !set || !evaluation) return -1;
+  interpreter = base_of(reinterpret_cast<void*>(default_evaluation));
+  if (!get || !set || !default_evaluation || !set_evaluation || !get_interpreter) return -1;
+  set_evaluation(get_interpreter(), evaluate);
   for (int domain = 0; domain < kDomains; ++domain) {
     get(domain, &originals[domain]);
     Allocator ours = {&originals[domain], failing_malloc, failing_calloc, failing_realloc,
