@@ -7,11 +7,13 @@ do not do at all:
   eof_received a second time, which its documentation excludes, and may find a reset.
 - write() after close() while data is left: asyncio sends it while it flushes; documented is that no
   data is taken any more. writelines() after close(): a TypeError of asyncio's own up to 3.13.0.
-- sendto() after close(): asyncio sends it as long as its socket is open, up to and in
-  connection_lost; a closing transport is documented to flush what it has, no more.
+- sendto() in connection_lost: asyncio's socket is still open there; documented is that no more is
+  sent. sendto() in error_received, where sendto() itself met the error: asyncio's sends at once,
+  and an exception of error_received leaves its sendto(), ours goes to the exception handler.
+- sending an empty datagram before Python 3.13: asyncio drops it, ours sends it as later ones do.
 - dropping a paused transport: asyncio collects it with a ResourceWarning, ours is held by its loop.
-- close() in a write pipe's connection_made: asyncio's transport, which ours use as well, then
-  watches a descriptor that it closes, to the harm of the next one with that number.
+- close() in a write pipe's connection_made: asyncio's transport then watches a descriptor that it
+  closes, to the harm of the next one with that number. (Ours does not; tests/loop/test_pipes.py.)
 - timers of the same time: asyncio documents their order as undefined.
 - an end of stream of a TLS peer: not looked at yet; tests/loop/test_tls_ends.py speaks of it.
 """
@@ -81,22 +83,36 @@ def errors_of_a_reset(trace: Trace) -> Trace:
     return [same(entry) for entry in trace]
 
 
-def drain_before_the_end(trace: Trace) -> Trace:
-    """A drain() that goes on just before connection_lost instead of just after it.
+def turns_of_tasks(trace: Trace) -> Trace:
+    """When, within a step, a task that waited for a stream goes on.
 
     A transport that was closed resumes its protocol when the last of its backlog is out, and then
-    ends. asyncio's selector transport calls connection_lost from the same callback, ours from the
-    next one. The order of the two callbacks is promised, that of the waiting task is not, and it
-    gets the same answer.
+    ends. asyncio's selector transport calls connection_lost from the same callback, ours in a later
+    turn. The order of the callbacks is promised, the turn in which a waiting task goes on is not.
     """
     kept: Trace = []
+    tasks: Trace = []
     for entry in trace:
+        if entry[0] == "stream task":
+            tasks.append(entry)
+            continue
+        if entry[0] == "step":
+            kept += sorted(tasks, key=lambda each: each[2])
+            tasks = []
         kept.append(entry)
-        if entry[0] == "connection_lost":
-            at = len(kept) - 1
-            while at and kept[at - 1][0] == "drain" and kept[at - 1][2] is None:
-                kept[at - 1], kept[at] = kept[at], kept[at - 1]
-                at -= 1
+    return kept + sorted(tasks, key=lambda each: each[2])
+
+
+def order_of_clients(trace: Trace) -> Trace:
+    """Clients of a server that end together: asyncio's Server keeps them in a WeakSet."""
+    kept: Trace = []
+    for entry in trace:
+        at = len(kept)
+        while entry[0] == "lost client" and at and kept[at - 1][0] == "lost client":
+            if kept[at - 1][1] < entry[1]:
+                break
+            at -= 1
+        kept.insert(at, entry)
     return kept
 
 
@@ -104,7 +120,8 @@ NORMALISERS: tuple[Callable[[Trace], Trace], ...] = (
     short_pauses,
     bytes_of_a_cut_stream,
     errors_of_a_reset,
-    drain_before_the_end,
+    turns_of_tasks,
+    order_of_clients,
     steps_without_events,
 )
 

@@ -88,12 +88,16 @@ class Actor:
             if answer is not None:
                 self.note("answered", verb, answer)
 
+    def may(self, callback: str, verb: str) -> bool:
+        """False for what the loops may answer differently inside that callback."""
+        return True
+
     def run_hooks(self, callback: str) -> None:
         """Do what the program wants done inside this call of the callback."""
         nth = self.counts.get(callback, 0)
         self.counts[callback] = nth + 1
         for hook in self.setup.hooks:
-            if hook.callback == callback and hook.nth == nth:
+            if hook.callback == callback and hook.nth == nth and self.may(callback, hook.verb):
                 if hook.verb == "boom":
                     self.note("raises")
                     raise RuntimeError("boom", nth)

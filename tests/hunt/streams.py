@@ -99,9 +99,9 @@ class Streams(Connection):
 
     async def working(self, name: str, number: int, work: Any) -> None:
         try:
-            self.note(name, number, await work)
+            self.note("stream task", name, number, await work)
         except (Exception, asyncio.CancelledError) as exc:
-            self.note(name, number, said(exc))
+            self.note("stream task", name, number, said(exc))
 
     def waiting(self) -> int:
         return sum(not task.done() for task in self.tasks)
@@ -153,7 +153,7 @@ class Streams(Connection):
             self.start("second read", self.reader.readexactly(1 << 20))
 
     def drain(self) -> None:
-        if self.writer is not None and self.waiting() < MOST_WAITING:
+        if self.writer is not None:
             self.start("drain", self.writer.drain())
 
     def wait_closed(self) -> None:
@@ -185,8 +185,23 @@ class Streams(Connection):
         if not self.small:
             super().peer_bulk()
 
+    def all_has_left(self) -> bool:
+        """Else what the peer gives up depends on how much the engine reads at once."""
+        return bool(self.peer.stream.at - self.consumed() <= self.limit)
+
+    def peer_close(self) -> None:
+        if self.all_has_left():
+            super().peer_close()
+
+    def peer_reset(self) -> None:
+        if self.all_has_left():
+            super().peer_reset()
+
     async def finish(self) -> None:
         vague = self.peer is None or self.vague()
+        if self.peer is not None and not self.all_has_left():
+            self.peer.backlog.clear()
+            self.peer.events = [e for e in self.peer.events if e[0] != "peer's send raised"]
         await super().finish()
         for task in self.tasks:
             task.cancel()
@@ -223,7 +238,9 @@ KINDS = (
         verbs=NEAR + BOTH_PEER,
         options=(("tcp", "unix"), (LARGE, 100, 2000)),
         callbacks=("eof_received", "pause_writing", "resume_writing", "connection_lost"),
-        hook_verbs=NEAR,
+        # Whether a read that begins in resume_writing goes on before connection_lost is a turn's
+        # matter, see differences.py.
+        hook_verbs=tuple(verb for verb in NEAR if verb not in READS),
         weight=6,
     ),
 )
