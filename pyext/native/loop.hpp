@@ -117,7 +117,6 @@ class Loop : public base::ListNode<TrackingTag> {
   Ref statistics();
   const char* backend() { return backend_; }
   Ref backend_reason();
-  Ref capabilities();
   bool is_closed() { return closed_; }
   void check_closed() {
     if (closed_) [[unlikely]]

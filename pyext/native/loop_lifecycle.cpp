@@ -41,18 +41,19 @@ void Loop::configure(Arguments arguments) {
   if (PyErr_Occurred()) throw binding::PythonError{};
   if (given[1]) mask(given[1]);
   const reactor::Probe& probe = reactor::probe_io_uring();
+  bool has_ring = probe.capabilities.ring && config_.allowed.ring;
+  backend_reason_ = probe.capabilities.ring && !has_ring ? "ring is masked" : probe.reason;
   if (wanted == "epoll") {
     backend_reason_ = "epoll was asked for";
-  } else if (probe.capabilities.ring) {
-    backend_reason_ = probe.reason;
+  } else if (has_ring) {
     reactor_ = reactor::make_ring_reactor(config_, statistics_);
     fallback_allowed_ = wanted == "auto";
   } else if (wanted == "io_uring") {
     static PyObject* error = binding::import_from("rloop.errors", "BackendUnavailable").release();
-    binding::raise(error, "%s", probe.reason.c_str());
+    std::string reason = std::exchange(backend_reason_, {});  // it may be initialised again
+    binding::raise(error, "%s", reason.c_str());
   } else {
-    backend_reason_ = probe.reason;
-    base::log(LogLevel::info, "reactor", "using epoll: ", probe.reason);
+    base::log(LogLevel::info, "reactor", "using epoll: ", backend_reason_);
   }
   if (!reactor_) reactor_ = reactor::make_epoll_reactor(config_, statistics_);
   backend_ = reactor_->name();
@@ -199,17 +200,6 @@ Ref Loop::current_handle() {
 Ref Loop::backend_reason() {
   return Ref::checked(PyUnicode_FromStringAndSize(backend_reason_.data(),
                                                   static_cast<Py_ssize_t>(backend_reason_.size())));
-}
-
-Ref Loop::capabilities() {
-  Ref dict = Ref::checked(PyDict_New());
-  if (!reactor_) return dict;
-  reactor::Capabilities present = reactor_->capabilities();
-  for (const char* name : reactor::Capabilities::kNames) {
-    binding::check(
-        PyDict_SetItemString(dict.get(), name, *present.find(name) ? Py_True : Py_False));
-  }
-  return dict;
 }
 
 Ref Loop::statistics() {

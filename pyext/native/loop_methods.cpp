@@ -115,7 +115,6 @@ std::vector<PyMethodDef> Loop::methods() {
               "submitted, "
               "completions,\nmessages_in, messages_out, bytes_in, bytes_out, buffers_short, "
               "buffers_lent,\nbuffers_returned, ring_rebuilds."),
-          method<&Loop::capabilities>("_capabilities", nullptr),
       });
   return all;
 }

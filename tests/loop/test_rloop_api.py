@@ -182,6 +182,9 @@ def test_debug_logs_tell_of_transports(loop_id: str) -> None:
         async with connected() as (client, server_side):
             client.transport.write(b"x")
             await server_side.wait_for_bytes(1)
+        async with bound() as end:
+            end.transport.close()
+            await end.lost
     loop.run_until_complete(main())
     loop.close()
     """
@@ -189,6 +192,7 @@ def test_debug_logs_tell_of_transports(loop_id: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "rloop" in done.stderr
     assert "opened" in done.stderr
+    assert "datagram transport opened" in done.stderr
     assert "closed" in done.stderr
     quiet = run_script(source, loop_id, RLOOP_LOG="")
     assert quiet.stderr == ""

@@ -10,7 +10,9 @@ import math
 import os
 import resource
 import time
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import RLOOP_IDS, differs, loops_only, run_briefly, wait_until
@@ -273,3 +275,19 @@ async def test_a_timer_may_schedule_the_next_one(loop: asyncio.AbstractEventLoop
 
     tick(300)
     await done
+
+
+@pytest.mark.parametrize("delay", [Fraction(1, 500), Fraction(0), False, 0])
+@loops_only("asyncio", *RLOOP_IDS)
+async def test_a_delay_is_any_number_that_adds_to_the_time(
+    loop: asyncio.AbstractEventLoop, delay: Any
+) -> None:
+    before = loop.time()
+    done = loop.create_future()
+    handle = loop.call_later(delay, done.set_result, None)
+    assert type(handle.when()) is float
+    assert before + float(delay) <= handle.when()
+    assert handle._scheduled  # type: ignore[attr-defined] # uvicorn's reload and debuggers look
+    await done
+    assert not handle._scheduled  # type: ignore[attr-defined]
+    assert loop.time() >= handle.when() - time.get_clock_info("monotonic").resolution

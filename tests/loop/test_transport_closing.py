@@ -11,11 +11,14 @@ import weakref
 
 import pytest
 from support import (
+    RLOOP_IDS,
     Echo,
+    Noise,
     Recorder,
     collect,
     connected,
     differs,
+    loops_only,
     open_descriptors,
     recv_all,
     recv_exactly,
@@ -353,3 +356,24 @@ async def test_an_end_never_overtakes_the_beginning(loop: asyncio.AbstractEventL
         client.close()
     server.close()
     await turns(2)
+
+
+@pytest.mark.parametrize("message", [None, "a message of its own"])
+@loops_only("asyncio", *RLOOP_IDS)
+async def test_layers_above_end_a_transport_by_its_fatal_error(
+    loop: asyncio.AbstractEventLoop, noise: Noise, message: str | None
+) -> None:
+    """As asyncio's SSLProtocol does, and libraries that copy it."""
+    async with connected() as (client, server):
+        cause = ValueError("cause")
+        client.transport.write(b"x")
+        arguments = () if message is None else (message,)
+        client.transport._fatal_error(cause, *arguments)
+        assert client.transport.is_closing()
+        assert await client.lost is cause
+        context = noise.take_one()
+        assert context["message"] == (message or "Fatal error on transport")
+        assert context["exception"] is cause
+        assert context["transport"] is client.transport
+        assert context["protocol"] is client
+        await server.lost
