@@ -45,6 +45,16 @@ class ChildTransport(_stdlib.SubprocessTransport):  # type: ignore[misc] # a pri
         """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
+    def _process_exited(self, returncode: int) -> None:
+        super()._process_exited(returncode)
+        # asyncio before gh-119710 wakes who waits for the child when its pipes have ended as well:
+        # never, where they could not be connected.
+        for waiter in self._exit_waiters or ():
+            if not waiter.done():
+                waiter.set_result(returncode)
+        if self._exit_waiters:
+            self._exit_waiters.clear()
+
 
 class WritePipeTransport(_stdlib.WritePipeTransport):  # type: ignore[misc] # a private class
     """asyncio's, which starts to watch for the reader's end a step after connection_made.
