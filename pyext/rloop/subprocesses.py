@@ -142,8 +142,10 @@ class SubprocessMixin:
     def _pidfd_ready(self: Any, pidfd: int, process: Any, transport: ChildTransport) -> None:
         self._remove_reader(pidfd)
         self._pidfds.discard(pidfd)
-        os.close(pidfd)
-        self._child_exited(process, transport)
+        try:
+            os.close(pidfd)
+        finally:
+            self._child_exited(process, transport)
 
     def _child_exited(self: Any, process: Any, transport: ChildTransport) -> None:
         _reap(process)
@@ -156,7 +158,8 @@ class SubprocessMixin:
         while self._pidfds:
             pidfd = self._pidfds.pop()
             self._remove_reader(pidfd)
-            os.close(pidfd)
+            with contextlib.suppress(OSError):  # closed all the same
+                os.close(pidfd)
 
 
 def _reap(process: Any, flags: int = 0) -> None:

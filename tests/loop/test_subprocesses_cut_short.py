@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from support import DEADLINE, RLOOP_IDS, loops_only
+from support import DEADLINE, RLOOP_IDS, Noise, loops_only
 from test_subprocesses import PIPE, children
 
 # asyncio before gh-119710 waits for ever where the pipes could not be connected. (The transport of
@@ -60,3 +60,20 @@ async def test_the_end_of_the_child_does_not_wait_for_who_has_its_pipes(
     assert await asyncio.wait_for(process.wait(), DEADLINE) == 0
     os.kill(grandchild, signal.SIGKILL)
     assert await process.stdout.read() == b""
+
+
+async def test_the_end_is_told_when_closing_the_pidfd_fails(
+    loop: asyncio.AbstractEventLoop, noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = await asyncio.create_subprocess_exec("/bin/cat", stdin=PIPE)
+    close = os.close
+
+    def fail(descriptor: int) -> None:
+        close(descriptor)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "close", fail)
+        process.kill()
+        assert await asyncio.wait_for(process.wait(), DEADLINE) == -signal.SIGKILL
+    assert noise.take_one()["exception"].errno == errno.EIO

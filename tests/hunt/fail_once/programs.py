@@ -149,8 +149,8 @@ async def subprocess(run: Run) -> None:
     try:
         out, _ = await process.communicate(data)
         run.got("cat", out)
-        assert process.stdin
-        await process.stdin.wait_closed()  # communicate() keeps to itself that it could not write
+        if process.stdin:  # communicate() keeps to itself that it could not write
+            await process.stdin.wait_closed()
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
