@@ -59,10 +59,13 @@ class ChildTransport(_stdlib.SubprocessTransport):  # type: ignore[misc] # a pri
 class WritePipeTransport(_stdlib.WritePipeTransport):  # type: ignore[misc] # a private class
     """asyncio's, which starts to watch for the reader's end a step after connection_made.
 
-    Where that has ended the transport, asyncio's goes on watching a number that is closed.
+    Where that has ended the transport, asyncio's goes on watching a number that is closed. And each
+    abort() schedules another end, also after the first.
     """
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
+        if self._loop is None:
+            return
         self._loop._remove_reader(self._fileno)
         super()._call_connection_lost(exc)
 
