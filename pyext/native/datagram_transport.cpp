@@ -86,33 +86,47 @@ void DatagramTransport::sendto(Arguments arguments) {
     check_destination(address);
     address = address_.get();
   }
-  // As asyncio: without a fixed destination datagrams go out until connection_lost, also after
-  // close.
+  // As asyncio: without a fixed destination datagrams go out until connection_lost has returned,
+  // also after close.
   if ((address_ || closed_) && reject_write()) return;
   Ref bytes = binding::frozen_bytes(given[0]);
-  absl::Cleanup leave = [this, was = std::exchange(in_sendto_, true)] { in_sendto_ = was; };
+  ++sendto_depth_;
+  absl::Cleanup leave = [this] { --sendto_depth_; };
   std::optional<base::Address> to;
   try {
     to = remote_.length() > 0 ? base::Address() : literal_destination(address);
-    if (!to && sent_by_socket(bytes.get(), address)) return;
+    if ((!to || losing_) && sent_by_socket(bytes.get(), address)) return;
     if (!to) to = resolved_destination(address);
   } catch (const binding::PythonError&) {
-    if (!PyErr_ExceptionMatches(PyExc_OSError)) {
-      return fail("Fatal write error on datagram transport");
+    Ref error = binding::take_exception();
+    if (PyErr_GivenExceptionMatches(error.get(), PyExc_OSError)) {
+      if (!error_received(error.get())) throw;
+      return;
     }
-    return error_received(binding::take_exception());
+    bool leaves = is_exit(error.get());
+    binding::restore_exception(std::move(error));
+    if (leaves) throw;
+    return fail("Fatal write error on datagram transport");
   }
   datagram_.send(segment_of(std::move(bytes)), *to, program_has_socket());
+  if (Ref raised = std::move(raised_)) {
+    binding::restore_exception(std::move(raised));
+    throw binding::PythonError{};
+  }
   pause_protocol_if_needed();
 }
 
 // What is no plain address goes out as with asyncio: names are resolved, and errors raised, by the
-// socket's own sendto. False when it would have to wait behind other datagrams.
+// socket's own sendto. So does the last word, in connection_lost: the core has let go of the
+// socket. False when it would have to wait behind other datagrams.
 bool DatagramTransport::sent_by_socket(PyObject* bytes, PyObject* address) {
   datagram_.flush();
   if (datagram_.queued_count() > 0 || !socket_) return false;
   Ref socket = socket_.copy();
-  if (binding::try_call_method(socket.get(), names::sendto, bytes, address)) return true;
+  Ref sent = remote_.length() > 0
+                 ? binding::try_call_method(socket.get(), names::send, bytes)
+                 : binding::try_call_method(socket.get(), names::sendto, bytes, address);
+  if (sent) return true;
   bool is_blocked = PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
                     PyErr_ExceptionMatches(PyExc_InterruptedError);
   if (!is_blocked) throw binding::PythonError{};
@@ -206,19 +220,24 @@ void DatagramTransport::on_datagram(std::span<const std::byte> data, const base:
   upcall_failed("datagram_received", {bytes.get(), peer.get()});
 }
 
-void DatagramTransport::on_error(net::IoStep /*step*/, int error_number) {
+void DatagramTransport::on_error(net::IoStep step, int error_number) {
   binding::set_os_error(error_number);
-  error_received(binding::take_exception());
+  Ref error = binding::take_exception();
+  if (error_received(error.get())) return;
+  // asyncio calls it within sendto(). Which datagram failed? The last one is what this sendto() was
+  // given; others waited, and there asyncio reports as well.
+  bool is_own = sendto_depth_ > 0 && step == net::IoStep::write && datagram_.queued_count() == 0;
+  if (!is_own) return upcall_failed("error_received", {error.get()});
+  raised_ = binding::take_exception();
 }
 
-void DatagramTransport::error_received(Ref error) {
-  Ref result;
-  {
-    Ref protocol = protocol_.copy();
-    ContextScope scope(in_sendto_ ? nullptr : context_.get());
-    result = binding::try_call_method(protocol.get(), names::error_received, error.get());
-  }
-  if (!result) upcall_failed("error_received", {error.get()});
+// False when the protocol's method raised; the Python error is set then.
+bool DatagramTransport::error_received(PyObject* error) {
+  Ref protocol = protocol_.copy();
+  ContextScope scope(sendto_depth_ > 0 ? nullptr : context_.get());
+  HandlingScope handling(error);
+  Ref result = binding::try_call_method(protocol.get(), names::error_received, error);
+  return static_cast<bool>(result);
 }
 
 void DatagramTransport::on_sent() {
@@ -238,6 +257,7 @@ void DatagramTransport::close() {
 }
 
 void DatagramTransport::on_closed() {
+  losing_ = true;
   call_connection_lost();
   release_in_context();
 }

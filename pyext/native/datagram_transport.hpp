@@ -61,6 +61,7 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
     shared_references(each);
     each(address_);
     each(last_peer_object_);
+    each(raised_);
   }
   template <class Each>
   void kept_references(Each each) {
@@ -79,12 +80,16 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
   bool sent_by_socket(PyObject* bytes, PyObject* address);
   base::Address resolved_destination(PyObject* address);
   Ref peer_object(const base::Address& from);
-  void error_received(Ref error);
+  bool error_received(PyObject* error);
 
   net::Datagram datagram_;
   int family_;
-  Ref address_;             // the only destination, or null
-  bool in_sendto_ = false;  // what goes wrong is told in the caller's context, as asyncio
+  Ref address_;  // the only destination, or null
+  // Within sendto() what goes wrong is told in the caller's context, and what error_received raises
+  // there is the caller's, both as asyncio. (Numbers: it is called again in error_received.)
+  int sendto_depth_ = 0;
+  bool losing_ = false;  // connection_lost is called, the socket is still open
+  Ref raised_;
   // Datagrams often come in a row from one peer, and are answered with the tuple that came.
   base::Address last_peer_;
   Ref last_peer_object_;

@@ -57,4 +57,20 @@ class ContextScope {
   PyObject* context_;
 };
 
+// As inside asyncio's `except`: sys.exception() is `error`, and becomes the context of what is
+// raised meanwhile.
+class HandlingScope {
+ public:
+  explicit HandlingScope(PyObject* error)
+      : before_(Ref::borrow(PyThreadState_Get()->exc_info->exc_value)) {
+    PyErr_SetHandledException(error);
+  }
+  HandlingScope(const HandlingScope&) = delete;
+  HandlingScope& operator=(const HandlingScope&) = delete;
+  ~HandlingScope() { PyErr_SetHandledException(before_.get()); }
+
+ private:
+  Ref before_;
+};
+
 }  // namespace rloop::native

@@ -4,6 +4,12 @@ Checked on CPython 3.11.7, 3.12.1, 3.13.0, 3.13.18, 3.14.10, 3.15.2. Whatever is
 public. UringEventLoop derives from ``BaseEventLoop`` and uses of it what knows no selector:
 create_connection, create_server, run_until_complete, run_in_executor, the exception handler,
 the shutdown of executor and asynchronous generators, each in the running version's own form.
+
+Of the classes below these members are relied on, beside what their methods ask of a loop
+(``_add_reader``, ``_remove_reader``, ``_add_writer``, ``_remove_writer``):
+WritePipeTransport ``_loop``, ``_fileno``, ``_call_connection_lost``; SubprocessTransport ``_proc``,
+``_closed``, ``_exit_waiters``, ``_check_proc``, ``_wait``, ``_process_exited``; SSLProtocol and its
+transport those that tls_protocol.py overrides and calls.
 """
 
 import inspect

@@ -55,9 +55,9 @@ class SendfileMixin:
             return await _send_file(sock, file, offset, count, wait)
         finally:
             transp._empty_waiter = None
-            sock.close()
             if was_reading:
                 transp.resume_reading()
+            sock.close()
 
 
 async def _send_file(

@@ -33,12 +33,18 @@ class SignalWakeup:
         self._open()
 
     def _open(self) -> None:
-        self._reader, self._writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self._writer.setblocking(False)
-        # Not in the context of whoever runs the loop first, whose values it would keep.
-        empty = contextvars.Context()
-        empty.run(self._loop._add_reader, self._reader.fileno(), self._on_signals)
+        reader, writer = socket.socketpair()
+        try:
+            reader.setblocking(False)
+            writer.setblocking(False)
+            # Not in the context of whoever runs the loop first, whose values it would keep.
+            empty = contextvars.Context()
+            empty.run(self._loop._add_reader, reader.fileno(), self._on_signals)
+        except BaseException:
+            reader.close()
+            writer.close()
+            raise
+        self._reader, self._writer = reader, writer
 
     def start_over(self) -> None:
         """In the child of a fork: the sockets are the parent's; others are made when needed.

@@ -45,14 +45,27 @@ class ChildTransport(_stdlib.SubprocessTransport):  # type: ignore[misc] # a pri
         """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
+    def _process_exited(self, returncode: int) -> None:
+        super()._process_exited(returncode)
+        # asyncio before gh-119710 wakes who waits for the child when its pipes have ended as well:
+        # never, where they could not be connected.
+        for waiter in self._exit_waiters or ():
+            if not waiter.done():
+                waiter.set_result(returncode)
+        if self._exit_waiters:
+            self._exit_waiters.clear()
+
 
 class WritePipeTransport(_stdlib.WritePipeTransport):  # type: ignore[misc] # a private class
     """asyncio's, which starts to watch for the reader's end a step after connection_made.
 
-    Where that has ended the transport, asyncio's goes on watching a number that is closed.
+    Where that has ended the transport, asyncio's goes on watching a number that is closed. And each
+    abort() schedules another end, also after the first.
     """
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
+        if self._loop is None:
+            return
         self._loop._remove_reader(self._fileno)
         super()._call_connection_lost(exc)
 
@@ -132,8 +145,10 @@ class SubprocessMixin:
     def _pidfd_ready(self: Any, pidfd: int, process: Any, transport: ChildTransport) -> None:
         self._remove_reader(pidfd)
         self._pidfds.discard(pidfd)
-        os.close(pidfd)
-        self._child_exited(process, transport)
+        try:
+            os.close(pidfd)
+        finally:
+            self._child_exited(process, transport)
 
     def _child_exited(self: Any, process: Any, transport: ChildTransport) -> None:
         _reap(process)
@@ -146,7 +161,8 @@ class SubprocessMixin:
         while self._pidfds:
             pidfd = self._pidfds.pop()
             self._remove_reader(pidfd)
-            os.close(pidfd)
+            with contextlib.suppress(OSError):  # closed all the same
+                os.close(pidfd)
 
 
 def _reap(process: Any, flags: int = 0) -> None:

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <utility>
 
 namespace rloop::net {
 namespace {
@@ -18,6 +19,9 @@ constexpr size_t kSlot_bytes = 64 * 1024;
 constexpr size_t kUnixSlot_bytes = 256 * 1024;
 // So many batches are received before others have their turn.
 constexpr int kReceiveRounds = 4;
+// So many datagrams that answer an error may fail at once; the next one waits for the next turn, or
+// an answer to each error would go on for ever.
+constexpr size_t kFailingAnswers = 16;
 
 // A sandbox may not know the calls for several datagrams: then one by one.
 bool refused(int returned) {
@@ -224,18 +228,20 @@ void Datagram::send(Segment segment, const base::Address& to, bool at_once) {
   context_.gather(*this);
 }
 
+// As with asyncio, what an error's event sends goes out at once: by a flush within this one.
 void Datagram::flush() {
   if (linked()) unlink();
-  if (flushing_now_ || !writable_.idle()) return;
-  flushing_now_ = true;
+  if (!writable_.idle()) return;
+  bool is_inner = std::exchange(flushing_now_, true);
+  if (!is_inner) attempts_left_ = queue_.size() + kFailingAnswers;
   bool sent_any = false;
-  // What an event adds waits for the next turn, or an answer to each error would go on for ever.
-  size_t attempts_left = queue_.size();
-  while (!queue_.empty() && (state_ == State::open || state_ == State::flushing)) {
-    if (attempts_left-- == 0) {
+  while (!queue_.empty() && writable_.idle() &&
+         (state_ == State::open || state_ == State::flushing)) {
+    if (attempts_left_ == 0) {
       if (!linked()) context_.gather(*this);
       break;
     }
+    --attempts_left_;
     int error_number = send_batch();
     if (error_number == EAGAIN) {
       descriptor_.mark_drained(op::Direction::write);
@@ -248,6 +254,7 @@ void Datagram::flush() {
       events_->on_error(IoStep::write, error_number);
     }
   }
+  if (is_inner) return;
   flushing_now_ = false;
   if (sent_any && state_ != State::joining && state_ != State::closed) events_->on_sent();
   if (queue_.empty() && state_ == State::flushing) begin_join();
@@ -306,6 +313,7 @@ void Datagram::close() {
   state_ = State::flushing;
   context_.reactor->cancel(recv_);
   context_.reactor->cancel(poll_);
+  if (flushing_now_) return;  // which ends it
   if (writable_.idle()) flush();
   if (queue_.empty() && state_ == State::flushing) begin_join();
 }
@@ -321,7 +329,7 @@ void Datagram::abort() {
 // take.
 int Datagram::send_quietly() {
   int last_error = 0;
-  if (!writable_.idle() || flushing_now_) return last_error;
+  if (!writable_.idle()) return last_error;
   while (!queue_.empty()) {
     int error_number = send_batch();
     if (error_number == EAGAIN) break;

@@ -117,7 +117,7 @@ class Datagram : public base::ListNode<DirtyListTag> {
   op::Descriptor descriptor_;
   int family_;
   State state_ = State::open;
-  bool flushing_now_ = false;  // flush() runs: an event may call it again
+  bool flushing_now_ = false;  // flush() runs: an event of it may call it again
   bool reading_started_ = false;
   bool reading_paused_ = false;
   bool receiving_ = false;  // what a multishot receive brought is being delivered
@@ -126,6 +126,7 @@ class Datagram : public base::ListNode<DirtyListTag> {
   std::deque<Incoming> kept_;
   std::deque<Outgoing> queue_;
   size_t backlog_bytes_ = 0;
+  size_t attempts_left_ = 0;  // of the flush that runs
   SentAtOnce sent_at_once_;
 
   op::Completes<op::RecvDatagram, &Datagram::on_received> recv_{*this, descriptor_};

@@ -32,7 +32,8 @@ class StreamEvents {
   // Bytes came; lent until the call returns.
   virtual void on_data(std::span<const std::byte> data) = 0;
   // For readers with memory of their own: where to receive next. Empty: on_data, please, or the
-  // reader failed and closed the stream. `hint`: bytes at hand, 0 when unknown.
+  // reader failed and closed the stream. `hint`: bytes at hand, 0 when unknown. The receive that
+  // asks for it goes on when the reader pauses or closes in here and gives memory nonetheless.
   virtual std::span<std::byte> next_buffer(size_t hint) = 0;
   virtual void on_buffer_filled(size_t size) = 0;
   // Nothing was received into the memory that next_buffer gave; the stream lets go of it.

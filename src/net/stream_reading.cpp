@@ -126,7 +126,7 @@ size_t Stream::receive_directly() {
   bool own_memory = reads_into_buffers_;
   if (own_memory) {
     memory = events_->next_buffer(0);
-    if (state_ != State::open || memory.empty()) return 0;  // a failed reader is asked again
+    if (memory.empty()) return 0;  // a failed reader is asked again
   }
   ++context_.reactor->statistics().syscalls;
   ssize_t received = ::recv(descriptor_.number(), memory.data(), memory.size(), MSG_DONTWAIT);
@@ -169,9 +169,10 @@ void Stream::receive(base::Result result, std::span<const std::byte> data) {
     ++statistics.messages_in;
     statistics.bytes_in += data.size();
   }
-  if (reading_paused_ || kept_) return keep(result, data);
+  bool ends_now = state_ != State::open;  // by a reader that closed as it gave its memory
+  if (!ends_now && (reading_paused_ || kept_)) return keep(result, data);
   if (!data.empty()) return deliver(data);
-  if (delivery_turn_ != context_.turn) return deliver_end(result);
+  if (ends_now || delivery_turn_ != context_.turn) return deliver_end(result);
   // What data_received has scheduled runs before the end is told, as where a turn reads once.
   keep(result, {});
   post_later();
@@ -194,7 +195,8 @@ void Stream::deliver(std::span<const std::byte> data) {
 
 // Lent data for a reader with memory of its own: copied piece by piece. The reader may change its
 // kind, pause, close, or run another receive of the loop (which re-uses the scratch) in between:
-// what lies in the scratch, or does not fit the first piece, is taken to safety first.
+// what lies in the scratch, or does not fit the first piece, is taken to safety first. Memory that
+// was given is filled, also by who closes as it gives it: as asyncio, which then receives.
 void Stream::fill_buffers(std::span<const std::byte> data) {
   std::vector<std::byte> rest;
   std::span<std::byte> scratch = context_.reactor->scratch();
@@ -206,8 +208,7 @@ void Stream::fill_buffers(std::span<const std::byte> data) {
     if (reading_paused_) return keep(base::Result(0), data);
     if (!reads_into_buffers_) return events_->on_data(data);
     std::span<std::byte> own = events_->next_buffer(data.size());
-    if (state_ != State::open) return;
-    if (own.empty()) return keep_for_later(data);
+    if (own.empty()) return state_ == State::open ? keep_for_later(data) : void();
     size_t size = std::min(own.size(), data.size());
     std::memcpy(own.data(), data.data(), size);
     data = data.subspan(size);

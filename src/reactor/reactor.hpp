@@ -128,6 +128,9 @@ class Reactor {
   // Ends every operation and waits for them, at most `limit_ns`; the number that did not come
   // home (their memory must be leaked).
   virtual size_t drain(int64_t limit_ns) = 0;
+  // drain or another end has begun: the engine's own operations are not asked again. Until then a
+  // cancelled one was cancelled by nobody here, and is.
+  bool ending() const { return ending_; }
   // In the child of a fork, for a loop that did not run: lets go of what the parent shares and goes
   // on with an engine of its own, made when it is first needed. What was in flight waits for it,
   // what the parent's kernel had brought home already is the child's too.
@@ -199,6 +202,7 @@ class Reactor {
   int hastened_count_ = 0;  // hastened operations that are not idle
   bool interrupted_ = false;
   bool dead_ = false;  // abandoned
+  bool ending_ = false;
   std::atomic<bool> sleeping_{false};
   std::unique_ptr<std::byte[]> scratch_;
 };

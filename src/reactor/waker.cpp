@@ -38,7 +38,7 @@ base::Result Waker::open_again() {
 }
 
 void Waker::arm() {
-  if (read_.idle() && !closing_) reactor_.submit(read_);
+  if (read_.idle() && !reactor_.ending()) reactor_.submit(read_);
 }
 
 void Waker::signal() {
@@ -48,11 +48,7 @@ void Waker::signal() {
   [[maybe_unused]] ssize_t written = ::write(fd, &one, sizeof(one));
 }
 
-void Waker::on_event(const op::Completion& completion) {
-  if (completion.result.is(ECANCELED)) {
-    closing_ = true;
-    return;
-  }
+void Waker::on_event(const op::Completion& /*completion*/) {
   if (fd_.valid()) arm();  // else attaching does, after a fork
 }
 

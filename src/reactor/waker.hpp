@@ -17,7 +17,7 @@ class Waker {
   // Throws std::system_error when no descriptor is left.
   Waker(Reactor& reactor, bool blocking);
 
-  void arm();  // submits the read if it is not in flight
+  void arm();  // submits the read if it is not in flight, unless the reactor ends
   void signal();
   op::Operation& operation() { return read_; }
   // In the child of a fork: the eventfd is the parent's, or was; another one when it is needed.
@@ -38,7 +38,6 @@ class Waker {
   base::UniqueFd pipe_writer_;  // where a sandbox refuses eventfd2(2)
   op::Descriptor descriptor_;
   op::Completes<op::ReadEvent, &Waker::on_event> read_{*this, descriptor_};
-  bool closing_ = false;
 };
 
 }  // namespace rloop::reactor

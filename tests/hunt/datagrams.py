@@ -63,8 +63,8 @@ class Callbacks(asyncio.DatagramProtocol):
         self.actor.called("resume_writing")
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self.actor.lost = True
         self.actor.called("connection_lost", said(exc))
+        self.actor.lost = True
 
 
 class Datagrams(Actor):
@@ -160,12 +160,8 @@ class Datagrams(Actor):
 
     # -- what the near end does
 
-    def may(self, callback: str, verb: str) -> bool:
-        """Inside sendto() asyncio's error_received raises to the caller, and sends at once."""
-        return callback != "error_received" or not verb.startswith(("boom", "send"))
-
     def may_send(self) -> bool:
-        """See differences.py for sendto() in connection_lost."""
+        """Also in connection_lost; after it asyncio's transport fails in what it has cleared."""
         return self.transport is not None and not self.lost
 
     def piece(self, count: int) -> bytes:

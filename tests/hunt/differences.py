@@ -7,9 +7,6 @@ do not do at all:
   eof_received a second time, which its documentation excludes, and may find a reset.
 - write() after close() while data is left: asyncio sends it while it flushes; documented is that no
   data is taken any more. writelines() after close(): a TypeError of asyncio's own up to 3.13.0.
-- sendto() in connection_lost: asyncio's socket is still open there; documented is that no more is
-  sent. sendto() in error_received, where sendto() itself met the error: asyncio's sends at once,
-  and an exception of error_received leaves its sendto(), ours goes to the exception handler.
 - sending an empty datagram before Python 3.13: asyncio drops it, ours sends it as later ones do.
 - dropping a paused transport: asyncio collects it with a ResourceWarning, ours is held by its loop.
 - close() in a write pipe's connection_made: asyncio's transport then watches a descriptor that it

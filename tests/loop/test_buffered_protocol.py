@@ -8,6 +8,7 @@ import hashlib
 import os
 import socket
 import sys
+from typing import Any
 
 import pytest
 from support import (
@@ -260,3 +261,42 @@ async def test_pauses_that_end_in_the_next_turn_keep_the_order(
     async with wired(lambda: Pausing(size)) as (_, protocol, far):
         await loop.sock_sendall(far, payload)
         assert await protocol.wait_for_bytes(len(payload)) == payload
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+@pytest.mark.parametrize("size", [4096, 4])
+@differs("uvloop", "it drops what lies in the buffer")
+async def test_memory_that_is_given_while_closing_is_filled_once_more(
+    loop: asyncio.AbstractEventLoop, end: str, size: int
+) -> None:
+    class Closing(BufferedRecorder):
+        def get_buffer(self, sizehint: int) -> Any:
+            if self.updates:
+                getattr(self.transport, end)()
+            return super().get_buffer(sizehint)
+
+    async with wired(lambda: Closing(size)) as (_, protocol, far):
+        far.send(b"1")
+        await protocol.wait_for_bytes(1)
+        far.send(b"the last piece")
+        assert await protocol.lost is None
+        assert protocol.data == b"1the last piece"[: 1 + size]
+        assert protocol.events == ["connection_made", *["buffer_updated"] * 2, "connection_lost"]
+
+
+@differs("uvloop", "it drops what lies in the buffer")
+async def test_the_last_piece_that_fails_is_told(
+    loop: asyncio.AbstractEventLoop, noise: Noise
+) -> None:
+    class Closing(BufferedRecorder):
+        def get_buffer(self, sizehint: int) -> Any:
+            self.transport.close()
+            return super().get_buffer(sizehint)
+
+        def buffer_updated(self, nbytes: int) -> None:
+            raise ValueError(nbytes)
+
+    async with wired(Closing) as (_, protocol, far):
+        far.send(b"last")
+        assert await protocol.lost is None
+        assert noise.take_one()["exception"].args == (4,)

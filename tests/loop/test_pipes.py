@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from support import Recorder, differs, turns, wait_until
+from support import Noise, Recorder, differs, turns, wait_until
 
 
 @contextlib.asynccontextmanager
@@ -131,6 +131,19 @@ async def test_nothing_watches_the_number_of_a_writer_that_ended_as_it_was_made(
     assert pipe.closed
     assert not loop.remove_reader(writer)
     os.close(reader)
+
+
+@differs("asyncio", "it fails in what the first end has cleared")
+async def test_one_that_is_ended_twice_ends_once(
+    loop: asyncio.AbstractEventLoop, noise: Noise
+) -> None:
+    async with writing() as (transport, protocol, _):
+        transport.close()
+        transport.abort()
+        transport.abort()
+        assert await protocol.lost is None
+        await turns()
+        assert protocol.events == ["connection_made", "connection_lost"]
 
 
 @differs("uvloop", "shutting down a pipe is an error there")

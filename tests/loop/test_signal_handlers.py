@@ -7,11 +7,13 @@ signals".
 
 import asyncio
 import contextvars
+import errno
 import os
 import signal
+import socket
 
 import pytest
-from support import differs, run_briefly, wait_until
+from support import RLOOP_IDS, differs, loops_only, run_briefly, wait_until
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nowhere")
 
@@ -116,3 +118,21 @@ def test_a_coroutine_function_is_refused(loop: asyncio.AbstractEventLoop) -> Non
 
     with pytest.raises(TypeError, match="coroutines cannot be used"):
         loop.add_signal_handler(signal.SIGUSR1, handler)
+
+
+@loops_only(*RLOOP_IDS)
+def test_a_run_that_could_not_watch_for_signals_leaves_nothing_behind(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: socket.socket, blocking: bool) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    with monkeypatch.context() as failing:
+        failing.setattr(socket.socket, "setblocking", fail)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            loop.run_until_complete(asyncio.sleep(0))
+    seen: list[str] = []
+    loop.add_signal_handler(signal.SIGUSR1, seen.append, "usr1")
+    os.kill(os.getpid(), signal.SIGUSR1)
+    loop.run_until_complete(wait_until(lambda: seen))
+    loop.remove_signal_handler(signal.SIGUSR1)

@@ -42,6 +42,7 @@ EpollReactor::EpollReactor(const Config& config, Statistics& statistics)
 }
 
 EpollReactor::~EpollReactor() {
+  ending_ = true;
   if (!waker_.operation().idle()) finish(waker_.operation(), base::Result::error(ECANCELED));
   while (has_undispatched())
     dispatch();
@@ -364,6 +365,7 @@ void EpollReactor::move_to(Reactor& /*other*/) {
 }
 
 size_t EpollReactor::drain(int64_t /*limit_ns*/) {
+  ending_ = true;
   in_flight_.for_each(
       [this](op::Operation& operation) { finish(operation, base::Result::error(ECANCELED)); });
   watches_.take_waiting([this](op::Operation& operation) {

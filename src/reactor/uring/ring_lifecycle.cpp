@@ -217,6 +217,7 @@ void RingReactor::move_to(Reactor& other) {
 }
 
 size_t RingReactor::drain(int64_t limit_ns) {
+  ending_ = true;
   watches_.take_waiting([this](op::Operation& operation) {
     arrive(operation, base::Result::error(ECANCELED), 0, true);
   });

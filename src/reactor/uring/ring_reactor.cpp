@@ -42,8 +42,9 @@ RingReactor::~RingReactor() {
   end_own_operations();
 }
 
-// Without a ring. What is dispatched may submit them again, so they are cancelled after it.
+// Without a ring. Watchers that are told may submit one, so they are cancelled after that.
 void RingReactor::end_own_operations() {
+  ending_ = true;
   do {
     while (has_undispatched())
       dispatch();
@@ -121,8 +122,8 @@ bool RingReactor::unwatch(int fd, op::Direction direction) {
   return watches_.unwatch(fd, direction);
 }
 
-void RingReactor::on_watches_ready(const op::Completion& completion) {
-  if (completion.result.is(ECANCELED)) return;
+void RingReactor::on_watches_ready(const op::Completion& /*completion*/) {
+  if (ending_) return;
   std::array<epoll_event, kMaxBatch> events;
   ++statistics_.syscalls;
   int count = ::epoll_wait(watch_fd_.get(), events.data(), static_cast<int>(events.size()), 0);

@@ -137,8 +137,8 @@ void StreamUser::abandon() {
 void StreamUser::expect_reading() const {
   expect(!closed_, "an event of reading after on_closed");
   expect(!abandoned_, "an event after abandon");
-  expect(open(), "an event of reading after the close");
-  expect(!paused_, "an event of reading while paused");
+  expect(open() || ended_in_buffer_, "an event of reading after the close");
+  expect(!paused_ || ended_in_buffer_, "an event of reading while paused");
   expect(!read_ended_, "an event of reading after the end");
 }
 
@@ -164,15 +164,17 @@ std::span<std::byte> StreamUser::next_buffer(size_t /*hint*/) {
   expect_reading();
   happen(Event::buffer);
   paused_in_buffer_ = paused_;
+  ended_in_buffer_ = !open();
   std::memset(own_memory_.data(), 0xcc, std::min<size_t>(own_memory_.size(), 256));
   return own_memory_;
 }
 
-// asyncio's get_buffer may pause: the receive that asked for memory goes on.
+// asyncio's get_buffer may pause, or close: the receive that asked for memory goes on.
 void StreamUser::on_buffer_filled(size_t size) {
   expect(size <= own_memory_.size(), "more was filled than there is");
   bool paused = std::exchange(paused_, false);
   received(std::span(own_memory_).first(size));
+  ended_in_buffer_ = false;
   paused_ = paused && paused_in_buffer_;
   expect(!paused || paused_, "memory was filled while paused");
   happen(Event::filled);
@@ -182,6 +184,7 @@ void StreamUser::on_eof() {
   expect_reading();
   expect(socket().in_ended, "an end that the peer did not send");
   expect(socket_.in_loose || received_ == socket_.in_sent, "the end came before all data");
+  ended_in_buffer_ = false;
   read_ended_ = got_eof_ = true;
   happen(Event::eof);
 }
@@ -195,9 +198,11 @@ void StreamUser::on_sent() {
 }
 
 void StreamUser::on_error(net::IoStep step, int /*error_number*/) {
-  expect(!abandoned_ && !joined_ && !closed_, "an error after the end");
+  bool may_have_ended = step == net::IoStep::read && ended_in_buffer_;
+  expect(!abandoned_ && (!joined_ || may_have_ended) && !closed_, "an error after the end");
   if (step == net::IoStep::read) {
     expect_reading();
+    ended_in_buffer_ = false;
     read_ended_ = true;
   } else {
     expect(socket().out_loose, "an error of writing that nobody made");

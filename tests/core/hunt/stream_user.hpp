@@ -104,6 +104,7 @@ class StreamUser final : public net::StreamEvents {
   int held_count_ = 0;
   bool uses_buffers_ = false;
   bool paused_in_buffer_ = false;  // inside the last next_buffer
+  bool ended_in_buffer_ = false;   // ... whose receive is under way
   std::vector<std::byte> own_memory_;
   std::array<int, kEventCount> reactions_;
   std::unique_ptr<net::Stream> stream_;

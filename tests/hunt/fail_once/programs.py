@@ -149,6 +149,8 @@ async def subprocess(run: Run) -> None:
     try:
         out, _ = await process.communicate(data)
         run.got("cat", out)
+        if process.stdin:  # communicate() keeps to itself that it could not write
+            await process.stdin.wait_closed()
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

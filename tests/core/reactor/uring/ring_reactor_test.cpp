@@ -5,12 +5,29 @@
 #include "reactor/uring/ring_reactor.hpp"
 
 #include <gtest/gtest.h>
+#include <linux/io_uring.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
 
 #include "conformance/connection.hpp"
 #include "conformance/owners.hpp"
 
 namespace rloop::test {
 namespace {
+
+// The number behind an entry of /proc/self/fd.
+int descriptor_of(const std::string& what) {
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    if (std::filesystem::read_symlink(entry.path(), gone) == what) {
+      return std::stoi(entry.path().filename().string());
+    }
+  }
+  return -1;
+}
 
 class RingReactorTest : public testing::Test {
  protected:
@@ -72,6 +89,44 @@ TEST_F(RingReactorTest, CancelledOperationsEndInTheOrderOfTheRequests) {
     ring_->cancel(receivers[i].operation);
   ASSERT_TRUE(run_until(context_, [&] { return order.size() == 3; }));
   EXPECT_EQ(order, "201");
+  EXPECT_EQ(ring_->drain(kSecond_ns), 0U);
+}
+
+// As whoever else has the ring may do: every operation in it comes home with ECANCELED. False where
+// the kernel (before 6.0) does not know the request.
+bool cancel_everything() {
+  int ring = descriptor_of("anon_inode:[io_uring]");
+  io_uring_sync_cancel_reg request{};
+  request.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
+  request.timeout = {-1, -1};
+  return ::syscall(__NR_io_uring_register, ring, IORING_REGISTER_SYNC_CANCEL, &request, 1) >= 0;
+}
+
+TEST_F(RingReactorTest, WhatItAsksForItselfIsAskedAgainWhenItWasCancelled) {
+  ASSERT_TRUE(ring_->attach_to_thread().ok());
+  SocketPair watched = unix_pair(), polled = unix_pair();
+  Watching reader;
+  ASSERT_TRUE(ring_->watch(watched.near.get(), op::Direction::read, reader).ok());
+  op::Descriptor foreign(polled.near.get(), false);
+  Poller poller(foreign, op::Direction::read);
+  ring_->submit(poller.operation);
+  for (int i = 0; i < 3; ++i)
+    turn(context_, 0);
+  if (!cancel_everything()) GTEST_SKIP() << "this kernel cancels nothing by registration";
+  for (int i = 0; i < 3; ++i)
+    turn(context_, 0);
+  write_all(watched.far.get(), "x");
+  write_all(polled.far.get(), "x");
+  EXPECT_TRUE(run_until(context_, [&] { return reader.count > 0 && poller.ended(); }));
+  EXPECT_TRUE(ring_->unwatch(watched.near.get(), op::Direction::read));
+  for (int i = 0; i < 3; ++i)
+    turn(context_, 0);
+  uint64_t before = statistics_.completions;
+  ring_->announce_sleep();
+  ring_->wake();
+  ASSERT_TRUE(ring_->wait(kPatience_ns).ok());
+  ring_->dispatch();
+  EXPECT_GT(statistics_.completions, before) << "another thread cannot end the wait";
   EXPECT_EQ(ring_->drain(kSecond_ns), 0U);
 }
 
