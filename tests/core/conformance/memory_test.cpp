@@ -50,17 +50,18 @@ void* operator new(size_t size, const std::nothrow_t&) noexcept {
     return nullptr;
   }
 }
-void operator delete(void* memory) noexcept {
+// Not inlined: GCC would see free() where it saw operator new, and call that a mistake.
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
   std::free(memory);
 }
 void operator delete[](void* memory) noexcept {
-  std::free(memory);
+  operator delete(memory);
 }
 void operator delete(void* memory, size_t) noexcept {
-  std::free(memory);
+  operator delete(memory);
 }
 void operator delete[](void* memory, size_t) noexcept {
-  std::free(memory);
+  operator delete(memory);
 }
 
 namespace rloop::test {
