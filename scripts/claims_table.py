@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""The README's table of claims and its pictures, from a run of `scripts/compare_loops.sh --full`.
+"""The table of claims and its pictures, from a run of `scripts/compare_loops.sh --full`.
 
     scripts/claims_table.py             print the table
-    scripts/claims_table.py --write     put it into the README, pictures into benchmarks/pictures/
+    scripts/claims_table.py --write     into docs/performance.md, pictures into docs/pictures/
 
 Reads build/benchmarks/compare_loops-full.json, where that command leaves every sample. Figures are
 what benchmarks/claims.py made of them; nothing is measured here.
@@ -17,12 +17,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from readme import GeneratedPart
+from generated import DOCS, GeneratedPart
 
 ROOT = Path(__file__).resolve().parent.parent
 MEASURED = ROOT / "build" / "benchmarks"
-PICTURES = ROOT / "benchmarks" / "pictures"
-#: as compare_loops.sh names them -> as the README shows them
+PICTURES = DOCS / "pictures"
+#: as compare_loops.sh names them -> as the documentation shows them
 PICTURE_NAMES = {"compare_loops-full.png": "claims.png", "scaling.png": "scaling.png"}
 OURS = ("uring", "epoll")
 NAMES = {"peer": "Rust rloop", None: "-"}  # those that have another name in the table
@@ -86,7 +86,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--write", action="store_true", help="into the README")
+    parser.add_argument("--write", action="store_true", help="into docs/performance.md")
     options = parser.parse_args()
     source = MEASURED / "compare_loops-full.json"
     try:
@@ -101,7 +101,7 @@ def main() -> int:
     if not options.write:
         print(text)
         return 0
-    GeneratedPart("claims").replace(text)
+    GeneratedPart("performance.md", "claims").replace(text)
     PICTURES.mkdir(exist_ok=True)
     for measured, shown in PICTURE_NAMES.items():
         shutil.copyfile(MEASURED / measured, PICTURES / shown)

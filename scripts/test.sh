@@ -162,6 +162,7 @@ plain_steps() {
   add_step tidy "$first" tidy
   add_step format "$first" format
   add_step ruff_check "$first" 'ruff check'
+  add_step docs "$first" documentation
   for label in "${labels[@]}"; do
     add_step "$tests" "$label" "pytest on $label"
     tests=loop_tests_of_ours

@@ -106,6 +106,11 @@ stubtest() {
     --ignore-unused-allowlist
 }
 
+# A warning, a dead link among them, is an error.
+docs() {
+  on "$1" scripts/docs.sh
+}
+
 core_tests() {
   local log=${builds[$1]}/meson-logs/testlog.junit.xml status=0
   on "$1" rm -f "$log"

@@ -1,55 +1,89 @@
 """``python -m rloop``: which backend this machine gets, why, and which limits bind.
 
 For the operator of a container that is slower than expected: the reason names the sysctl, limit,
-profile or kernel to change. Exits with 2 when RLOOP_BACKEND is wrong; nothing is changed.
+profile or kernel to change. ``--json`` says it for machines; ``run`` runs a program on rloop, see
+run.py. Exits with 2 when RLOOP_BACKEND is wrong; nothing is changed.
 """
 
 import argparse
+import json
 import platform
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 from . import __version__, backend_info
+from .run import main as run_program
+
+LIMITS = {"open files": resource.RLIMIT_NOFILE, "locked memory, bytes": resource.RLIMIT_MEMLOCK}
+SYSCTLS = ("kernel.io_uring_disabled", "kernel.io_uring_group", "net.core.somaxconn")
 
 
-def _limit(name: int) -> str:
-    soft, hard = resource.getrlimit(name)
-    return " / ".join("unlimited" if v == resource.RLIM_INFINITY else str(v) for v in (soft, hard))
+def _limit(name: int) -> list[int | None]:
+    """Soft and hard; None is unlimited."""
+    return [None if v == resource.RLIM_INFINITY else v for v in resource.getrlimit(name)]
 
 
-def _sysctl(name: str) -> str:
+def _sysctl(name: str) -> str | None:
     path = Path("/proc/sys") / name.replace(".", "/")
     try:
         return path.read_text().strip()
     except OSError:
-        return "not there"
+        return None
 
 
-def main() -> int:
-    """Print the report; returns the exit code."""
-    argparse.ArgumentParser(prog="python -m rloop", description=__doc__).parse_args()
-    try:
-        info = backend_info()
-    except ValueError as exc:  # RLOOP_BACKEND
-        print(exc)
-        return 2
-    print(f"rloop {__version__} on Python {platform.python_version()}, Linux {info['kernel']}")
-    print(f"backend: {info['backend']}")
-    print(f"reason: {info['reason']}")
-    if info["override"]:
-        print(f"RLOOP_BACKEND: {info['override']}")
+def report() -> dict[str, Any]:
+    """backend_info() and what else decides: versions, limits (soft, hard; None: unlimited), sysctls
+    (None: not there). Raises ValueError where RLOOP_BACKEND is wrong."""
+    return {
+        "rloop": __version__,
+        "python": platform.python_version(),
+        **backend_info(),
+        "limits": {name: _limit(number) for name, number in LIMITS.items()},
+        "sysctls": {name: _sysctl(name) for name in SYSCTLS},
+    }
+
+
+def _print(found: dict[str, Any]) -> None:
+    print(f"rloop {found['rloop']} on Python {found['python']}, Linux {found['kernel']}")
+    print(f"backend: {found['backend']}")
+    print(f"reason: {found['reason']}")
+    if found["override"]:
+        print(f"RLOOP_BACKEND: {found['override']}")
     print("capabilities of io_uring here:")
-    for name, present in info["capabilities"].items():
+    for name, present in found["capabilities"].items():
         print(f"  {name:20} {'yes' if present else 'no'}")
     print("limits (soft / hard):")
-    print(f"  open files           {_limit(resource.RLIMIT_NOFILE)}")
-    print(f"  locked memory, bytes {_limit(resource.RLIMIT_MEMLOCK)}")
+    for name, pair in found["limits"].items():
+        print(f"  {name:20} {' / '.join('unlimited' if v is None else str(v) for v in pair)}")
     print("sysctls:")
-    for name in ("kernel.io_uring_disabled", "kernel.io_uring_group", "net.core.somaxconn"):
-        print(f"  {name:25} {_sysctl(name)}")
+    for name, value in found["sysctls"].items():
+        print(f"  {name:25} {'not there' if value is None else value}")
+
+
+def main(arguments: list[str]) -> int:
+    """The report, or the program that is to be run; returns the exit code."""
+    if arguments[:1] == ["run"]:
+        run_program(arguments[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m rloop",
+        description=__doc__,
+        epilog="python -m rloop run --help: run a program on rloop",
+    )
+    parser.add_argument("--json", action="store_true", help="the same for machines")
+    options = parser.parse_args(arguments)
+    try:
+        found = report()
+    except ValueError as exc:  # RLOOP_BACKEND
+        print(exc, file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(found, indent=2))
+    else:
+        _print(found)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -108,9 +108,13 @@ class Deployment:
         self.path = folder / f"{server}-{loop_id}.sock"
         self._log = folder / f"{server}-{loop_id}.log"
         self._events = folder / f"{server}-{loop_id}.events"
-        self._command = [sys.executable, "-m", *SERVERS[server], *self._address_options(kind)]
         self.address: tuple[str, int] | str = str(self.path)
         self._kind = kind
+        self.extra: dict[str, str] = {}
+
+    def command(self, kind: str) -> list[str]:
+        """The whole command line, for an address of that kind."""
+        return [sys.executable, "-m", *SERVERS[self.server], *self._address_options(kind)]
 
     def _address_options(self, kind: str) -> list[str]:
         if self.server == "uvicorn":
@@ -123,11 +127,12 @@ class Deployment:
             RLOOP_TEST_LOOP=self.loop_id,
             RLOOP_TEST_EVENTS=str(self._events),
             HOME=str(self._events.parent),  # gunicorn keeps a socket there
+            **self.extra,
         )
         environment["PYTHONPATH"] = f"{here}{os.pathsep}{environment['PYTHONPATH']}"
         with self._log.open("wb") as log:
             self._master = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *self._command],
+                ["setpriv", "--pdeathsig", "KILL", *self.command(self._kind)],
                 cwd=here, env=environment, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
@@ -162,7 +167,7 @@ class Deployment:
     def _answers(self) -> bool:
         """Whether it serves; learns the port that the kernel chose from what the server says."""
         assert self._master.poll() is None, self.log()
-        if self._kind == "tcp":
+        if self._kind == "tcp" and isinstance(self.address, str):
             port = re.search(r"http://127\.0\.0\.1:([1-9]\d*)", self.log())
             if port is None:
                 return False

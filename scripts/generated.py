@@ -1,7 +1,7 @@
-"""A part of the README that a script writes: the text between two markers.
+"""A part of a page that a script writes: the text between two markers.
 
 The markers are `<!-- NAME:begin -->` and `<!-- NAME:end -->`, each there once. What lies between
-them belongs to the script that is named there; everything else in the README is written by hand.
+them belongs to the script that is named there; everything else in the page is written by hand.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
 class GeneratedPart:
-    """The text between the markers of `name`; SystemExit where the README has them not or twice."""
+    """The text between the markers of `name`; SystemExit where the page has them not or twice."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, page: str, name: str) -> None:
+        self._page = DOCS / page
         self._begin, self._end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
 
     def read(self) -> str:
@@ -23,12 +24,12 @@ class GeneratedPart:
 
     def replace(self, text: str) -> None:
         before, _, after = self._split()
-        README.write_text(f"{before}{self._begin}\n{text}\n{self._end}{after}")
+        self._page.write_text(f"{before}{self._begin}\n{text}\n{self._end}{after}")
 
     def _split(self) -> tuple[str, str, str]:
-        text = README.read_text()
+        text = self._page.read_text()
         if text.count(self._begin) != 1 or text.count(self._end) != 1:
-            sys.exit(f"{README} has no single {self._begin} ... {self._end}")
+            sys.exit(f"{self._page} has no single {self._begin} ... {self._end}")
         before, _, rest = text.partition(self._begin)
         between, _, after = rest.partition(self._end)
         return before, between, after

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""The README's table of coverage: asyncio, uvloop, the Rust rloop and both engines of ours, asked.
+"""The table of parity: asyncio, uvloop, the Rust rloop and both engines of ours, asked.
 
-    scripts/coverage_table.py               print the table
-    scripts/coverage_table.py --explain     and what was found in each cell that is not "yes"
-    scripts/coverage_table.py --write       put it into the README, between the markers
-    scripts/coverage_table.py --check       1 if our columns are not the README's
+    scripts/parity_table.py               print the table
+    scripts/parity_table.py --explain     and what was found in each cell that is not "yes"
+    scripts/parity_table.py --write       put it into docs/compatibility.md
+    scripts/parity_table.py --check       1 if our columns are not the page's
 
 Run it with the Python of an environment that holds rloop and uvloop (build/venv-X.Y). The Rust
 rloop has our import name, so it lives in build/peers-X.Y/rloop, as for scripts/compare_loops.sh;
 --write makes that environment where it is absent. Each cell is the outcome of one trial in a
-process of its own (coverage_probe; the rows are in coverage_trials_*). A peer that is not there is
+process of its own (parity.probe; the rows are in parity.trials_*). A peer that is not there is
 left out, and --write refuses to. Everything stays on the loopback.
 """
 
@@ -26,17 +26,17 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from coverage_probe import DEADLINE, LOOPS, OURS, ROWS, Outcome, probe
-from readme import GeneratedPart
+from generated import GeneratedPart
+from parity.probe import DEADLINE, LOOPS, OURS, ROWS, Outcome, probe
 
 ROOT = Path(__file__).resolve().parent.parent
 PEER = ROOT / "build" / f"peers-{sys.version_info.major}.{sys.version_info.minor}" / "rloop"
-TABLE = GeneratedPart("coverage")
+TABLE = GeneratedPart("compatibility.md", "parity")
 CELLS = ("yes", "differs", "no")
 
 # Importing them fills ROWS, in this order.
 for name in ("loop", "transports", "flow"):
-    importlib.import_module(f"coverage_trials_{name}")
+    importlib.import_module(f"parity.trials_{name}")
 
 #: column -> row -> outcome
 Results = dict[str, dict[str, Outcome]]
@@ -56,7 +56,7 @@ def environment(certificates: Path) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("PYTHON", "RLOOP_", "RUST_"))
     }
-    return {**kept, "COVERAGE_CERTIFICATES": str(certificates)}
+    return {**kept, "PARITY_CERTIFICATES": str(certificates)}
 
 
 def ask(loop: str, label: str, certificates: Path) -> dict[str, str]:
@@ -137,7 +137,7 @@ def table(results: Results, versions: dict[str, str]) -> str:
     heads = [f"{loop} {versions[loop]}".strip() for loop in loops]
     python = ".".join(map(str, sys.version_info[:2]))
     lines = [
-        f"Written by `scripts/coverage_table.py --write` on CPython {python}. Each cell is the",
+        f"Written by `scripts/parity_table.py --write` on CPython {python}. Each cell is the",
         "outcome of a small trial of the installed package; *differs*: it is there and does",
         "something else than asyncio's documentation says, or a part of it is missing (`--explain`",
         "says what).",
@@ -155,7 +155,7 @@ def table(results: Results, versions: dict[str, str]) -> str:
 
 
 def read_table() -> dict[str, dict[str, str]]:
-    """column -> row -> cell of the README's table; the totals and the versions left out."""
+    """column -> row -> cell of the documentation's table; the totals and the versions left out."""
     rows = [
         [cell.strip() for cell in line.strip("|").split(" | ")]
         for line in TABLE.read().splitlines()
@@ -194,7 +194,7 @@ def write(results: Results, text: str) -> int:
 
 
 def check(results: Results) -> int:
-    """Compare with the README; what the other loops do is said, but fails nothing.
+    """Compare with the page; what the other loops do is said, but fails nothing.
 
     Theirs depends on the version of Python: not even asyncio had everything in 3.11.
     """
@@ -205,12 +205,12 @@ def check(results: Results) -> int:
             before = written.get(loop, {}).get(label, "not there")
             if before == outcome.cell:
                 continue
-            print(f"{loop}: {label}: README {before}, now {outcome.cell} {outcome.why}")
+            print(f"{loop}: {label}: documented {before}, now {outcome.cell} {outcome.why}")
             if loop in OURS:
                 status = 1
     gone = [label for label in written.get(OURS[1], {}) if label not in ROWS]
     for label in gone:
-        print(f"the README has a row that is gone: {label}")
+        print(f"the page has a row that is gone: {label}")
     if OURS[1] not in results:  # io_uring may be refused here, epoll may not
         print("rloop could not be asked")
         return 1
@@ -220,8 +220,8 @@ def check(results: Results) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     action = parser.add_mutually_exclusive_group()
-    action.add_argument("--write", action="store_true", help="rewrite the README's table")
-    action.add_argument("--check", action="store_true", help="compare with the README's table")
+    action.add_argument("--write", action="store_true", help="rewrite the documentation's table")
+    action.add_argument("--check", action="store_true", help="compare with that table")
     action.add_argument("--probe", nargs=2, metavar=("LOOP", "ROW"), help="run one trial here")
     parser.add_argument("--explain", action="store_true", help="say why a cell is not yes")
     options = parser.parse_args()

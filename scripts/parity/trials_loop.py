@@ -1,6 +1,6 @@
 """The trials of what a loop does without transports: callbacks, tasks, signals, plain sockets.
 
-Each is a row of the table of coverage, in this order; see coverage_probe for what a trial is. They
+Each is a row of the table of parity, in this order; see parity.probe for what a trial is. They
 run on the loopback, on any CPython >= 3.11, and know no loop by name.
 """
 
@@ -20,7 +20,7 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from coverage_probe import (
+from parity.probe import (
     Differs,
     Loop,
     expect,

@@ -1,7 +1,7 @@
 """The trials of a transport that is open: writing, flow control, half-close, files, protocols.
 
-Each is a row of the table of coverage, below those of coverage_trials_transports; see
-coverage_probe for what a trial is.
+Each is a row of the table of parity, below those of parity.trials_transports; see
+parity.probe for what a trial is.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import socket
 import tempfile
 from typing import Any
 
-from coverage_probe import Loop, Notes, connected, expect, report_missing, row, socket_pair, until
-from coverage_trials_transports import LOCAL, Datagrams
+from parity.probe import Loop, Notes, connected, expect, report_missing, row, socket_pair, until
+from parity.trials_transports import LOCAL, Datagrams
 
 
 @row("transports and servers are instances of asyncio's classes")

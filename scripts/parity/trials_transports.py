@@ -1,8 +1,8 @@
 """The trials of connections, servers, datagrams, TLS, pipes, children, and their transports.
 
-Each is a row of the table of coverage, below those of coverage_trials_loop; see coverage_probe for
+Each is a row of the table of parity, below those of parity.trials_loop; see parity.probe for
 what a trial is. Keywords are those of asyncio's own signature in the running Python, each of them
-in a real call. Certificates lie in the folder that COVERAGE_CERTIFICATES names.
+in a real call. Certificates lie in the folder that PARITY_CERTIFICATES names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from coverage_probe import (
+from parity.probe import (
     Differs,
     Loop,
     Notes,
@@ -195,7 +195,7 @@ async def streams(loop: Loop) -> None:
 
 def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """(server's, client's)."""
-    folder = Path(os.environ["COVERAGE_CERTIFICATES"])
+    folder = Path(os.environ["PARITY_CERTIFICATES"])
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server.load_cert_chain(folder / "server.pem")
     return server, ssl.create_default_context(cafile=folder / "authority.pem")
