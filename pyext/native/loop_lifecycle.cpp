@@ -40,12 +40,14 @@ void Loop::configure(Arguments arguments) {
   std::string wanted = PyUnicode_AsUTF8(given[0]) ? PyUnicode_AsUTF8(given[0]) : "";
   if (PyErr_Occurred()) throw binding::PythonError{};
   if (given[1]) mask(given[1]);
-  const reactor::Probe& probe = reactor::probe_io_uring();
-  bool has_ring = probe.capabilities.ring && config_.allowed.ring;
-  backend_reason_ = probe.capabilities.ring && !has_ring ? "ring is masked" : probe.reason;
-  if (wanted == "epoll") {
-    backend_reason_ = "epoll was asked for";
-  } else if (has_ring) {
+  backend_reason_ = "epoll was asked for";
+  bool has_ring = false;
+  if (wanted != "epoll") {  // else no call of io_uring is made at all
+    const reactor::Probe& probe = reactor::probe_io_uring();
+    has_ring = probe.capabilities.ring && config_.allowed.ring;
+    backend_reason_ = probe.capabilities.ring && !has_ring ? "ring is masked" : probe.reason;
+  }
+  if (has_ring) {
     reactor_ = reactor::make_ring_reactor(config_, statistics_);
     fallback_allowed_ = wanted == "auto";
   } else if (wanted == "io_uring") {
@@ -54,8 +56,8 @@ void Loop::configure(Arguments arguments) {
     binding::raise(error, "%s", reason.c_str());
   } else {
     base::log(LogLevel::info, "reactor", "using epoll: ", backend_reason_);
+    reactor_ = reactor::make_epoll_reactor(config_, statistics_);
   }
-  if (!reactor_) reactor_ = reactor::make_epoll_reactor(config_, statistics_);
   backend_ = reactor_->name();
   context_.reactor = reactor_.get();
   context_.loop_running = false;

@@ -2,7 +2,7 @@
 
 For the operator of a container that is slower than expected: the reason names the sysctl, limit,
 profile or kernel to change. ``--json`` says it for machines; ``run`` runs a program on rloop, see
-run.py. Exits with 2 when RLOOP_BACKEND is wrong; nothing is changed.
+launch.py. Exits with 2 when RLOOP_BACKEND is wrong; nothing is changed.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, backend_info
-from .run import main as run_program
+from .launch import main as run_program
 
 LIMITS = {"open files": resource.RLIMIT_NOFILE, "locked memory, bytes": resource.RLIMIT_MEMLOCK}
 SYSCTLS = ("kernel.io_uring_disabled", "kernel.io_uring_group", "net.core.somaxconn")
@@ -51,7 +51,7 @@ def _print(found: dict[str, Any]) -> None:
     print(f"reason: {found['reason']}")
     if found["override"]:
         print(f"RLOOP_BACKEND: {found['override']}")
-    print("capabilities of io_uring here:")
+    print("capabilities of io_uring here:" + ("" if found["capabilities"] else " not looked at"))
     for name, present in found["capabilities"].items():
         print(f"  {name:20} {'yes' if present else 'no'}")
     print("limits (soft / hard):")

@@ -29,20 +29,20 @@ def backend_info() -> dict[str, Any]:
     """What a new loop would work on here.
 
     Keys: backend ('io_uring' or 'epoll'), reason (a sentence), kernel (release), capabilities
-    (name -> bool, as probed in this process), override (RLOOP_BACKEND or None).
+    (name -> bool, as probed in this process; empty where RLOOP_BACKEND asks for epoll, for then
+    io_uring is not even looked at), override (RLOOP_BACKEND or None). Raises ValueError where
+    RLOOP_BACKEND is wrong.
     """
-    probe = _core.probe()
-    override = os.environ.get("RLOOP_BACKEND") or None
-    wanted = choose_backend("auto")
-    if wanted == "epoll":
-        backend, reason = "epoll", "RLOOP_BACKEND asks for epoll"
+    if choose_backend("auto") == "epoll":
+        backend, reason, capabilities = "epoll", "RLOOP_BACKEND asks for epoll", {}
     else:
+        probe = _core.probe()
         backend = "io_uring" if probe["available"] else "epoll"
-        reason = probe["reason"]
+        reason, capabilities = probe["reason"], probe["capabilities"]
     return {
         "backend": backend,
         "reason": reason,
         "kernel": platform.release(),
-        "capabilities": probe["capabilities"],
-        "override": override,
+        "capabilities": capabilities,
+        "override": os.environ.get("RLOOP_BACKEND") or None,
     }

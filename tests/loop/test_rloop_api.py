@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import support
@@ -203,3 +204,9 @@ def test_the_class_of_the_loop_is_public(loop_id: str) -> None:
     assert isinstance(loop, rloop.UringEventLoop)
     assert isinstance(rloop.__version__, str)
     loop.close()
+
+
+def test_no_module_of_the_package_hides_a_function() -> None:
+    """Importing a module sets its name in the package."""
+    for path in Path(rloop.__file__).parent.glob("*.py"):
+        assert path.stem not in rloop.__all__

@@ -15,6 +15,8 @@ import pytest
 from programs import check_script, script_environment
 from support import RLOOP_IDS, Echo, Recorder, loops_only, serving, turns, wait_until, wired
 
+import rloop
+
 WAITS = ("io_uring_enter", "epoll_wait", "epoll_pwait", "epoll_pwait2", "read", "write", "futex")
 
 needs_strace = pytest.mark.skipif(
@@ -23,7 +25,12 @@ needs_strace = pytest.mark.skipif(
 
 
 def traced_calls(
-    tmp_path: Path, loop_id: str, source: str, argument: str, names: tuple[str, ...] = WAITS
+    tmp_path: Path,
+    loop_id: str,
+    source: str,
+    argument: str,
+    names: tuple[str, ...] = WAITS,
+    **extra: str,
 ) -> int:
     """How many system calls of these names a program makes, as strace counts them."""
     report = tmp_path / f"calls-{argument}"
@@ -32,7 +39,7 @@ def traced_calls(
         [*command, textwrap.dedent(source), loop_id, argument],
         capture_output=True,
         text=True,
-        env=script_environment(),
+        env=script_environment(**extra),
         timeout=120,
         check=False,
     )
@@ -232,3 +239,34 @@ def test_strace_counts_what_the_statistics_count(tmp_path: Path, loop_id: str) -
         assert traced == pytest.approx(syscalls, rel=0.1)
     else:
         assert traced <= 0.1 * 2 * 100 * 50
+
+
+@needs_strace
+@pytest.mark.parametrize("backend", ["epoll", "io_uring"])
+def test_with_epoll_asked_for_no_call_of_io_uring_is_made(tmp_path: Path, backend: str) -> None:
+    """Also by another thread, a child, and what explains the machine; the other run shows it."""
+    names = ("io_uring_setup", "io_uring_enter", "io_uring_register")
+    source = """
+    import asyncio, os, subprocess, sys, threading
+    import rloop, rloop.__main__
+    from support import connected, Echo, Recorder
+
+    async def talk():
+        async with connected(Recorder, Echo) as (client, _):
+            client.transport.write(b"x")
+            await client.wait_for_bytes(1)
+        await (await asyncio.create_subprocess_exec("true")).wait()
+
+    def run():
+        rloop.run(talk())
+
+    rloop.__main__.main([])
+    run()
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    source = "import asyncio; asyncio.new_event_loop().close()"
+    subprocess.run([sys.executable, "-m", "rloop", "run", "-c", source], check=True)
+    """
+    calls = traced_calls(tmp_path, backend, source, "x", names, RLOOP_BACKEND=backend)
+    assert (calls > 0) == (backend == "io_uring" and rloop.backend_info()["backend"] == "io_uring")

@@ -14,7 +14,7 @@ import pytest
 from programs import script_environment
 from support import DEADLINE
 
-from rloop.run import INHERITED
+from rloop.launch import INHERITED
 
 #: Prints what each way to a loop gives.
 WAYS = """
