@@ -46,10 +46,9 @@ Ref DatagramTransport::open(Loop& loop, PyObject* socket, PyObject* protocol, Py
   // No version of asyncio hands a context over for datagrams.
   self.enter_loop(protocol, binding::get_attribute(protocol, names::connection_made), waiter,
                   nullptr);
-  if (base::log_enabled(base::LogLevel::debug)) {
-    base::log(base::LogLevel::debug, "transport", "datagram transport opened [fd=", fd,
-              "] local=", self.local_.to_string());
-  }
+  base::log_made(base::LogLevel::debug, "transport", [&] {
+    return absl::StrCat("datagram transport opened [fd=", fd, "] local=", self.local_.to_string());
+  });
   return object;
 }
 

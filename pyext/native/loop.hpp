@@ -150,6 +150,7 @@ class Loop : public base::ListNode<TrackingTag> {
     ends_position_ = std::min(ends_position_, here);
     if (!made) ends_not_before_ = here;
   }
+  void listener_started(ServerListener& listener);
   void listener_stopped(ServerListener& listener);
   base::IntrusiveList<SockRequest, RequestTag>& requests() { return requests_; }
   // Who waits for a descriptor that is open; null: nobody.

@@ -228,6 +228,7 @@ void Loop::transport_opened(Transport& transport) {
 }
 
 void Loop::transport_closed(Transport& transport) {
+  if (!transport.linked()) return;  // it was never opened
   transport.unlink();
   Transport*& user = transports_by_fd_[static_cast<size_t>(transport.fd())];
   if (user == &transport) user = nullptr;
@@ -241,9 +242,11 @@ void Loop::start_serving(Arguments arguments) {
   PyObject* server = given[2] == Py_None ? nullptr : given[2];
   Ref listener =
       ServerListener::create(*this, given[0], given[1], server, context_or_null(given[3]));
-  ServerListener& value = ServerListenerType::value(listener.get());
-  listeners_.push_back(value);
-  value.start(std::move(listener));
+  ServerListenerType::value(listener.get()).start(listener.copy());
+}
+
+void Loop::listener_started(ServerListener& listener) {
+  listeners_.push_back(listener);
 }
 
 void Loop::stop_listening(PyObject* socket) {

@@ -45,9 +45,10 @@ ServerListener::ServerListener(Loop& loop, PyObject* protocol_factory, PyObject*
       listener_(loop.context(), *this, fd) {}
 
 void ServerListener::start(Ref self) {
+  listener_.start();  // first: without memory for it nobody keeps us
   kept_by_loop_ = std::move(self);
+  loop_.listener_started(*this);
   base::log(LogLevel::debug, "server", "TCP server started [fd=", listener_.fd(), "]");
-  listener_.start();
 }
 
 void ServerListener::resume() {
@@ -99,8 +100,7 @@ void ServerListener::make_connection(base::UniqueFd connection, const base::Addr
   Ref protocol = binding::call(protocol_factory_.get());
   int fd = connection.get();
   StreamTransport::open(loop_, fd, nullptr, protocol.get(), nullptr, nullptr, server_.get(),
-                        context, &peer);
-  connection.release();  // the transport's from here on
+                        context, &peer, std::move(connection));
 }
 
 void ServerListener::on_exhausted(int error_number) {

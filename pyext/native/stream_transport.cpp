@@ -28,9 +28,10 @@ StreamTransport::StreamTransport(Loop& loop, int fd, PyObject* socket, PyObject*
 
 Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protocol,
                           PyObject* waiter, PyObject* extra, PyObject* server, PyObject* context,
-                          const base::Address* peer) {
+                          const base::Address* peer, base::UniqueFd owned) {
   Ref object = StreamTransportType::create(loop, fd, socket, extra, server);
   StreamTransport& self = StreamTransportType::value(object.get());
+  self.own_fd_ = std::move(owned);
   self.follow_socket();
   self.read_addresses(peer);
   self.use_protocol(protocol);
@@ -48,12 +49,11 @@ Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protoc
 #endif
   }
   self.enter_loop(protocol, std::move(connection_made), waiter, context);
-  if (!socket) self.own_fd_.reset(fd);
   self.read_unusual_addresses();
-  if (base::log_enabled(LogLevel::debug)) {
-    base::log(LogLevel::debug, kArea, "TCP transport opened [fd=", fd,
-              "] local=", self.local_.to_string(), " remote=", self.remote_.to_string());
-  }
+  base::log_made(LogLevel::debug, kArea, [&] {
+    return absl::StrCat("TCP transport opened [fd=", fd, "] local=", self.local_.to_string(),
+                        " remote=", self.remote_.to_string());
+  });
   return object;
 }
 

@@ -21,11 +21,10 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   static constexpr bool kKeepsReferences = true;
 
   // Makes the transport and schedules its start (Transport::enter_loop). `socket`, `waiter`,
-  // `extra`, `server`, `context`, `peer` may be null; with a null socket the transport takes over
-  // `fd` if it returns.
+  // `extra`, `server`, `context`, `peer` may be null; with a null socket `owned` is the descriptor.
   static Ref open(Loop& loop, int fd, PyObject* socket, PyObject* protocol, PyObject* waiter,
                   PyObject* extra, PyObject* server, PyObject* context,
-                  const base::Address* peer = nullptr);
+                  const base::Address* peer = nullptr, base::UniqueFd owned = {});
   StreamTransport(Loop& loop, int fd, PyObject* socket, PyObject* extra, PyObject* server);
 
   int fd() const override { return stream_.fd(); }

@@ -49,20 +49,20 @@ void Transport::share_socket() {
 
 void Transport::enter_loop(PyObject* protocol, Ref connection_made, PyObject* waiter,
                            PyObject* context) {
-  loop_.check_closed();  // by the protocol's own code, while its method was looked up
-  context_ = context ? Ref::borrow(context) : Ref::checked(PyContext_CopyCurrent());
-  protocol_ = Ref::borrow(protocol);
-  Ref start_reading = binding::get_attribute(object(), names::start_reading);
-  loop_.transport_opened(*this);
-  kept_by_loop_ = Ref::borrow(object());
   try {
+    loop_.check_closed();  // by the protocol's own code, while its method was looked up
+    context_ = context ? Ref::borrow(context) : Ref::checked(PyContext_CopyCurrent());
+    protocol_ = Ref::borrow(protocol);
+    Ref start_reading = binding::get_attribute(object(), names::start_reading);
+    loop_.transport_opened(*this);
+    kept_by_loop_ = Ref::borrow(object());
     loop_.schedule(connection_made.get(), {object()}, context);
     loop_.schedule(start_reading.get(), {}, context);
     if (waiter) names::report("wake_waiter", loop_.object(), waiter, context ? context : Py_None);
   } catch (...) {  // by a call_soon of the program's, or for want of memory
     binding::set_error_from_exception();
     Ref error = binding::take_exception();
-    // What was scheduled still knows us; the number will be somebody else's.
+    // What was scheduled still knows us, and the server; the number will be somebody else's.
     release();
     binding::restore_exception(std::move(error));
     throw binding::PythonError{};

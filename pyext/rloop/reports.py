@@ -225,8 +225,13 @@ def write_buffer_limits(high: int | None, low: int | None) -> tuple[int, int]:
 
 def socket_of_descriptor(fd: int) -> socket.socket:
     """The socket object of an accepted connection, made when somebody asks for it."""
-    sock = socket.socket(fileno=fd)
-    sock.setblocking(False)
+    sock = socket.socket.__new__(socket.socket)  # which has nothing yet to close
+    try:
+        sock.__init__(fileno=fd)  # type: ignore[misc]
+        sock.setblocking(False)
+    except BaseException:
+        sock.detach()  # it is the transport's again, which would close another's number
+        raise
     return sock
 
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <new>
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
@@ -24,11 +25,22 @@ void set_log_level(LogLevel lowest);
 bool log_enabled(LogLevel level);
 void write_log(LogLevel level, const char* area, std::string_view line);
 
+// A line that is made by `make()` if it is wanted. One for which there is no memory is lost: what
+// is logged has happened, and whoever did it goes on.
+template <class Make>
+void log_made(LogLevel level, const char* area, Make make) {
+  if (!log_enabled(level)) [[likely]]
+    return;
+  try {
+    write_log(level, area, make());
+  } catch (const std::bad_alloc&) {
+  }
+}
+
 // log(LogLevel::debug, "transport", "wrote ", n, " bytes"): the parts are absl::StrCat's.
 template <class... Parts>
 void log(LogLevel level, const char* area, const Parts&... parts) {
-  if (log_enabled(level)) [[unlikely]]
-    write_log(level, area, absl::StrCat(parts...));
+  log_made(level, area, [&] { return absl::StrCat(parts...); });
 }
 
 }  // namespace rloop::base

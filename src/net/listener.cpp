@@ -7,6 +7,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
 
 namespace rloop::net {
 namespace {
@@ -45,8 +48,10 @@ base::Result accept_connection(int listening_fd, sockaddr_storage& name, socklen
 void Listener::start() {
   if (state_ != State::suspended) return;
   state_ = State::accepting;
+  absl::Cleanup failed = [this] { state_ = State::suspended; };  // for want of memory
   note_end_of_round();
   wait_again();
+  std::move(failed).Cancel();
 }
 
 void Listener::on_readable(const op::Completion& completion) {

@@ -39,11 +39,18 @@ pytestmark = [
 def test_a_single_failure_is_told_and_breaks_nothing(
     engine: str, programs: list[str], kinds: list[str], stride: int
 ) -> None:
-    command = [sys.executable, str(RUN), "--engine", engine, "--stride", str(stride)]
+    find_no_fault(
+        "--engine", engine, "--stride", str(stride), "--program", *programs, "--kind", *kinds
+    )
+
+
+@pytest.mark.parametrize("engine", ["epoll", "io_uring"])
+def test_a_line_that_finds_no_memory_is_lost_and_nothing_else(engine: str) -> None:
+    find_no_fault("--engine", engine, "--log", "--program", "tcp_echo", "--kind", "new")
+
+
+def find_no_fault(*options: str) -> None:
     done = subprocess.run(
-        [*command, "--program", *programs, "--kind", *kinds],
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, str(RUN), *options], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

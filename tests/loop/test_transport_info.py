@@ -4,15 +4,19 @@ Source: asyncio's documentation, "Base Transport", and the table of `get_extra_i
 """
 
 import asyncio
+import errno
+import os
 import socket
 
 import pytest
 from support import (
+    RLOOP_IDS,
     BufferedRecorder,
     Echo,
     Recorder,
     connected,
     differs,
+    loops_only,
     needs_ipv6,
     recv_exactly,
     serving,
@@ -244,3 +248,23 @@ async def test_the_socket_may_be_asked_for_after_the_close(
         sock = transport.get_extra_info("socket")
         assert isinstance(sock, asyncio.trsock.TransportSocket)
         assert sock.fileno() == -1
+
+
+@loops_only(*RLOOP_IDS)
+async def test_a_socket_object_that_could_not_be_made_leaves_the_descriptor_alone(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio has made it before; ours makes that of an accepted connection when asked for it."""
+
+    def fail(self: socket.socket, blocking: bool) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    async with connected() as (client, server_side):
+        with monkeypatch.context() as failing:
+            failing.setattr(socket.socket, "setblocking", fail)
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                server_side.transport.get_extra_info("socket")
+        client.transport.write(b"ping")
+        assert await server_side.wait_for_bytes(4) == b"ping"
+        made = server_side.transport.get_extra_info("socket")
+        assert made.getpeername() == client.transport.get_extra_info("sockname")

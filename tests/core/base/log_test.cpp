@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <new>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,14 @@ TEST(LogTest, TheSinkGetsWhatIsAtOrAboveTheLevel) {
   set_log_sink(nullptr);
   set_log_level(LogLevel::warning);
   EXPECT_EQ(lines, (std::vector<std::string>{"20 area wrote 7 bytes"}));
+}
+
+TEST(LogTest, ALineWithoutMemoryIsLost) {
+  set_log_sink([](LogLevel, const char*, std::string_view) { throw std::bad_alloc(); });
+  EXPECT_NO_THROW(log(LogLevel::warning, "area", "never seen"));
+  EXPECT_NO_THROW(
+      log_made(LogLevel::warning, "area", []() -> std::string { throw std::bad_alloc(); }));
+  set_log_sink(nullptr);
 }
 
 TEST(LogTest, WithoutASinkWarningsGoToStandardError) {

@@ -75,6 +75,8 @@ def state_faults(failure: Failure, result: dict[str, Any]) -> Iterator[str]:
         yield result["outcome"] + (" after a report" if told else ", and nobody was told")
     if result["unended"] and not (told and failure.kind in _MEMORY):
         yield f"unended: {result['unended']}"
+    if result["unended_servers"]:
+        yield "a server waits for connections that have ended"
     if result["outcome"] == "finished" and result["missing_bytes"] and not told:
         yield f"missing bytes, and nobody was told: {result['missing_bytes']}"
 

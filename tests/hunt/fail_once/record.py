@@ -86,6 +86,10 @@ class Run:
             if protocol.made_count != protocol.lost_count or protocol.made_count > 1
         ]
 
+    def unended_servers(self) -> int:
+        """Servers that wait for a connection's end although all have come."""
+        return sum(server._waiters is not None for server in self.servers)  # type: ignore[attr-defined]
+
     def as_json(self) -> dict[str, Any]:
         return {
             "outcome": self.outcome,
@@ -94,6 +98,7 @@ class Run:
             "wrong_bytes": self.wrong_bytes(),
             "missing_bytes": self.missing_bytes(),
             "unended": self.unended(),
+            "unended_servers": self.unended_servers(),
             "cut_short": self.cut_short,
         }
 

@@ -15,6 +15,7 @@ import argparse
 import collections
 import dataclasses
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -185,8 +186,11 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=0, help="replay this one, from 1")
     parser.add_argument("--errno", type=int, default=0)
     parser.add_argument("--stride", type=int, default=1, help="try only every so-many-th failure")
+    parser.add_argument("--log", action="store_true", help="with debug log lines of rloop")
     parser.add_argument("--report", type=Path, help="append each fault as a line of JSON")
     options = parser.parse_args()
+    if options.log:
+        logging.getLogger("rloop").setLevel(logging.DEBUG)
     hunt = Hunt(options.report)
     hunt.warm_up(options.program)
     if options.n:
