@@ -51,7 +51,7 @@ TEST_F(DatagramStateTest, EveryEndOfAReceiveIsFollowedByTheNext) {
 }
 
 TEST_F(DatagramStateTest, WithoutMemoryItReceivesOneByOne) {
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   // No allocation of the sanitizer's own may fail, and the limit knows no difference. The path is
   // the same in the build without it, which runs this test.
   GTEST_SKIP() << "the sanitizer needs address space of its own";
