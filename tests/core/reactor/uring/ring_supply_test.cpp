@@ -134,6 +134,23 @@ TEST_F(KeptRingTest, AKeptRingEndsWithItsThreadAndIsNoOtherThreads) {
   EXPECT_FALSE(is_descriptor(kept));
 }
 
+// What each thread keeps, the others close when they find no memory; ThreadSanitizer looks on.
+TEST_F(KeptRingTest, ThreadsThatKeepTakeAndCloseAtOnceGetARingEachTime) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([] {
+      for (int round = 0; round < 50; ++round) {
+        Ring ring = supplied();
+        EXPECT_TRUE(ring.is_open());
+        reactor::keep_ring(std::move(ring));
+        if (round % 10 == 9) reactor::ring_memory_may_come_back();
+      }
+    });
+  }
+  for (std::thread& thread : threads)
+    thread.join();
+}
+
 TEST_F(KeptRingTest, AForkedChildHasNoneOfThem) {
   in_a_thread([] {
     Ring ring = supplied();
