@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <atomic>
 #include <mutex>
 #include <utility>
 
@@ -15,7 +16,7 @@ namespace rloop::reactor {
 namespace {
 
 // Memory of a ring that was closed longer ago is not on its way back any more.
-constexpr int64_t kPatience_ns = 100'000'000;
+std::atomic<int64_t> patience_ns = 100'000'000;
 
 struct KeptListTag;
 // The ring that a thread keeps; listed while there is one.
@@ -84,6 +85,10 @@ bool shrink(unsigned& sq_entries, unsigned& cq_entries) {
 
 }  // namespace
 
+void set_ring_patience(int64_t ns) {
+  patience_ns = ns;
+}
+
 bool ring_memory_may_come_back() {
   {
     std::scoped_lock lock(supply().mutex);
@@ -91,7 +96,7 @@ bool ring_memory_may_come_back() {
     while (!supply().kept.empty())
       supply().kept.pop_front().ring.close();
   }
-  if (base::now_ns() - Ring::last_close_ns() >= kPatience_ns) return false;
+  if (base::now_ns() - Ring::last_close_ns() >= patience_ns) return false;
   timespec nap{.tv_sec = 0, .tv_nsec = 1'000'000};
   ::nanosleep(&nap, nullptr);
   return true;

@@ -11,6 +11,8 @@
 // what is kept. Any thread.
 #pragma once
 
+#include <cstdint>
+
 #include "base/result.hpp"
 #include "reactor/capabilities.hpp"
 #include "reactor/uring/ring.hpp"
@@ -22,6 +24,10 @@ namespace rloop::reactor {
 // submissions before it is an answer.
 base::Result supply_ring(Ring& ring, unsigned sq_entries, unsigned cq_entries,
                          const Capabilities& capabilities);
+
+// How long after a close the closed ring's memory is waited for. More than the kernel needs, but a
+// test on a busy machine has to know that it waited long enough.
+void set_ring_patience(int64_t ns);
 
 // After ENOMEM of anything that is charged like a ring: true, a moment later, when another try may
 // find memory that this one did not. Bounded.

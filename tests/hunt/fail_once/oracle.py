@@ -68,8 +68,11 @@ def state_faults(failure: Failure, result: dict[str, Any]) -> Iterator[str]:
         yield f"leaked {result['leaked']}"
     if result["wrong_bytes"]:
         yield f"wrong bytes: {result['wrong_bytes']}"
-    # A pipe of asyncio's whose descriptor cannot be watched stands still there too.
-    stands_still = any("callback _Unix" in report for report in result["reports"])
+    # A pipe of asyncio's whose descriptor cannot be watched stands still there too, and who waits
+    # for a signal that CPython could not write to the wakeup descriptor waits for ever.
+    stands_still = any(
+        "callback _Unix" in report or "signal wakeup fd" in report for report in result["reports"]
+    )
     may_stall = told and (failure.kind in _MEMORY or stands_still)
     if result["outcome"] in ("stalled", "asleep") and not may_stall:
         yield result["outcome"] + (" after a report" if told else ", and nobody was told")
@@ -124,6 +127,9 @@ def is_expected(failure: Failure, exc: dict[str, Any]) -> bool:
         return True
     if "OSError" in types and exc["errno"] is not None:
         return is_expected_errno(failure, exc)
+    # add_signal_handler, in asyncio's words.
+    if exc["type"] == "RuntimeError" and f"[Errno {failure.errno}]" in exc["text"]:
+        return True
     return any(text in exc["text"] for text in _AFTERMATH_TEXTS)
 
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import ssl
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import trustme
@@ -270,14 +271,22 @@ async def readers(run: Run) -> None:
         far.setblocking(False)
         done = loop.create_future()
 
+        def telling(step: Callable[[], object]) -> None:
+            """What a callback raises ends the program, which waits for the last of them."""
+            try:
+                step()
+            except Exception as exc:
+                if not done.done():
+                    done.set_exception(exc)
+
         def write() -> None:
             loop.remove_writer(near)
             near.send(run.sent("pair", b"hello"))
 
         def read() -> None:
-            run.got("pair", far.recv(100))
             loop.remove_reader(far)
-            loop.add_signal_handler(signal.SIGUSR1, on_signal)
+            run.got("pair", far.recv(100))
+            loop.add_signal_handler(signal.SIGUSR1, telling, on_signal)
             os.kill(os.getpid(), signal.SIGUSR1)
 
         def on_signal() -> None:
@@ -287,8 +296,8 @@ async def readers(run: Run) -> None:
         def from_thread() -> None:
             loop.call_soon_threadsafe(lambda: done.done() or done.set_result(None))
 
-        loop.add_reader(far, read)
-        loop.add_writer(near, write)
+        loop.add_reader(far, telling, read)
+        loop.add_writer(near, telling, write)
         try:
             await done
         finally:
