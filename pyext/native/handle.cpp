@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
+#include "binding/handling.hpp"
 #include "native/loop.hpp"
 #include "native/names.hpp"
 #include "native/overrides.hpp"
@@ -129,6 +130,7 @@ void Handle::report_failure(Ref error) {
     throw binding::PythonError{};
   }
   PyObject* self = HandleType::object(this);
+  binding::HandlingScope handling(error.get());
   names::report("callback_failed", loop_.get(), self, error.get());
 }
 

@@ -90,6 +90,7 @@ void ServerListener::on_accepted(base::UniqueFd connection, const base::Address&
     } catch (const binding::PythonError&) {
       Ref error = binding::take_exception();
       if (is_exit(error.get())) return loop_.interrupt(std::move(error));
+      HandlingScope handling(error.get());
       names::report("connection_setup_failed", loop_object_.get(), error.get());
     }
   });
@@ -108,6 +109,7 @@ void ServerListener::on_exhausted(int error_number) {
   contained(loop_, [&] {
     Ref error = os_error(error_number);
     Ref resume = Ref::checked(PyObject_GetAttrString(ServerListenerType::object(this), "_resume"));
+    HandlingScope handling(error.get());
     names::report("accept_exhausted", loop_object_.get(), socket_.get(), error.get(), resume.get());
   });
 }
@@ -116,6 +118,7 @@ void ServerListener::on_accept_error(int error_number) {
   ContextScope scope(context_.get());
   contained(loop_, [&] {
     Ref error = os_error(error_number);
+    HandlingScope handling(error.get());
     names::report("accept_failed", loop_object_.get(), socket_.get(), error.get());
   });
 }

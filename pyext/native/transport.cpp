@@ -131,6 +131,7 @@ void Transport::flow_control_failed(const char* message) {
     throw binding::PythonError{};
   }
   Ref text = Ref::checked(PyUnicode_FromString(message));
+  HandlingScope handling(error.get());
   names::report("protocol_failed", loop_object_.get(), object(), protocol_.get(), error.get(),
                 text.get());
 }
@@ -288,6 +289,7 @@ void Transport::fail(const char* message) {
 void Transport::fail_with(Ref error, const char* message) {
   contained(loop_, [&] {
     Ref text = Ref::checked(PyUnicode_FromString(message));
+    HandlingScope handling(error.get());
     names::report("fatal_error", loop_object_.get(), object(),
                   protocol_ ? protocol_.get() : Py_None, error.get(), text.get());
   });
@@ -318,6 +320,7 @@ void Transport::upcall_failed(const char* method, std::initializer_list<PyObject
     for (size_t i = 0; i < arguments.size(); ++i) {
       PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i), Py_NewRef(arguments.begin()[i]));
     }
+    HandlingScope handling(error.get());
     names::report("protocol_callback_failed", loop_object_.get(),
                   protocol_ ? protocol_.get() : Py_None, error.get(), name.get(), tuple.get(),
                   context_ ? context_.get() : Py_None);

@@ -5,9 +5,12 @@
 #pragma once
 
 #include "binding/context.hpp"
+#include "binding/handling.hpp"
 #include "native/loop.hpp"
 
 namespace rloop::native {
+
+using binding::HandlingScope;
 
 // An exception that must leave run_forever().
 inline bool is_exit(PyObject* exception) {
@@ -55,22 +58,6 @@ class ContextScope {
  private:
   PyThreadState* thread_;
   PyObject* context_;
-};
-
-// As inside asyncio's `except`: sys.exception() is `error`, and becomes the context of what is
-// raised meanwhile.
-class HandlingScope {
- public:
-  explicit HandlingScope(PyObject* error)
-      : before_(Ref::borrow(PyThreadState_Get()->exc_info->exc_value)) {
-    PyErr_SetHandledException(error);
-  }
-  HandlingScope(const HandlingScope&) = delete;
-  HandlingScope& operator=(const HandlingScope&) = delete;
-  ~HandlingScope() { PyErr_SetHandledException(before_.get()); }
-
- private:
-  Ref before_;
 };
 
 }  // namespace rloop::native

@@ -11,6 +11,7 @@ they were given and has asked for nothing yet), it runs in the same test and is 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import statistics
@@ -145,7 +146,8 @@ def test_a_reload_under_load_loses_no_request(start: Start, server: str) -> None
         for _ in range(3):
             theirs += lost_by_a_reload(reference)
         total, allowed = (each.total() - each["idle"] for each in (found, theirs))
-        assert total <= allowed + 4, (found, theirs)  # 4: one of each client
+        # One of each client; and such counts scatter as their roots do.
+        assert total <= allowed + 4 + 2 * math.sqrt(total + allowed), (found, theirs)
         return
     assert (found["unseen"], found["answered"]) == (0, 0), found
     if server == "gunicorn-own":  # it waits for the connections that it has

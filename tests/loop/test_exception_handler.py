@@ -7,10 +7,11 @@ the letter, because log filters are.
 import asyncio
 import contextvars
 import logging
+import sys
 from typing import Any
 
 import pytest
-from support import Noise, run_briefly
+from support import Noise, differs, run_briefly, tcp_pair, until_closed, wait_until
 
 
 @pytest.fixture
@@ -184,3 +185,66 @@ def test_an_overridden_call_exception_handler_is_called(
     loop.call_soon(lambda: 1 / 0)
     run_briefly(loop)
     assert len(got) == 1
+
+
+class Raising(asyncio.Protocol):
+    """Each of its callbacks raises an exception of its own."""
+
+    def data_received(self, data: bytes) -> None:
+        raise LookupError
+
+    def pause_writing(self) -> None:
+        raise IndexError
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        raise KeyError
+
+
+class RaisingBuffered(asyncio.BufferedProtocol):
+    def get_buffer(self, sizehint: int) -> bytearray:
+        raise EOFError
+
+
+class RaisingDatagrams(asyncio.DatagramProtocol):
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        raise OverflowError
+
+
+def divide() -> None:
+    raise ZeroDivisionError
+
+
+@differs("uvloop", "its protocols' exceptions have gone when it tells of them")
+async def test_the_exception_is_being_handled_when_the_handler_is_told(
+    loop: asyncio.AbstractEventLoop, noise: Noise
+) -> None:
+    """So that logging.exception() and sys.exc_info() in a handler of the program's show it."""
+    told: list[tuple[object, object]] = []
+    loop.set_exception_handler(
+        lambda _, context: told.append((context["exception"], sys.exception()))
+    )
+    loop.call_soon(divide)
+    loop.call_later(0, divide)
+    near, far = tcp_pair()
+    transport, _ = await loop.create_connection(Raising, sock=near)
+    transport.set_write_buffer_limits(0)
+    transport.write(bytes(10_000_000))
+    far.send(b"x")
+    other_near, other_far = tcp_pair()
+    await loop.create_connection(RaisingBuffered, sock=other_near)
+    other_far.send(b"x")
+    datagrams, _ = await loop.create_datagram_endpoint(
+        RaisingDatagrams, local_addr=("127.0.0.1", 0)
+    )
+    datagrams.sendto(b"x", datagrams.get_extra_info("sockname"))
+    await wait_until(lambda: len(told) >= 7)
+    kinds = sorted(type(exception).__name__ for exception, _ in told)
+    assert kinds == [
+        "EOFError", "IndexError", "KeyError", "LookupError", "OverflowError",
+        "ZeroDivisionError", "ZeroDivisionError",
+    ]  # fmt: skip
+    assert all(exception is handled for exception, handled in told)
+    assert sys.exception() is None
+    for end in (far, other_far):
+        end.close()
+    await until_closed(datagrams)
