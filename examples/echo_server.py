@@ -1,11 +1,17 @@
-"""A TCP echo server on rloop: run it, then talk to it with `nc 127.0.0.1 8888`.
+"""A TCP echo server on rloop.
+
+    python examples/echo_server.py
+    nc 127.0.0.1 8888                   # in another terminal
 
 Stops on Ctrl-C. The only line that concerns rloop is the last one.
 """
 
 import asyncio
+import os
 
 import rloop
+
+PORT = int(os.environ.get("PORT", "8888"))  # 0: any that is free
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -18,8 +24,8 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 async def main() -> None:
     """Serve on the loopback interface until cancelled."""
-    server = await asyncio.start_server(echo, "127.0.0.1", 8888)
-    print("serving on", server.sockets[0].getsockname())
+    server = await asyncio.start_server(echo, "127.0.0.1", PORT)
+    print("serving on", server.sockets[0].getsockname(), flush=True)
     async with server:
         await server.serve_forever()
 

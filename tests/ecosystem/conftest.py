@@ -37,6 +37,12 @@ LOOP_IDS = os.environ.get("RLOOP_ECOSYSTEM_LOOPS", "io_uring,epoll").split(",")
 warmed_up: set[str] = set()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "deadline(seconds): of a coroutine test that is long by nature"
+    )
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("loop_id", LOOP_IDS)
 
@@ -106,10 +112,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    marker = pyfuncitem.get_closest_marker("deadline")
+    deadline = marker.args[0] if marker else DEADLINE
 
     async def test_and_check() -> None:
         before: Holdings = holdings()
-        await within_deadline(pyfuncitem.obj(**arguments))
+        await within_deadline(pyfuncitem.obj(**arguments), deadline)
         # While the loop is open: its end would close what the test forgot.
         await nothing_left(before)
 
