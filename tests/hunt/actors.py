@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import accepting
+import children
 import connection_kinds
 import datagrams
 import descriptors
+import executors
 import scheduling
+import sendfiles
 import servers
 import streams
 from programs import Kind
 
 ALL: tuple[Kind, ...] = (
+    *accepting.KINDS,
+    *children.KINDS,
     *connection_kinds.KINDS,
     *datagrams.KINDS,
     *descriptors.KINDS,
+    *executors.KINDS,
     *scheduling.KINDS,
+    *sendfiles.KINDS,
     *servers.KINDS,
     *streams.KINDS,
 )
@@ -25,13 +33,17 @@ def named(*names: str) -> tuple[Kind, ...]:
     return tuple(KINDS[name] for name in names)
 
 
-#: What the tests give programs to; a long hunt mixes all. TLS and streams are only hunted: one in a
-#: thousand programs differs there, and not all of these have been looked at.
+#: What the tests give programs to; a long hunt mixes all.
 GROUPS: dict[str, tuple[Kind, ...]] = {
     "sockets": named("tcp", "accepted tcp", "unix"),
+    "tls": named("tls", "accepted tls", "upgraded tcp"),
+    "streams": named("streams"),
+    "files": named("tcp files", "unix files"),
     "pipes": named("read pipe", "write pipe"),
     "scheduling": named("scheduling"),
-    "descriptors": named("requests", "watched"),
+    "descriptors": named("requests", "watched", "accepting"),
     "datagrams": named("datagrams"),
     "servers": named("servers"),
+    "executors": named("executors"),
+    "children": named("children", "processes"),
 }

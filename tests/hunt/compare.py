@@ -52,6 +52,7 @@ class Loops:
             interpreter.listen()
             peers.listener()
             peers.tls_contexts()
+            peers.pattern_file()
         if self.used % LOOP_LIFE == 0:
             self.close()
         for engine in self.engines:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import os
 from typing import Any
 
-from connections import Connection, whose
-from interpreter import said
-from peers import Peer, PipeEnd, TlsPeer, tcp_pair, tls_contexts, unix_pair
+from connections import Connection
+from peers import Peer, PipeEnd, tcp_pair, unix_pair
 from programs import Kind, Verb
+from secured import AcceptedTls, Secured, Tls, UpgradedTcp
 
 
 class Tcp(Connection):
@@ -32,76 +30,6 @@ class Unix(Connection):
         near, far = unix_pair()
         self.peer = Peer(far)
         await self.loop.create_unix_connection(self.protocol, sock=near)
-
-
-class Tls(Connection):
-    """The near end is the client."""
-
-    keeps_context = False  # the TLS protocol is the stdlib's
-    is_tls = True
-
-    async def connect(self) -> None:
-        near, far = tcp_pair()
-        self.peer = TlsPeer(far, server_side=True)
-        await self.loop.create_connection(
-            self.protocol, sock=near, ssl=tls_contexts()[1], server_hostname="localhost"
-        )
-
-
-class AcceptedTls(Connection):
-    keeps_context = False  # the TLS protocol is the stdlib's
-    is_tls = True
-
-    async def connect(self) -> None:
-        near, far = tcp_pair()
-        self.peer = TlsPeer(far, server_side=False)
-        await self.loop.connect_accepted_socket(self.protocol, near, ssl=tls_contexts()[0])
-
-
-class UpgradedTcp(Tcp):
-    """Starts as TCP; `upgrade` makes it TLS, once, when nothing else is on its way."""
-
-    keeps_context = False  # the TLS protocol is the stdlib's
-    is_tls = True
-
-    upgrading: asyncio.Task[None] | None = None
-
-    def upgrade(self) -> None:
-        peer, transport = self.peer, self.transport
-        if self.upgrading or transport is None or transport.is_closing() or not peer.open:
-            return
-        if peer.eof_wanted or peer.backlog or self.eof_seen or not transport.is_reading():
-            return
-        while peer.receive(1 << 20):
-            pass
-        if len(peer.received) != self.out.at or not self.written_out() or peer.ended:
-            return
-        below = peer
-        self.peer = TlsPeer(below.sock, server_side=True)
-        self.peer.stream, self.peer.received = below.stream, below.received
-        context = contextvars.copy_context()
-        context.run(whose.set, self.number)
-        self.upgrading = self.loop.create_task(self.upgraded(transport), context=context)
-
-    async def upgraded(self, transport: Any) -> None:
-        try:
-            self.transport = await self.loop.start_tls(
-                transport,
-                transport.get_protocol(),
-                tls_contexts()[1],
-                server_hostname="localhost",
-            )
-        except Exception as exc:
-            self.note("start_tls raised", said(exc))
-        else:
-            self.note("start_tls done", self.transport is not None)
-
-    async def finish(self) -> None:
-        await super().finish()
-        if self.upgrading:
-            self.upgrading.cancel()
-            await asyncio.wait([self.upgrading])
-            self.upgrading = None
 
 
 class ReadPipe(Connection):
@@ -197,7 +125,7 @@ OPTIONS = (("plain", "buffered", "tiny"), (None, True))
 
 def both_ways(name: str, make: Any, weight: int, *more: Verb) -> Kind:
     """The ends of TLS peers are left out, see differences.py."""
-    tls = issubclass(make, Tls | AcceptedTls | UpgradedTcp)
+    tls = issubclass(make, Secured)
     peer_verbs = tuple(verb for verb in BOTH_PEER if not (tls and verb.name == "peer_eof"))
     return Kind(
         name,

@@ -15,7 +15,7 @@ import weakref
 from typing import Any
 
 from interpreter import Actor, said
-from peers import PATTERN, Stream
+from peers import AT_HAND, PATTERN, Stream
 
 BULK = 400_000
 MOST_BULK = 3
@@ -91,6 +91,8 @@ class Connection(Actor, abc.ABC):
         self.eof_seen = False
         self.lost = self.losing = False
         self.cut = False
+        #: The peer ended while more was under way than the kernel has for certain.
+        self.uncertain = False
         self.dropped = False
         self.bulk = 0
         self.out = Stream()
@@ -101,6 +103,11 @@ class Connection(Actor, abc.ABC):
         kind = self.setup.options[0]
         self.tiny_buffer = kind == "tiny" and not self.careful
         return Plain(self) if kind == "plain" else Buffered(self)
+
+    def may(self, callback: str, verb: str) -> bool:
+        """No write() in the resume_writing of the last flush: asyncio sends it, or starts to."""
+        last = callback == "resume_writing" and self.transport and self.transport.is_closing()
+        return not (last and verb in ("write", "write_lines", "write_bulk"))
 
     def called(self, callback: str, *details: Any) -> None:
         self.check_context(callback)
@@ -113,8 +120,15 @@ class Connection(Actor, abc.ABC):
             self.note("wrong bytes", self.got_count)
         self.check_context("data_received")
         self.got_count = end
-        self.note_data(self.got_count)
+        if self.uncertain:
+            self.run.activity += 1
+        else:
+            self.note_data(self.got_count)
         self.run_hooks("data_received")
+
+    def unread(self) -> int:
+        """Bytes that the peer was told to send and the protocol did not get, so far."""
+        return int(self.peer.stream.at - self.got_count)
 
     def check_context(self, callback: str) -> None:
         """What the loop calls by itself runs in the context in which the transport was made."""
@@ -186,6 +200,7 @@ class Connection(Actor, abc.ABC):
 
     async def drained(self) -> None:
         """Let the peer read what there is."""
+        self.draining = True
         while True:
             await self.run.settle()
             if not self.peer.receive(1 << 20):
@@ -288,7 +303,9 @@ class Connection(Actor, abc.ABC):
         Only while the loop reads: asyncio's loop holds nothing else, and a transport that was
         paused and dropped is collected with a ResourceWarning. Ours holds each open transport.
         """
-        if self.transport is not None and self.reading() and not self.keep_open:
+        if self.transport is None or self.keep_open:
+            return
+        if self.lost or (not self.transport.is_closing() and self.reading()):
             self.transport = None
             self.dropped = True
 
@@ -322,9 +339,18 @@ class Connection(Actor, abc.ABC):
         self.peer.eof()
 
     def peer_close(self) -> None:
-        self.cut = True
-        self.peer.close()
+        if self.peer_may_end():
+            self.peer.close()
 
     def peer_reset(self) -> None:
+        if self.peer_may_end():
+            self.peer.reset()
+
+    def peer_may_end(self) -> bool:
+        """How much of a bulk transfer the near end still gets is the kernel's affair."""
+        if self.unread() > AT_HAND and self.peer.open:
+            if self.careful:
+                return False
+            self.uncertain = True
         self.cut = True
-        self.peer.reset()
+        return True

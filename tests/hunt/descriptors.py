@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from interpreter import Actor, said
-from peers import PATTERN, Peer, Stream, tcp_pair, unix_pair
+from peers import AT_HAND, PATTERN, Peer, Stream, open_pattern, tcp_pair, unix_pair
 from programs import Kind, Verb
 
 MOST_TASKS = 3
@@ -97,7 +97,10 @@ class Requests(Descriptor):
         peer = self.peer
         receiving = self.receiving is not None and not self.receiving.done()
         sending = self.sending is not None and not self.sending.done()
-        if ((receiving or sending) and not peer.open) or (sending and self.draining):
+        if (receiving or sending) and not peer.open:
+            return True
+        fits = self.out.at - len(peer.received) < AT_HAND
+        if sending and peer.open and (self.draining or fits):
             return True
         return receiving and (peer.stream.at > self.got_count or peer.eof_sent)
 
@@ -123,6 +126,18 @@ class Requests(Descriptor):
         if not self.cut and (self.sending is None or self.sending.done()):
             self.start("sent", self.loop.sock_sendall(self.near, self.out.take(count)))
             self.sending = self.tasks[-1]
+
+    def send_file(self, count: int) -> None:
+        """Of the pattern, as everything that is sent."""
+        if not self.cut and (self.sending is None or self.sending.done()):
+            self.start("sent", self.sending_file(count))
+            self.sending = self.tasks[-1]
+
+    async def sending_file(self, count: int) -> int:
+        offset = self.out.at
+        self.out.at += count
+        with open_pattern() as file:
+            return await self.loop.sock_sendfile(self.near, file, offset, count)
 
     def cancel_receive(self) -> None:
         if self.receiving is not None:
@@ -212,6 +227,7 @@ KINDS = (
             Verb("receive", 4, SIZES),
             Verb("receive_into", 3, SIZES),
             Verb("send", 4, ((1, 10, 1000, 400_000),)),
+            Verb("send_file", 1, ((1, 1000, 400_000),)),
             Verb("cancel_receive", 2),
             Verb("cancel_send", 1),
             *PEER,

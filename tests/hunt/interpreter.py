@@ -53,6 +53,9 @@ def neutral(value: Any) -> Any:
 class Actor:
     """What all kinds share: a trace, and how to do a step by its name."""
 
+    #: Nanoseconds that what it expects may take. Other processes and threads take longer.
+    fast_ns = FAST_NS
+
     def __init__(self, run: Run, number: int, setup: Setup) -> None:
         self.run = run
         self.loop = run.loop
@@ -151,12 +154,15 @@ class Run:
                 still = 0
 
     def expects(self, idle: int, moved: int) -> bool:
-        return self.may_wait(idle, moved) and any(a.expecting() for a in self.actors)
+        waited = time.perf_counter_ns() - moved
+        if not self.patient and idle < FAST_TURNS:
+            waited = 0
+        if self.patient and not self.may_wait(idle):
+            waited = max(waited, FAST_NS)
+        return any(waited < actor.fast_ns and actor.expecting() for actor in self.actors)
 
-    def may_wait(self, idle: int, moved: int) -> bool:
-        if not self.patient:
-            return idle < FAST_TURNS or time.perf_counter_ns() - moved < FAST_NS
-        # A wait in vain is paid for once: what is left of the patience goes to the whole program.
+    def may_wait(self, idle: int) -> bool:
+        """A wait in vain is paid for once: what is left of the patience is the whole program's."""
         if idle > 8:
             self.patience -= 0.0005
         return self.patience > 0 and idle < 400

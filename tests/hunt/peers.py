@@ -13,6 +13,8 @@ import random
 import socket
 import ssl
 import struct
+from io import FileIO
+from pathlib import Path
 from typing import Any
 
 import trustme
@@ -21,6 +23,8 @@ import trustme
 PATTERN = random.Random(1).randbytes(1 << 16) * 64
 #: Small socket buffers: a bulk write fills them for certain, and little of it lies in the kernel.
 BUFFER = 16384
+#: So much the other end's kernel takes for certain, read or not.
+AT_HAND = 4002
 
 
 class Stream:
@@ -68,6 +72,19 @@ def unix_pair() -> tuple[socket.socket, socket.socket]:
     near.setblocking(False)
     far.setblocking(False)
     return near, far
+
+
+@functools.cache
+def pattern_file() -> Path:
+    """A file of the kernel's memory that holds the pattern."""
+    file = os.memfd_create("pattern")
+    os.write(file, PATTERN)
+    return Path(f"/proc/self/fd/{file}")
+
+
+def open_pattern() -> FileIO:
+    """Each has a position of its own."""
+    return pattern_file().open("rb", buffering=0)
 
 
 @functools.cache

@@ -89,6 +89,11 @@ class Streams(Connection):
         """What matters is what the reader gives."""
         self.run.activity += 1
 
+    def may(self, callback: str, verb: str) -> bool:
+        """No drain() in the last flush: it goes on before connection_lost or after it."""
+        last = callback == "resume_writing" and self.transport.is_closing()
+        return super().may(callback, verb) and not (verb == "drain" and last)
+
     # -- tasks
 
     def start(self, name: str, work: Any) -> asyncio.Task[None]:
