@@ -59,8 +59,7 @@ if ((!report_only)); then
     run_pytest "${pytest_arguments[@]}"
   else
     run env "PATH=$tools:$PATH" meson test -C "$build" --suite core --quiet --timeout-multiplier 4
-    run_pytest tests/loop tests/tcp
-    run_pytest tests/hunt # its modules have names that the loop's tests have too
+    run_pytest tests/loop tests/tcp tests/hunt
     run "$python" tests/loop/conformance.py
     run_pytest tests/ecosystem
   fi

@@ -12,7 +12,7 @@ from typing import Any
 
 from interpreter import Actor, said
 from peers import PATTERN, small_socket
-from programs import Kind, Verb
+from program import Kind, Verb
 
 MOST = 5
 

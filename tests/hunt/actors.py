@@ -12,7 +12,7 @@ import scheduling
 import sendfiles
 import servers
 import streams
-from programs import Kind
+from program import Kind
 
 ALL: tuple[Kind, ...] = (
     *accepting.KINDS,

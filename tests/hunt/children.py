@@ -15,7 +15,7 @@ from typing import Any
 
 from interpreter import Actor, said
 from peers import PATTERN, Stream
-from programs import Kind, Verb
+from program import Kind, Verb
 
 READY = b"ready\n"
 #: What is run; those with a line of shell say that they are ready.

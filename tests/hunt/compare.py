@@ -14,7 +14,7 @@ import actors
 import differences
 import interpreter
 import peers
-from programs import Program
+from program import Program
 
 ENGINES = ("epoll", "io_uring")
 #: Programs after which a loop is replaced.

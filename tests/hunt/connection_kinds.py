@@ -7,7 +7,7 @@ from typing import Any
 
 from connections import Connection
 from peers import Peer, PipeEnd, tcp_pair, unix_pair
-from programs import Kind, Verb
+from program import Kind, Verb
 from secured import AcceptedTls, Secured, Tls, UpgradedTcp
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from connections import whose
 from interpreter import Actor, said
 from peers import PATTERN
-from programs import Kind, Verb
+from program import Kind, Verb
 
 
 def udp_socket() -> socket.socket:

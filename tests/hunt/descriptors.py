@@ -7,7 +7,7 @@ from typing import Any
 
 from interpreter import Actor, said
 from peers import AT_HAND, PATTERN, Peer, Stream, open_pattern, tcp_pair, unix_pair
-from programs import Kind, Verb
+from program import Kind, Verb
 
 MOST_TASKS = 3
 

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from interpreter import Actor, said
-from programs import Kind, Verb
+from program import Kind, Verb
 
 MOST_JOBS = 5
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import actors
 from compare import ENGINES, Loops
-from programs import Program, build, pasteable
+from program import Program, build, pasteable
 from shrinking import shrunk
 
 

@@ -23,7 +23,7 @@ import warnings
 import weakref
 from typing import Any
 
-from programs import Program, Setup
+from program import Program, Setup
 
 #: Turns in a row without an event after which nothing more is expected.
 QUIET = 2

@@ -11,7 +11,7 @@ import contextvars
 from typing import Any
 
 from interpreter import Actor, neutral, said
-from programs import Kind, Verb
+from program import Kind, Verb
 
 variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
 

@@ -15,7 +15,7 @@ from connection_kinds import Tcp, Unix, both_ways
 from connections import BULK, MOST_BULK, Connection
 from interpreter import said
 from peers import AT_HAND, open_pattern
-from programs import Verb
+from program import Verb
 
 
 class Files(Connection):

@@ -14,7 +14,7 @@ from typing import Any
 
 from interpreter import Actor, said
 from peers import small_socket
-from programs import Kind, Verb
+from program import Kind, Verb
 
 MOST_CLIENTS = 6
 MOST_TASKS = 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from programs import Program, Step
+from program import Program, Step
 
 Fails = Callable[[Program], bool]
 

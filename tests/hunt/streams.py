@@ -17,7 +17,7 @@ from connection_kinds import BOTH_PEER, SIZES, WRITING
 from connections import Connection
 from interpreter import said
 from peers import PATTERN, Peer, tcp_pair, unix_pair
-from programs import Kind, Verb
+from program import Kind, Verb
 
 LARGE = 1 << 16
 MOST_WAITING = 3

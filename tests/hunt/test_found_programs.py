@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from compare import Loops
-from programs import Program, Setup, Step
+from program import Program, Setup, Step
 
 #: A name for the behaviour, and the program.
 FOUND: dict[str, Program] = {

@@ -16,7 +16,7 @@ from compare import Loops
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from hypothesis.database import DirectoryBasedExampleDatabase
-from programs import Kind, Program, build, pasteable
+from program import Kind, Program, build, pasteable
 
 LONG = os.environ.get("RLOOP_HUNT") == "long"
 #: How many programs of each group the short run tries.
