@@ -233,6 +233,7 @@ void DatagramTransport::on_error(net::IoStep step, int error_number) {
 // False when the protocol's method raised; the Python error is set then.
 bool DatagramTransport::error_received(PyObject* error) {
   Ref protocol = protocol_.copy();
+  if (!protocol) return true;  // sendto() was in the socket while the loop, in its thread, ended it
   ContextScope scope(sendto_depth_ > 0 ? nullptr : context_.get());
   HandlingScope handling(error);
   Ref result = binding::try_call_method(protocol.get(), names::error_received, error);

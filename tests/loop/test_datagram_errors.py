@@ -5,6 +5,7 @@ import contextlib
 import errno
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -238,3 +239,28 @@ async def test_an_error_in_connection_lost_is_told(loop: asyncio.AbstractEventLo
         client.transport.close()
         await client.lost
         assert [error.errno for error in client.errors] == [errno.EMSGSIZE]  # type: ignore[attr-defined]
+
+
+@loops_only(*RLOOP_IDS)
+async def test_an_endpoint_that_ends_under_another_threads_sendto(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """sendto() is in the socket, without the GIL, while the loop calls connection_lost."""
+    ended = threading.Event()
+
+    class Slow(socket.socket):
+        def sendto(self, *arguments: Any) -> int:
+            loop.call_soon_threadsafe(transport.abort)
+            ended.wait()
+            raise OSError(errno.EBADF, "while the endpoint ended")
+
+    sock = Slow(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    transport, protocol = await loop.create_datagram_endpoint(Datagrams, sock=sock)
+    sending = asyncio.to_thread(transport.sendto, b"x", ("localhost", 9))
+    task = asyncio.create_task(sending)
+    await protocol.lost
+    await turns()
+    ended.set()
+    await task
+    assert protocol.errors == []
