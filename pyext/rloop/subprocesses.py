@@ -22,6 +22,24 @@ from . import _stdlib
 class ChildTransport(_stdlib.SubprocessTransport):  # type: ignore[misc] # a private class
     """asyncio's, which never lets Popen guess a status and never signals a child that is reaped."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(*args, **kwargs)
+        except BaseException:
+            # asyncio forgets a child that it has started when it cannot make the task that
+            # connects the pipes.
+            if self._proc is not None:
+                self._give_up(self._proc)
+            raise
+
+    def _give_up(self, process: Any) -> None:
+        """End a child that nobody has heard of."""
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        self.close()
+        _reap(process)
+
     def close(self) -> None:
         """Close the pipes and kill the child if it still runs."""
         if not self._closed and self._proc is not None:

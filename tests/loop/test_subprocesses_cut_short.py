@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from support import DEADLINE, RLOOP_IDS, Noise, loops_only
+from support import DEADLINE, RLOOP_IDS, Noise, loops_only, open_descriptors
 from test_subprocesses import PIPE, children
 
 # asyncio before gh-119710 waits for ever where the pipes could not be connected. (The transport of
@@ -77,3 +77,23 @@ async def test_the_end_is_told_when_closing_the_pidfd_fails(
         process.kill()
         assert await asyncio.wait_for(process.wait(), DEADLINE) == -signal.SIGKILL
     assert noise.take_one()["exception"].errno == errno.EIO
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+async def test_a_child_whose_pipes_nobody_can_connect_is_ended(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """Where the task that would do it cannot be made: asyncio forgets the child."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    before = open_descriptors()
+    loop.set_task_factory(refuse)
+    try:
+        with pytest.raises(MemoryError):
+            await loop.subprocess_exec(asyncio.SubprocessProtocol, "sleep", "1000")
+    finally:
+        loop.set_task_factory(None)
+    assert children() == set()
+    assert open_descriptors() == before
