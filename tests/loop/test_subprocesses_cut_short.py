@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import signal
+from typing import Any
 
 import pytest
 from support import DEADLINE, RLOOP_IDS, Noise, loops_only, open_descriptors
