@@ -19,7 +19,8 @@ do not do at all:
   said in tests/loop/test_tls_ends.py. An end of stream of a TLS peer: not looked at yet.
 - drain() or a read that begins in the resume_writing of the last flush, see turns_of_tasks.
 - close(), abort() or resume_reading() under a loop.sendfile: asyncio's waits for ever and ends its
-  future twice; write_eof() there: the kernel wakes who waits for room at once, or later.
+  future twice; write_eof() there: the kernel wakes who waits for room at once, or later. Cancelled
+  while it waits for the backlog, asyncio's leaves reading paused and refuses to write ever after.
 - closing a socket under its sock_accept: asyncio leaves a closed descriptor in its selector.
 """
 

@@ -87,8 +87,8 @@ class Files(Connection):
             self.sending = self.loop.create_task(self.sends(self.files, self.out.at, -count))
 
     def cancel_file(self) -> None:
-        """Before the task has begun nothing goes out."""
-        if self.under_way():
+        """Not while it waits for the backlog, see differences.py."""
+        if self.under_way() and self.written_out():
             self.sending.cancel()
 
     def write(self, count: int) -> None:
