@@ -154,6 +154,7 @@ class TlsProtocol(_stdlib.SSLProtocol):  # type: ignore[misc] # a private class,
                 self._wakeup_waiter(ConnectionAbortedError("closed during the SSL handshake"))
         transport = self._app_transport
         super().connection_lost(exc)
+        self._app_writing_paused = False  # there is nobody to resume when the limits are changed
         if transport is not None and transport._is_done_with:
             # A program may keep its transport; the TLS context need not live as long.
             self._sslobj = self._sslcontext = None

@@ -105,9 +105,20 @@ class Connection(Actor, abc.ABC):
         return Plain(self) if kind == "plain" else Buffered(self)
 
     def may(self, callback: str, verb: str) -> bool:
-        """No write() in the resume_writing of the last flush: asyncio sends it, or starts to."""
+        """In the resume_writing of the last flush asyncio's write() sends, or starts to.
+
+        Nor call_soon() there: connection_lost comes next with asyncio, in a later turn with ours.
+        """
         last = callback == "resume_writing" and self.transport and self.transport.is_closing()
-        return not (last and verb in ("write", "write_lines", "write_bulk"))
+        return not (last and verb in ("write", "write_lines", "write_bulk", "soon"))
+
+    def run_hooks(self, callback: str) -> None:
+        """How much of the backlog a protocol that fails has sent is the kernel's affair."""
+        try:
+            super().run_hooks(callback)
+        except RuntimeError:
+            self.cut = True
+            raise
 
     def called(self, callback: str, *details: Any) -> None:
         self.check_context(callback)

@@ -16,7 +16,7 @@ import weakref
 from typing import Any
 
 import pytest
-from support import PY313, differs, reset, tcp_pair
+from support import PY313, Noise, differs, reset, tcp_pair
 from test_tls import CLIENT, SERVER, server_context
 from test_tls_ends import each_side, secured
 
@@ -148,3 +148,18 @@ async def test_who_only_writes_and_drains_meets_the_reset(loop: asyncio.Abstract
     writer.close()
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()
+
+
+@differs("asyncio", "it resumes a protocol that is gone")
+@differs("uvloop", "it resumes a protocol that is gone")
+async def test_limits_of_a_lost_connection_resume_nobody(
+    loop: asyncio.AbstractEventLoop, noise: Noise
+) -> None:
+    async with secured("server") as (transport, protocol, _):
+        transport.set_write_buffer_limits(1000)
+        while "pause_writing" not in protocol.events:  # the second one meets a backlog
+            transport.write(bytes(10_000_000))
+        transport.abort()
+        await protocol.lost
+        transport.set_write_buffer_limits(1 << 20)
+        assert noise.take() == []
