@@ -122,6 +122,8 @@ class Connection(Actor, abc.ABC):
 
     def called(self, callback: str, *details: Any) -> None:
         self.check_context(callback)
+        if callback == "connection_lost" and self.peer is not None and self.unread() > 0:
+            self.cut = True  # the kernel resets it, and what is still on its way is lost
         self.note(callback, *details)
         self.run_hooks(callback)
 
