@@ -56,6 +56,13 @@ class SSLTransport(_stdlib.SSLProtocolTransport):  # type: ignore[misc] # a priv
         """Close at once."""
         self._force_close(None)
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """As any transport's; of a lost connection there is nobody to resume."""
+        if self._ssl_protocol._app_protocol is None:
+            self._ssl_protocol._set_write_buffer_limits(high, low)
+        else:
+            super().set_write_buffer_limits(high, low)
+
     def _force_close(self, exc: BaseException | None) -> None:
         self._closed = True
         self._ssl_protocol._abort(exc)
@@ -154,7 +161,6 @@ class TlsProtocol(_stdlib.SSLProtocol):  # type: ignore[misc] # a private class,
                 self._wakeup_waiter(ConnectionAbortedError("closed during the SSL handshake"))
         transport = self._app_transport
         super().connection_lost(exc)
-        self._app_writing_paused = False  # there is nobody to resume when the limits are changed
         if transport is not None and transport._is_done_with:
             # A program may keep its transport; the TLS context need not live as long.
             self._sslobj = self._sslcontext = None
