@@ -171,7 +171,7 @@ plain_steps() {
     if [[ "$label" == "$first" || "$label" == "$newest_in_tree" ]]; then
       add_step ecosystem "$label" "packages on $label"
     else
-      add_step ecosystem_without_workers "$label" "packages on $label"
+      add_step ecosystem_of_one_process "$label" "packages on $label"
     fi
     # The arguments choose among pytest's tests.
     ((${#pytest_arguments[@]})) || add_step conformance "$label" "CPython's tests on $label"

@@ -108,7 +108,7 @@ stubtest() {
 
 # A warning, a dead link among them, is an error.
 docs() {
-  on "$1" scripts/docs.sh
+  on "$1" env PYTHON="${pythons[$1]}" scripts/docs.sh
 }
 
 core_tests() {
@@ -205,7 +205,12 @@ ecosystem() {
   run_pytest "$1" "$2" -- tests/ecosystem
 }
 
-# Servers with several workers concern the kernel more than the interpreter, and take minutes.
-ecosystem_without_workers() {
-  run_pytest "$1" "$2" -- tests/ecosystem --ignore=tests/ecosystem/test_workers.py
+# Programs of several processes concern the kernel more than the interpreter, and take minutes.
+ecosystem_of_one_process() {
+  local name
+  local -a left_out=()
+  for name in dask examples hooks jupyter ray reload workers; do
+    left_out+=("--ignore=tests/ecosystem/test_$name.py")
+  done
+  run_pytest "$1" "$2" -- tests/ecosystem "${left_out[@]}"
 }
