@@ -136,4 +136,5 @@ def _begin() -> None:
     _run_users_own()
 
 
-_begin()
+if __name__ == "sitecustomize":
+    _begin()
