@@ -103,23 +103,27 @@ def errors_of_a_lost_file(trace: Trace) -> Trace:
 
 
 def turns_of_tasks(trace: Trace) -> Trace:
-    """When, within a step, a task that waited for a stream goes on.
+    """When, within a step, a task that waited for a stream or a sendfile goes on.
 
     A transport that was closed resumes its protocol when the last of its backlog is out, and then
     ends. asyncio's selector transport calls connection_lost from the same callback, ours in a later
     turn. The order of the callbacks is promised, the turn in which a waiting task goes on is not.
     """
+
+    def number(entry: tuple[Any, ...]) -> tuple[str, int]:
+        return entry[0], entry[2] if entry[0] == "stream task" else entry[1]
+
     kept: Trace = []
     tasks: Trace = []
     for entry in trace:
-        if entry[0] == "stream task":
+        if entry[0] in ("stream task", "sendfile"):
             tasks.append(entry)
             continue
         if entry[0] == "step":
-            kept += sorted(tasks, key=lambda each: each[2])
+            kept += sorted(tasks, key=number)
             tasks = []
         kept.append(entry)
-    return kept + sorted(tasks, key=lambda each: each[2])
+    return kept + sorted(tasks, key=number)
 
 
 def order_of_pipes(trace: Trace) -> Trace:
