@@ -33,8 +33,8 @@ def named(*names: str) -> tuple[Kind, ...]:
     return tuple(KINDS[name] for name in names)
 
 
-#: What the tests give programs to; a long hunt mixes all. TLS is only hunted: with asyncio 3.14.10 as
-#: the reference a peer that sends after close() still differs, and nobody has looked at why.
+#: What the tests give programs to; a long hunt mixes all. TLS is only hunted: with asyncio 3.14.10
+#: as the reference a peer that sends after close() still differs, and nobody has looked at why.
 GROUPS: dict[str, tuple[Kind, ...]] = {
     "sockets": named("tcp", "accepted tcp", "unix"),
     "streams": named("streams"),
