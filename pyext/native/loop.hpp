@@ -150,6 +150,7 @@ class Loop : public base::ListNode<TrackingTag> {
     ends_position_ = std::min(ends_position_, here);
     if (!made) ends_not_before_ = here;
   }
+  Ref serving(PyObject* socket);
   void listener_started(ServerListener& listener);
   void listener_stopped(ServerListener& listener);
   base::IntrusiveList<SockRequest, RequestTag>& requests() { return requests_; }

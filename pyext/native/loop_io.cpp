@@ -251,14 +251,22 @@ void Loop::listener_started(ServerListener& listener) {
 
 void Loop::stop_listening(PyObject* socket) {
   // Found first and stopped then: stopping closes the socket in Python, where another thread may
-  // get the GIL, and the list change.
-  std::vector<Ref> serving;
+  // get the GIL, and the list change. Without memory of its own: Server.close() comes once.
+  bool any = false;
+  while (Ref listener = serving(socket)) {
+    any = true;
+    ServerListenerType::value(listener.get()).stop();
+  }
+  if (!any) binding::call_method(socket, names::close);
+}
+
+// A listener on this socket that nobody has stopped yet, or null.
+Ref Loop::serving(PyObject* socket) {
+  Ref found;
   listeners_.for_each([&](ServerListener& listener) {
-    if (listener.serves(socket)) serving.push_back(listener.kept_by_loop_.copy());
+    if (!found && listener.serves(socket)) found = listener.kept_by_loop_.copy();
   });
-  for (const Ref& listener : serving)
-    if (listener) ServerListenerType::value(listener.get()).stop();
-  if (serving.empty()) binding::call_method(socket, names::close);
+  return found;
 }
 
 void Loop::listener_stopped(ServerListener& listener) {

@@ -28,7 +28,8 @@ class ServerListener : public net::ListenerEvents, public base::ListNode<Listene
   // At the end of the loop: no further connection, no event; the socket stays the user's.
   void abandon();
   void release();
-  bool serves(PyObject* socket) const { return socket_.is(socket); }
+  // Until it is stopped.
+  bool serves(PyObject* socket) const { return socket_.is(socket) && !listener_.stopping(); }
   void resume();  // after accepting was suspended for lack of descriptors
 
   void on_accepted(base::UniqueFd connection, const base::Address& peer) override;

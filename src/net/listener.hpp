@@ -50,6 +50,7 @@ class Listener {
   void abandon();  // stop without any further event; for the end of the loop
 
   int fd() const { return descriptor_.fd; }
+  bool stopping() const { return state_ == State::stopping || stopped(); }
   bool stopped() const { return state_ == State::stopped; }
 
  private:

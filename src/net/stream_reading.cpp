@@ -126,7 +126,8 @@ size_t Stream::receive_directly() {
   bool own_memory = reads_into_buffers_;
   if (own_memory) {
     memory = events_->next_buffer(0);
-    if (memory.empty()) return 0;  // a failed reader is asked again
+    if (state_ == State::closed) return 0;  // in the child of a fork: it is the parent's
+    if (memory.empty()) return 0;           // a failed reader is asked again
   }
   ++context_.reactor->statistics().syscalls;
   ssize_t received = ::recv(descriptor_.number(), memory.data(), memory.size(), MSG_DONTWAIT);
@@ -208,6 +209,7 @@ void Stream::fill_buffers(std::span<const std::byte> data) {
     if (reading_paused_) return keep(base::Result(0), data);
     if (!reads_into_buffers_) return events_->on_data(data);
     std::span<std::byte> own = events_->next_buffer(data.size());
+    if (state_ == State::closed) return;  // in the child of a fork
     if (own.empty()) return state_ == State::open ? keep_for_later(data) : void();
     size_t size = std::min(own.size(), data.size());
     std::memcpy(own.data(), data.data(), size);
