@@ -47,8 +47,7 @@ WATCHED = {
 #: blocks stay as strict.
 _POOLS = {"resident_kib": 8192, "anonymous_kib": 8192}
 
-# One arena, and what is free at its end goes back: else a loop that changes threads spreads over an
-# arena for each, and resident memory grows for an hour by what malloc keeps.
+# One arena, else a loop that changes threads spreads over an arena for each; thresholds that stay.
 _FRUGAL_MALLOC = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_TRIM_THRESHOLD_": "131072",
