@@ -1,6 +1,7 @@
 // The writing half, and the end; see stream.hpp.
 #include "net/stream.hpp"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -105,7 +106,10 @@ void Stream::on_room(const op::Completion& completion) {
   base::Result result = completion.result;
   bool failed = !result.ok() && !result.is_again() && !result.is(EINTR) && !result.is(ECANCELED);
   if (failed) return write_failed(result.error_number());
-  flush_direct();
+  bool hung_up = result.ok() && result.value() & (POLLERR | POLLHUP);
+  // As asyncio, which reads first: only the receive says what came, and that it was a reset.
+  sends_after_read_ = hung_up && read_under_way();
+  if (!sends_after_read_) flush_direct();
 }
 
 void Stream::sent(base::Result result) {
@@ -166,6 +170,7 @@ base::Result Stream::shut_down() {
 void Stream::close() {
   if (state_ != State::open) return;
   state_ = State::flushing;
+  sends_after_read_ = false;
   stop_reading();
   // Nobody tells when the socket that the program closed has room.
   if (!queue_.empty() && descriptor_.number() < 0) {

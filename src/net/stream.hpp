@@ -113,7 +113,9 @@ class Stream : public base::ListNode<DirtyListTag> {
 
   void arm_reading();
   void on_recv(const op::Completion& completion);
+  void take_received(const op::Completion& completion);
   void on_readable(const op::Completion& completion);
+  void take_readable(const op::Completion& completion);
   void receive_in_a_row();
   size_t receive_directly();
   void receive(base::Result result, std::span<const std::byte> data);
@@ -126,13 +128,16 @@ class Stream : public base::ListNode<DirtyListTag> {
   void judge_bulk(size_t size, size_t capacity);
   void keep(base::Result result, std::span<const std::byte> data);
   void on_later(const op::Completion& completion);
+  void take_kept();
+  void after_read();
+  bool read_under_way();
   void stop_reading();
 
   void flush_direct();
   void flush_through_reactor();
   bool load_send();
   void on_send(const op::Completion& completion);
-  bool write_pending() { return !send_.idle() || (room_ && !room_->idle()); }
+  bool write_pending() { return !send_.idle() || (room_ && !room_->idle()) || sends_after_read_; }
   void wait_for_room();
   void on_room(const op::Completion& completion);
   void sent(base::Result result);
@@ -169,6 +174,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   bool bulk_ = false;
   bool eof_wanted_ = false;
   bool shut_down_ = false;
+  bool sends_after_read_ = false;   // the peer hung up, and what a receive tells comes first
   bool under_way_at_fork_ = false;  // the send, in the copy of it that a child has
   uint32_t delivery_turn_ = static_cast<uint32_t>(-1);  // when data was delivered last
   uint8_t streak_ = 0;  // consecutive receives that speak for changing `bulk_`

@@ -71,7 +71,11 @@ void Stream::arm_reading() {
 }
 
 void Stream::on_recv(const op::Completion& completion) {
-  if (state_ != State::open) return end_of_operation();
+  if (state_ == State::open) take_received(completion);
+  after_read();
+}
+
+void Stream::take_received(const op::Completion& completion) {
   if (descriptor_.number() < 0) {  // nothing that came since is anybody's
     if (completion.more) context_.reactor->cancel(recv_);
     return;
@@ -89,23 +93,33 @@ void Stream::on_recv(const op::Completion& completion) {
     receive(result, completion.data);
   }
   context_.hand_over_if_due();  // not before: it may run user code, and the data may be lent
-  if (state_ != State::open) return end_of_operation();
+  if (state_ != State::open) return;
   if (reading_paused_ && completion.more) context_.reactor->cancel(recv_);
   arm_reading();
 }
 
 void Stream::on_readable(const op::Completion& completion) {
-  if (state_ != State::open) return end_of_operation();
+  if (state_ == State::open) take_readable(completion);
+  after_read();
+}
+
+void Stream::take_readable(const op::Completion& completion) {
   if (reading_paused_ || kept_ || means_again(completion.result)) return arm_reading();
   if (descriptor_.number() < 0) return;
-  if (!completion.result.ok()) {
-    receive(completion.result, {});
-    return;
-  }
+  if (!completion.result.ok()) return receive(completion.result, {});
   receive_in_a_row();
   context_.hand_over_if_due();
-  if (state_ != State::open) return end_of_operation();
   arm_reading();
+}
+
+// What a receive brings comes home: in flight, or kept.
+bool Stream::read_under_way() {
+  return !recv_.idle() || (poll_ && !poll_->idle()) || (kept_ && !later_.idle());
+}
+
+void Stream::after_read() {
+  if (state_ == State::open && std::exchange(sends_after_read_, false)) flush_direct();
+  end_of_operation();
 }
 
 void Stream::receive_in_a_row() {
@@ -245,14 +259,18 @@ void Stream::keep(base::Result result, std::span<const std::byte> data) {
 
 // What could not be done in the caller's place: the delivery of kept data, or the end.
 void Stream::on_later(const op::Completion& /*completion*/) {
-  if (state_ != State::open) return end_of_operation();
+  if (state_ == State::open) take_kept();
+  after_read();
+}
+
+void Stream::take_kept() {
   if (reading_paused_) return;
   if (!kept_) return arm_reading();
   std::vector<std::byte> data = std::exchange(kept_->data, {});
   if (!kept_->has_end) kept_.reset();  // else it stands: nothing is received behind the end
   if (!data.empty()) {
     deliver(data);
-    if (state_ != State::open) return end_of_operation();
+    if (state_ != State::open) return;
     if (kept_ && !reading_paused_) return post_later();  // the end has a turn of its own
   }
   if (reading_paused_) return;
@@ -260,7 +278,6 @@ void Stream::on_later(const op::Completion& /*completion*/) {
   base::Result end = kept_->end;
   kept_.reset();
   deliver_end(end);
-  if (state_ != State::open) end_of_operation();
 }
 
 void Stream::stop_reading() {

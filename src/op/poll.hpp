@@ -4,8 +4,9 @@
 // (sock_recv and friends: nothing is consumed, so a cancel loses no byte) and for connects
 // (writable, then SO_ERROR). One shot; on the ring POLL_ADD, which completes at once when the
 // descriptor is ready already. Errors and hang-ups count as ready: the system call reports them.
-// Completion: result >= 0. After a short or empty read the handler says
-// descriptor().note_short() or mark_drained(), which is what the epoll reactor knows of it.
+// Completion: result >= 0; from a ring or an epoll set the events as poll(2) names them. After a
+// short or empty read the handler says descriptor().note_short() or mark_drained(), which is what
+// the epoll reactor knows of it.
 #pragma once
 
 #include "op/op.hpp"

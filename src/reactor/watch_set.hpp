@@ -38,7 +38,7 @@ class WatchSet {
   void forget(int fd);
 
   // Reports an event of the epoll set: persistent watchers are told, one-shot operations are
-  // unlinked and handed to `ready(operation)`.
+  // unlinked and handed to `ready(operation, result)`; the result is the events, as poll(2) says.
   template <class Ready>
   void report(const epoll_event& event, Ready ready) {
     Entry* entry = find(fd_of(event));
@@ -47,7 +47,7 @@ class WatchSet {
     for (int direction : {0, 1}) {
       if (!(event.events & (kMask[direction] | EPOLLERR | EPOLLHUP))) continue;
       while (!entry->waiting[direction].empty())
-        ready(entry->waiting[direction].pop_front());
+        ready(entry->waiting[direction].pop_front(), base::Result(static_cast<int>(event.events)));
       if (Watcher* watcher = entry->watcher[direction]) watcher->on_ready();
       // The watcher may have removed itself, and its entry with it.
       entry = find(fd_of(event));

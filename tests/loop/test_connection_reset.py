@@ -5,6 +5,7 @@ connection_lost comes once, with the error where asyncio gives one, and nothing 
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import pytest
 from support import (
@@ -14,6 +15,7 @@ from support import (
     connected,
     reset,
     serving,
+    tcp_pair,
     turns,
     unused_port,
     wait_until,
@@ -43,6 +45,37 @@ async def test_while_a_large_write_is_under_way(loop: asyncio.AbstractEventLoop)
         assert isinstance(await protocol.lost, GONE)
         assert protocol.events.count("connection_lost") == 1
         assert transport.get_write_buffer_size() == 0
+
+
+@pytest.mark.parametrize("factory", [Recorder, BufferedRecorder])
+@pytest.mark.parametrize("pair", [tcp_pair, socket.socketpair])
+@pytest.mark.parametrize("end", [reset, socket.socket.close])
+async def test_a_backlog_does_not_hide_who_reset_the_connection(
+    loop: asyncio.AbstractEventLoop,
+    factory: type[Recorder],
+    pair: Callable[[], tuple[socket.socket, socket.socket]],
+    end: Callable[[socket.socket], None],
+) -> None:
+    # Here asyncio reads before it writes: ECONNRESET from the receive, not EPIPE from the send.
+    near, far = pair()
+    transport, protocol = await loop.create_connection(factory, sock=near)
+    transport.write(LARGE)
+    await turns(3)
+    end(far)  # with unread data, which makes a reset of a close
+    assert repr(await protocol.lost) == "ConnectionResetError(104, 'Connection reset by peer')"
+
+
+async def test_what_came_before_the_end_is_read_before_a_backlog_fails(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    near, far = socket.socketpair()
+    transport, protocol = await loop.create_connection(Recorder, sock=near)
+    transport.write(LARGE)
+    await turns(3)
+    far.send(b"last words")
+    far.close()
+    assert isinstance(await protocol.lost, GONE)
+    assert protocol.data == b"last words"
 
 
 async def test_while_writing_with_reading_paused(loop: asyncio.AbstractEventLoop) -> None:

@@ -245,8 +245,8 @@ bool EpollReactor::has_undispatched() const {
 void EpollReactor::report_watches() {
   std::vector<epoll_event> events = std::exchange(watch_events_, {});
   for (const epoll_event& event : events) {
-    watches_.report(event, [this](op::Operation& operation) {
-      arrive(operation, base::Result::count(1), 0, true);
+    watches_.report(event, [this](op::Operation& operation, base::Result result) {
+      arrive(operation, result, 0, true);
     });
   }
   events.clear();
@@ -281,12 +281,14 @@ void EpollReactor::attempt_ready() {
       if (!done && !dead_ && wanted(descriptor) && !descriptor.linked())
         batch.push_back(descriptor);
     };
-    // The writer first: a send that frees the backlog may make the reader's answer possible.
-    attempt_if_ready(descriptor, op::Direction::write);
+    // The writer first: a send that frees the backlog may make the reader's answer possible. But
+    // after a hang-up only the reader learns what came, and that it was a reset.
+    bool reads_first = descriptor.hung_up;
+    attempt_if_ready(descriptor, reads_first ? op::Direction::read : op::Direction::write);
     // An owner never ends inside the completion of an attempt (by then its operations would have
     // been cancelled and detached): the descriptor is still there for its second direction.
     if (dead_ || interrupted_) break;
-    attempt_if_ready(descriptor, op::Direction::read);
+    attempt_if_ready(descriptor, reads_first ? op::Direction::write : op::Direction::read);
     done = true;
   }
 }

@@ -129,9 +129,10 @@ void RingReactor::on_watches_ready(const op::Completion& /*completion*/) {
   int count = ::epoll_wait(watch_fd_.get(), events.data(), static_cast<int>(events.size()), 0);
   size_t place = 0;
   for (int i = 0; i < count; ++i)
-    watches_.report(events[static_cast<size_t>(i)], [&](op::Operation& operation) {
-      arrive_in_batch(operation, base::Result::count(1), place++);
-    });
+    watches_.report(events[static_cast<size_t>(i)],
+                    [&](op::Operation& operation, base::Result result) {
+                      arrive_in_batch(operation, result, place++);
+                    });
   // Goes to the kernel with the next wait, after the watchers' handles had their turn: as long as
   // one is ready the poll completes at once, which is what level-triggered means. (A watcher that
   // was just told may have watched something new and submitted it already.)

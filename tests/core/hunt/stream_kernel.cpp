@@ -91,6 +91,9 @@ int StreamKernel::poll(pollfd* fds, nfds_t /*count*/, int /*timeout_ms*/) {
   fds->revents = 0;
   if (socket->readable()) fds->revents |= static_cast<short>(fds->events & POLLIN);
   if (socket->writable()) fds->revents |= static_cast<short>(fds->events & POLLOUT);
+  // A peer that is gone: there is always something to read then, an error or the end at last.
+  bool gone = (socket->hung_up || socket->out_error != 0) && socket->readable();
+  if (gone) fds->revents |= POLLHUP;
   return fds->revents != 0 ? 1 : 0;
 }
 

@@ -211,7 +211,7 @@ class WatchWorld final : public World {
     for (size_t i = 0; i < waits_.size(); ++i)
       waiting[i] = waits_[i]->operation.linked() ? waits_[i]->file : 0;
     for (const epoll_event& event : kernel_.collect()) {
-      set_.report(event, [&](op::Operation& operation) { came_home(operation); });
+      set_.report(event, [&](op::Operation& operation, base::Result) { came_home(operation); });
     }
     if (kernel_.refuse != refused) {  // what the set tells the kernel after a report was refused
       for (size_t number = 0; number < kNumbers; ++number)

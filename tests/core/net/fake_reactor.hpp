@@ -63,10 +63,10 @@ class FakeReactor final : public reactor::Reactor {
     }
   }
   // Completes the polls of those that wait for room: there is some, or a hang-up looks like it.
-  void make_room() {
+  void make_room(int events = POLLOUT) {
     for (Pending& pending : snapshot()) {
       if (pending.opcode == IORING_OP_POLL_ADD && writes(pending)) {
-        complete(*pending.operation, POLLOUT, false, {});
+        complete(*pending.operation, events, false, {});
       }
     }
   }

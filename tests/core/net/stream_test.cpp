@@ -166,6 +166,17 @@ class RoomTest : public StreamTest {
   }
   // The far end reads; how much there was.
   size_t drain() { return read_available(far_.get()).size(); }
+  // With unread data, so that the far end resets.
+  void hang_up_under_a_backlog() {
+    stream().start_reading();
+    connection_->write("lost");
+    settle();
+    far_.reset();
+    reactor_.make_room(POLLOUT | POLLHUP);
+    settle();
+    EXPECT_EQ(connection_->error, 0);
+    EXPECT_FALSE(reactor_.waiting_for_room());
+  }
 };
 
 TEST_F(RoomTest, AWriteThatFindsNoRoomWaitsForItAndGoesOn) {
@@ -200,6 +211,32 @@ TEST_F(RoomTest, ASendOfTheRingThatComesHomeWithAgainWaitsForRoom) {
   reactor_.make_room();
   settle();
   EXPECT_EQ(read_available(far_.get()), "kept");
+}
+
+TEST_F(RoomTest, AfterAHangUpWhatAReceiveTellsComesFirst) {
+  hang_up_under_a_backlog();
+  reactor_.receive();
+  settle();
+  EXPECT_EQ(connection_->error, ECONNRESET);
+  EXPECT_TRUE(connection_->closed());
+}
+
+TEST_F(RoomTest, AfterAHangUpAPauseLetsTheSendGo) {
+  hang_up_under_a_backlog();
+  stream().pause_reading();
+  reactor_.fail_receive(ECANCELED);
+  settle();
+  EXPECT_EQ(connection_->error, EPIPE);
+  EXPECT_TRUE(connection_->closed());
+}
+
+TEST_F(RoomTest, AfterAHangUpACloseLetsTheSendGo) {
+  hang_up_under_a_backlog();
+  stream().close();
+  EXPECT_EQ(connection_->error, EPIPE);
+  reactor_.run_cancels();
+  settle();
+  EXPECT_TRUE(connection_->closed());
 }
 
 TEST_F(RoomTest, ACloseWaitsForRoomToo) {

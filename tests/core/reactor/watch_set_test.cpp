@@ -26,7 +26,7 @@ class WatchSetTest : public testing::Test {
     std::vector<op::Operation*> ready;
     for (int i = 0; i < count; ++i) {
       set_.report(events[static_cast<size_t>(i)],
-                  [&](op::Operation& operation) { ready.push_back(&operation); });
+                  [&](op::Operation& operation, base::Result) { ready.push_back(&operation); });
     }
     return ready;
   }
@@ -44,7 +44,7 @@ class WatchSetTest : public testing::Test {
 TEST_F(WatchSetTest, AnEventOfAnUnknownNumberIsIgnored) {
   epoll_event event{};
   event.data.u64 = uint64_t{77} << 32;
-  set_.report(event, [](op::Operation&) { FAIL(); });
+  set_.report(event, [](op::Operation&, base::Result) { FAIL(); });
 }
 
 TEST_F(WatchSetTest, ARepeatedWaitCostsOneSystemCall) {
