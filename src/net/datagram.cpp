@@ -233,15 +233,14 @@ void Datagram::flush() {
   if (linked()) unlink();
   if (!writable_.idle()) return;
   bool is_inner = std::exchange(flushing_now_, true);
-  if (!is_inner) attempts_left_ = queue_.size() + kFailingAnswers;
+  if (!is_inner) failures_left_ = queue_.size() + kFailingAnswers;
   bool sent_any = false;
   while (!queue_.empty() && writable_.idle() &&
          (state_ == State::open || state_ == State::flushing)) {
-    if (attempts_left_ == 0) {
+    if (failures_left_ == 0) {
       if (!linked()) context_.gather(*this);
       break;
     }
-    --attempts_left_;
     int error_number = send_batch();
     if (error_number == EAGAIN) {
       descriptor_.mark_drained(op::Direction::write);
@@ -250,6 +249,7 @@ void Datagram::flush() {
     }
     sent_any = true;
     if (error_number != 0 && error_number != EINTR) {
+      --failures_left_;
       sent(1);  // it never will be: what fails is taken away, the rest goes on
       events_->on_error(IoStep::write, error_number);
     }

@@ -126,7 +126,7 @@ class Datagram : public base::ListNode<DirtyListTag> {
   std::deque<Incoming> kept_;
   std::deque<Outgoing> queue_;
   size_t backlog_bytes_ = 0;
-  size_t attempts_left_ = 0;  // of the flush that runs
+  size_t failures_left_ = 0;  // of the flush that runs
   SentAtOnce sent_at_once_;
 
   op::Completes<op::RecvDatagram, &Datagram::on_received> recv_{*this, descriptor_};

@@ -88,6 +88,27 @@ async def test_what_error_received_raises_leaves_sendto(
         assert await client.lost is None
 
 
+async def test_many_good_answers_to_an_error_go_out_at_once(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    with listening() as far:
+
+        def answer(_: object) -> None:
+            for _ in range(40):
+                client.transport.sendto(b"answer")
+            sizes.append(client.transport.get_write_buffer_size())
+
+        sizes: list[int] = []
+        client = await endpoint(loop, far, "by asyncio", react=answer)
+        client.transport.set_write_buffer_limits(0)
+        client.transport.sendto(TOO_LONG)
+        assert sizes == [0]
+        assert [far.recv(10) for _ in range(40)] == [b"answer"] * 40
+        assert "pause_writing" not in client.events
+        client.transport.close()
+        await client.lost
+
+
 async def test_so_does_what_it_raises_for_an_unknown_name(
     loop: asyncio.AbstractEventLoop, noise: Noise
 ) -> None:
