@@ -138,7 +138,7 @@ void Stream::log_sent(size_t size) {
 // again, and a close that waited for the backlog still ends.
 void Stream::write_failed(int error_number) {
   queue_.clear();
-  events_->on_error(IoStep::write, error_number);
+  events_->on_error(IoStep::write, reason_of(error_number));
   if (queue_.empty() && state_ == State::flushing) begin_join();
 }
 

@@ -124,6 +124,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   void keep_for_later(std::span<const std::byte> data);
   void post_later();
   void deliver_end(base::Result result);
+  int reason_of(int error_number);
   bool all_idle();
   void judge_bulk(size_t size, size_t capacity);
   void keep(base::Result result, std::span<const std::byte> data);

@@ -202,6 +202,16 @@ void Stream::deliver_end(base::Result result) {
   }
 }
 
+// A send says EPIPE when somebody was told the reason before it: a receive whose end waits for its
+// turn.
+int Stream::reason_of(int error_number) {
+  if (error_number != EPIPE) return error_number;
+  base::Result end =
+      kept_ && kept_->has_end ? kept_->end : context_.reactor->undispatched_end(recv_);
+  bool tells = !end.ok() && !means_again(end) && !end.is(ENOBUFS);
+  return tells ? end.error_number() : error_number;
+}
+
 void Stream::deliver(std::span<const std::byte> data) {
   delivery_turn_ = context_.turn;
   if (reads_into_buffers_) return fill_buffers(data);

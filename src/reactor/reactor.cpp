@@ -93,6 +93,14 @@ size_t Reactor::begin_batch() {
   return gather(end, [](const Arrival& one) { return !one.operation->hastened(); });
 }
 
+base::Result Reactor::undispatched_end(const op::Operation& operation) const {
+  if (operation.state() != op::State::finishing) return base::Result(0);
+  auto waiting = std::span(arrivals_).subspan(arrivals_head_);
+  auto last = std::find_if(waiting.rbegin(), waiting.rend(),
+                           [&](const Arrival& one) { return one.operation == &operation; });
+  return last != waiting.rend() ? last->result : base::Result(0);
+}
+
 bool Reactor::next_arrival(Arrival& out) {
   if (arrivals_head_ >= batch_end_ || interrupted_) {
     if (arrivals_head_ == arrivals_.size()) {

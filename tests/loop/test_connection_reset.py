@@ -65,6 +65,28 @@ async def test_a_backlog_does_not_hide_who_reset_the_connection(
     assert repr(await protocol.lost) == "ConnectionResetError(104, 'Connection reset by peer')"
 
 
+@pytest.mark.parametrize("later", [False, True])
+async def test_an_answer_to_data_before_a_reset_fails_as_the_reset(
+    loop: asyncio.AbstractEventLoop, later: bool
+) -> None:
+    # A receive may know the reset already, which waits behind the data: EPIPE is then no reason.
+    class Answering(Recorder):
+        def data_received(self, data: bytes) -> None:
+            if later:
+                loop.call_soon(self.transport.write, b"answer")
+            else:
+                self.transport.write(b"answer")
+
+    async with wired(Answering) as (transport, protocol, far):
+        transport.pause_reading()
+        await turns(2)
+        far.send(b"question")
+        reset(far)
+        await turns(2)
+        transport.resume_reading()
+        assert isinstance(await protocol.lost, ConnectionResetError)
+
+
 async def test_what_came_before_the_end_is_read_before_a_backlog_fails(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
