@@ -29,6 +29,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+_LOST = ("ConnectionError", "ConnectionResetError", "BrokenPipeError")
+
 Trace = list[tuple[Any, ...]]
 Outcome = dict[str, Any]
 
@@ -72,23 +74,6 @@ def bytes_of_a_cut_stream(trace: Trace) -> Trace:
     return [("peer", "cut") if e[0] == "peer" and (e[1] or reset in e[3]) else e for e in trace]
 
 
-def errors_of_a_reset(trace: Trace) -> Trace:
-    """ECONNRESET or EPIPE in connection_lost, and in what StreamReader and StreamWriter raise.
-
-    The kernel says ECONNRESET once, to whichever call asks first, and EPIPE to a send after that.
-    With io_uring a receive and a send may both be waiting in the kernel when the reset arrives.
-    """
-    other = ("BrokenPipeError", ("32", "Broken pipe"))
-    reset = ("ConnectionResetError", ("104", "Connection reset by peer"))
-
-    def same(part: Any) -> Any:
-        if part == other:
-            return reset
-        return tuple(same(each) for each in part) if isinstance(part, tuple) else part
-
-    return [same(entry) for entry in trace]
-
-
 def errors_of_a_lost_file(trace: Trace) -> Trace:
     """How loop.sendfile says that the connection is lost: by whichever part of it notices.
 
@@ -97,7 +82,7 @@ def errors_of_a_lost_file(trace: Trace) -> Trace:
     """
 
     def lost(error: Any) -> bool:
-        return isinstance(error, tuple) and error[0] in ("ConnectionError", "ConnectionResetError")
+        return isinstance(error, tuple) and error[0] in _LOST
 
     return [(*e[:2], "lost") if e[0] == "sendfile" and lost(e[2]) else e for e in trace]
 
@@ -155,7 +140,6 @@ def order_of_clients(trace: Trace) -> Trace:
 NORMALISERS: tuple[Callable[[Trace], Trace], ...] = (
     short_pauses,
     bytes_of_a_cut_stream,
-    errors_of_a_reset,
     errors_of_a_lost_file,
     turns_of_tasks,
     order_of_clients,
