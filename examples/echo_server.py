@@ -3,7 +3,8 @@
     python examples/echo_server.py
     nc 127.0.0.1 8888                   # in another terminal
 
-Stops on Ctrl-C. The only line that concerns rloop is the last one.
+Ctrl-C stops it, with the KeyboardInterrupt that asyncio.run() raises. The only line that concerns
+rloop is the last one.
 """
 
 import asyncio

@@ -43,6 +43,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     # Holds the port, so that the processes agree on it; takes no connections itself.
     with socket.socket() as holder:
+        holder.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # also soon after the last time
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         holder.bind(("127.0.0.1", PORT))
         port = holder.getsockname()[1]

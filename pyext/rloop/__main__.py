@@ -1,8 +1,8 @@
 """``python -m rloop``: which backend this machine gets, why, and which limits bind.
 
 For the operator of a container that is slower than expected: the reason names the sysctl, limit,
-profile or kernel to change. ``--json`` says it for machines; ``run`` runs a program on rloop, see
-launch.py. Exits with 2 when RLOOP_BACKEND is wrong; nothing is changed.
+profile or kernel to change. ``--json`` says it for machines; ``run`` runs a program on rloop. Exits
+with 2 when RLOOP_BACKEND is wrong; nothing is changed.
 """
 
 import argparse

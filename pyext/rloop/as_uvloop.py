@@ -43,5 +43,5 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r}, for which rloop stands in, has no {name!r}")
 
 
-# `from uvloop.loop import Loop` is how some name the class.
-sys.modules[f"{__name__}.loop"] = sys.modules[__name__]
+# `from uvloop.loop import Loop` is how some name the class, and `uvloop.loop.Loop` how others do.
+loop = sys.modules[f"{__name__}.loop"] = sys.modules[__name__]

@@ -264,7 +264,7 @@ async def main():
     return type(asyncio.get_running_loop()).__name__
 
 loop = uvloop.new_event_loop()
-assert isinstance(loop, Loop) and Loop is Same
+assert isinstance(loop, Loop) and Loop is Same is uvloop.loop.Loop
 loop.close()
 print(uvloop.run(main()), run(main(), debug=True), uvloop.__version__.count("."))
 print(importlib.util.find_spec("uvloop") is not None)
