@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Barrier
 
-from addresses import Address, TcpAddress, connect, parse_address
+from traffic.addresses import Address, TcpAddress, connect, parse_address
 
 PERCENTILES = (50, 75, 90, 95, 99)
 # The longest wait for all processes to be connected, in seconds.

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import full
-from alone import add_common_options, names_among, refuse_bad_options, start
-from measure import (
+from harness import full
+from harness.alone import add_common_options, names_among, refuse_bad_options, start
+from harness.measure import (
     MODE_LABELS,
     MODES,
     MeasurementError,
@@ -33,9 +33,9 @@ from measure import (
     measure_load,
     servers,
 )
-from peers import REFERENCE, Peer
-from plots import write_plot
-from report import (
+from harness.peers import REFERENCE, Peer
+from harness.plots import write_plot
+from harness.report import (
     Results,
     absolute_table,
     allocator_notes,
@@ -48,8 +48,8 @@ from report import (
     ratio_table,
     write_json,
 )
-from suite import rotated
-from syscalls import count_syscalls, tracer_path
+from harness.suite import rotated
+from harness.syscalls import count_syscalls, tracer_path
 
 KIB = 1024
 Step = Callable[[str], None]

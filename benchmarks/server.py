@@ -23,7 +23,8 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-from addresses import (
+from harness.loops import NAMES, LoopUnavailableError, describe, factory_for
+from traffic.addresses import (
     Address,
     TcpAddress,
     UnixAddress,
@@ -33,7 +34,7 @@ from addresses import (
     parse_address,
     remove_socket_file,
 )
-from echoes import (
+from traffic.echoes import (
     BufferedEchoProtocol,
     EchoProtocol,
     PrintingBufferedEchoProtocol,
@@ -44,8 +45,7 @@ from echoes import (
     serve_raw,
     serve_streams,
 )
-from loops import NAMES, LoopUnavailableError, describe, factory_for
-from oneway import serve_sink, serve_source
+from traffic.oneway import serve_sink, serve_source
 
 # Past --exit-after, how long the loop may take to end before the process is killed, in seconds.
 GRACE_SECONDS = 5.0

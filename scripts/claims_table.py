@@ -5,7 +5,7 @@
     scripts/claims_table.py --write     into docs/performance.md, pictures into docs/pictures/
 
 Reads build/benchmarks/compare_loops-full.json, where that command leaves every sample. Figures are
-what benchmarks/claims.py made of them; nothing is measured here.
+what benchmarks/harness/claims.py made of them; nothing is measured here.
 """
 
 from __future__ import annotations

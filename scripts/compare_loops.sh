@@ -24,7 +24,7 @@ unset PYTHONPATH PYTHONHOME
 
 say() { printf 'compare_loops: %s\n' "$*" >&2; }
 
-# Named as in benchmarks/peers.py.
+# Named as in benchmarks/harness/peers.py.
 packages=(rloop zuvloop rsloop blazio)
 
 main() {

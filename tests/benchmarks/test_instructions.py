@@ -1,10 +1,10 @@
 """What an operation costs in user-space instructions, against a committed baseline.
 
 Instructions do not depend on what else the machine does, but on the interpreter's build and the
-compiler. So the figure is the ratio to asyncio's in the same interpreter, as
-benchmarks/instructions.py counts both under valgrind; benchmarks/instructions_baseline.json has the
-ratio for each version of CPython that somebody has measured. A path that became dearer than the
-tolerance fails; one that became much cheaper asks for a new baseline, so that the gain is kept.
+compiler. So the figure is the ratio to asyncio's in the same interpreter, as `instructions.py` of
+benchmarks/claims counts both under valgrind; `instructions_baseline.json` beside it has the ratio
+for each version of CPython that somebody has measured. A path that became dearer than the tolerance
+fails; one that became much cheaper asks for a new baseline, so that the gain is kept.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-BASELINE = json.loads((ROOT / "benchmarks" / "instructions_baseline.json").read_text())
+BASELINE = json.loads((ROOT / "benchmarks" / "claims" / "instructions_baseline.json").read_text())
 VERSION = "%d.%d" % sys.version_info[:2]  # noqa: UP031 - the shortest way to say it
 # With few operations the echo's figure varies by a tenth from run to run, the others' by 3 %.
 TOLERANCE = 0.25
@@ -33,7 +33,7 @@ pytestmark = [
 
 def instructions(loop: str) -> dict[str, float]:
     """Instructions per operation of each case."""
-    command = [sys.executable, str(ROOT / "benchmarks" / "instructions.py"), "--loop", loop]
+    command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), "instructions", "--loop", loop]
     done = subprocess.run(
         [*command, "--scale", str(SCALE)], capture_output=True, text=True, timeout=500
     )
@@ -56,4 +56,4 @@ def test_no_path_costs_more_instructions_than_its_baseline() -> None:
     cheaper = {
         case: ratio for case, ratio in ratios.items() if ratio < expected[case] * (1 - TOLERANCE)
     }
-    assert not cheaper, f"write these into benchmarks/instructions_baseline.json: {ratios}"
+    assert not cheaper, f"write these into benchmarks/claims/instructions_baseline.json: {ratios}"

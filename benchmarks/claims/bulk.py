@@ -1,7 +1,7 @@
 """Claim: bytes in one direction cost no more CPU than on the best of the others, in every mode.
 
-    python benchmarks/bulk.py
-    python benchmarks/bulk.py --only "to the server" --rounds 1 --seconds 0.2
+    python benchmarks/run.py bulk
+    python benchmarks/run.py bulk --only "to the server" --rounds 1 --seconds 0.2
 
 One TCP connection as fast as it goes. To the server: it receives and discards. From the server: it
 writes blocks of 100 KiB and heeds pause_writing, drain or sock_sendall. A message is 100 KiB, so
@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import sys
 
-from alone import main_of
-from measure import MODE_LABELS, Point
-from suite import CPU_PER_MESSAGE, Benchmark, Case, Group, Service, load_group
+from harness.alone import main_of
+from harness.measure import MODE_LABELS, Point
+from harness.suite import CPU_PER_MESSAGE, Benchmark, Case, Group, Service, load_group
 
 SIZE = 100 * 1024
 DIRECTIONS = {

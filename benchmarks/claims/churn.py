@@ -1,7 +1,7 @@
 """Claim: a short connection costs less: accept, one echo, the client's close.
 
-    python benchmarks/churn.py
-    python benchmarks/churn.py --only streams --rounds 1 --seconds 0.2
+    python benchmarks/run.py churn
+    python benchmarks/run.py churn --only streams --rounds 1 --seconds 0.2
 
 Ten clients connect, send 1 KiB, read the echo, close and begin again, each time from another
 source address of 127.0.0.0/8, so that ports do not run short. A message is one such connection;
@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import sys
 
-from alone import main_of
-from measure import Point
-from suite import Benchmark, Service, load_group, point_case
+from harness.alone import main_of
+from harness.measure import Point
+from harness.suite import Benchmark, Service, load_group, point_case
 
 SIZE = 1024
 CLIENTS = 10

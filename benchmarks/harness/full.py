@@ -13,26 +13,28 @@ import sys
 import time
 from pathlib import Path
 
-import bulk
-import call_soon
-import churn
-import claims
-import echo
-import idle
-import resolve
-import scaling
-import spawn
-import tasks
-import threadsafe
-import timers
-import tls
-import udp
-import web
-from alone import caption_of, case_table, print_remarks, start
-from measure import Rig
-from plots import write_claims
-from report import Spread, print_table, progress, write_json
-from suite import Benchmark, Collected, Settings, as_json, run_round, steps_of
+from claims import (
+    bulk,
+    call_soon,
+    churn,
+    echo,
+    idle,
+    resolve,
+    scaling,
+    spawn,
+    tasks,
+    threadsafe,
+    timers,
+    tls,
+    udp,
+    web,
+)
+from harness import claims
+from harness.alone import caption_of, case_table, print_remarks, start
+from harness.measure import Rig
+from harness.plots import write_claims
+from harness.report import Spread, print_table, progress, write_json
+from harness.suite import Benchmark, Collected, Settings, as_json, run_round, steps_of
 
 MODULES = (
     call_soon,

@@ -18,8 +18,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
-from machine import pinned_to
-from measure import (
+from harness.machine import pinned_to
+from harness.measure import (
     SLACK_SECONDS,
     START_SECONDS,
     MeasurementError,

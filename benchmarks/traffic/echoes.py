@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from addresses import BACKLOG
+from traffic.addresses import BACKLOG
 
 RAW_RECEIVE_BYTES = 102400
 STREAM_LIMIT_BYTES = 1024 * 1024

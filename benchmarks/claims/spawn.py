@@ -1,7 +1,7 @@
 """Claim: starting a child process and waiting for its end is as quick as anywhere.
 
-    python benchmarks/spawn.py                             compares the loops
-    python benchmarks/spawn.py --loop uring --case piped
+    python benchmarks/run.py spawn                             compares the loops
+    python benchmarks/run.py spawn --loop uring --case piped
 
 `plain`: `/bin/true` without pipes, one child after the other. `piped`: `/bin/cat` with pipes on
 standard input and output, 64 KiB in and out through communicate(). Most of the time is the
@@ -17,8 +17,8 @@ import time
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Awaitable, Callable
 
-from measure import Sample
-from micro import Worker, main_of_micro, micro_benchmark, micro_case, repeat_task
+from harness.measure import Sample
+from harness.micro import Worker, main_of_micro, micro_benchmark, micro_case, repeat_task
 
 PER_SECOND = "operations_per_second"
 TEXT = b"x" * 65536

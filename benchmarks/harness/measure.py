@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from machine import Cpus, pinned_to
-from peers import BENCHMARKS, Peer
+from harness.machine import Cpus, pinned_to
+from harness.peers import Peer, command_of
 
 MODES = {"raw": [], "streams": ["--streams"], "proto": ["--proto"], "buffered": ["--buffered"]}
 MODE_LABELS = {
@@ -102,7 +102,7 @@ class Server:
         self.transport = transport
         self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by stop()
         self.folder = tempfile.TemporaryDirectory(prefix="rloop-benchmark-")
-        command = [peer.python, str(BENCHMARKS / program), "--loop", peer.loop_option]
+        command = [*command_of(peer.python, program), "--loop", peer.loop_option]
         command += [
             "--addr",
             f"unix:{self.folder.name}/socket" if transport == "unix" else ANY_PORT,
@@ -256,7 +256,7 @@ def with_derived(sample: Sample) -> Sample:
 
 def measure_call_soon(rig: Rig, peer: Peer, seconds: float) -> dict[str, float]:
     """Run call_soon.py for one loop on the server CPU; return its operations per second."""
-    command = [peer.python, str(BENCHMARKS / "call_soon.py"), "--loop", peer.loop_option]
+    command = [*command_of(peer.python, "call_soon"), "--loop", peer.loop_option]
     with pinned_to(rig.cpus.server):
         process = subprocess.Popen(
             [*command, "--seconds", str(seconds)],

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from measure import Point, Sample
-from peers import REFERENCE, Peer
+from harness.measure import Point, Sample
+from harness.peers import REFERENCE, Peer
 
 # A table for a log file or a pipe is this many characters wide.
 FILE_WIDTH = 120

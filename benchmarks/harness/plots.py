@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from measure import MODE_LABELS, Point
-from report import Results, Spread
+from harness.measure import MODE_LABELS, Point
+from harness.report import Results, Spread
 
 if TYPE_CHECKING:
-    from claims import Verdict
-    from suite import Collected
+    from harness.claims import Verdict
+    from harness.suite import Collected
 
 METRICS = (
     ("messages_per_second", "thousand messages / s", 1e-3),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from echoes import (
+from traffic.echoes import (
     BUFFER_BYTES,
     RAW_RECEIVE_BYTES,
     STREAM_LIMIT_BYTES,

@@ -1,6 +1,6 @@
 """The HTTP server of the benchmarks: uvicorn or aiohttp on one of the loops.
 
-    python benchmarks/web_server.py --loop uring --app uvicorn --addr 127.0.0.1:25001 --body 10240
+    python benchmarks/run.py web_server --loop uring --app uvicorn --addr 127.0.0.1:25001 --body 9
 
 Answers every GET with 200 and a body of `--body` bytes; no access log, no middleware. uvicorn runs
 the smallest ASGI application with httptools, aiohttp one handler on one route. Loopback only; ends
@@ -16,9 +16,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from addresses import TcpAddress, check_local, listening_socket
-from loops import LoopUnavailableError, factory_for
+from harness.loops import LoopUnavailableError, factory_for
 from server import GRACE_SECONDS, address_option, allow_tracer
+from traffic.addresses import TcpAddress, check_local, listening_socket
 
 Serve = Callable[[socket.socket, bytes, asyncio.Event], Awaitable[None]]
 

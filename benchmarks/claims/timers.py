@@ -1,7 +1,7 @@
 """Claim: arming, cancelling and re-arming timers costs less, also beside 100 000 live ones.
 
-    python benchmarks/timers.py                            compares the loops
-    python benchmarks/timers.py --loop uring --case rearm --live 100000
+    python benchmarks/run.py timers                            compares the loops
+    python benchmarks/run.py timers --loop uring --case rearm --live 100000
 
 `arm_cancel`: call_later(...).cancel(), what a timeout that does not expire costs. `rearm`: one of
 the live timers is cancelled and armed anew, as an idle timeout is with every message. `fire`:
@@ -18,8 +18,8 @@ import random
 import sys
 from collections.abc import Callable
 
-from measure import Sample
-from micro import Worker, main_of_micro, micro_benchmark, micro_case, repeat
+from harness.measure import Sample
+from harness.micro import Worker, main_of_micro, micro_benchmark, micro_case, repeat
 
 BATCH = 500
 HOUR_SECONDS = 3600.0

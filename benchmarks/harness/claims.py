@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from report import Table, number, ratio
-from suite import Collected
+from harness.report import Table, number, ratio
+from harness.suite import Collected
 
 OTHERS = ("asyncio", "uvloop", "peer", "zuvloop", "rsloop", "blazio")
 

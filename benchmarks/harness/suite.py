@@ -14,9 +14,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from measure import MeasurementError, Point, Rig, Sample, Server, UnsupportedError, measure_load
-from peers import Peer
-from report import Spread
+from harness.measure import (
+    MeasurementError,
+    Point,
+    Rig,
+    Sample,
+    Server,
+    UnsupportedError,
+    measure_load,
+)
+from harness.peers import Peer
+from harness.report import Spread
 
 CPU_PER_MESSAGE = "server_cpu_us"
 PER_CPU_SECOND = "operations_per_cpu_second"

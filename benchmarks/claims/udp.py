@@ -1,7 +1,7 @@
 """Claim: echoing datagrams costs less CPU per message, with a protocol and with `sock_recvfrom`.
 
-    python benchmarks/udp.py
-    python benchmarks/udp.py --only protocol --rounds 1 --seconds 0.2
+    python benchmarks/run.py udp
+    python benchmarks/run.py udp --only protocol --rounds 1 --seconds 0.2
 
 512 bytes, 1 and 100 peers, each a connected socket of the load generator with one datagram in
 flight; the server has one socket. What the load generator has had no answer to for a second it
@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import sys
 
-from alone import main_of
-from measure import Point
-from suite import Benchmark, Service, load_group, point_case
+from harness.alone import main_of
+from harness.measure import Point
+from harness.suite import Benchmark, Service, load_group, point_case
 
 SIZE = 512
 COUNTS = {"proto": (1, 100), "raw": (100,)}

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-BENCHMARKS = Path(__file__).resolve().parent
+BENCHMARKS = Path(__file__).resolve().parents[1]
 REFERENCE = "uvloop"
 # The name here -> the name on the command lines of server.py and call_soon.py.
 LOOPS = {
@@ -82,8 +82,15 @@ def find_peers(names: list[str], pythons: dict[str, str]) -> tuple[list[Peer], d
     return peers, left_out
 
 
+def command_of(python: str, program: str) -> list[str]:
+    """Return the command line of `server.py`, or of a program that run.py finds in the rooms."""
+    if program == "server.py":
+        return [python, str(BENCHMARKS / program)]
+    return [python, str(BENCHMARKS / "run.py"), program]
+
+
 def _probe(python: str, loop_option: str) -> dict[str, Any]:
-    command = [python, str(BENCHMARKS / "loops.py"), loop_option]
+    command = [*command_of(python, "loops"), loop_option]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False

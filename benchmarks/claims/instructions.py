@@ -1,7 +1,7 @@
 """Claim: user-space instructions per operation, a figure that no other process disturbs.
 
-    python benchmarks/instructions.py --loop epoll
-    python benchmarks/instructions.py --loop uvloop --cases call_soon,echo --scale 0.5
+    python benchmarks/run.py instructions --loop epoll
+    python benchmarks/run.py instructions --loop uvloop --cases call_soon,echo --scale 0.5
 
 Runs each case under `valgrind --tool=callgrind` with N and with 2 N operations and divides the
 difference by N, so that start-up and the imports cancel out. Hash seed, allocator and environment
@@ -30,8 +30,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from alone import names_among
-from loops import LoopUnavailableError, factory_for
+from harness.alone import names_among
+from harness.loops import LoopUnavailableError, factory_for
+from harness.peers import command_of
 
 BATCH = 100
 MESSAGE = b"x" * 1024
@@ -159,7 +160,7 @@ def count(valgrind: str, loop: str, case: str, operations: int) -> tuple[int, st
     with tempfile.TemporaryDirectory(prefix="rloop-callgrind-") as folder:
         output = Path(folder) / "callgrind.out"
         command = [valgrind, "--tool=callgrind", "--instr-atstart=yes", "--quiet"]
-        command += [f"--callgrind-out-file={output}", sys.executable, __file__]
+        command += [f"--callgrind-out-file={output}", *command_of(sys.executable, "instructions")]
         command += ["--loop", loop, "--work", case, "--operations", str(operations)]
         environment = {
             "PATH": os.environ["PATH"],

@@ -1,7 +1,7 @@
 """Claim: `getaddrinfo` of an address that is already one needs no thread and costs less.
 
-    python benchmarks/resolve.py                           compares the loops
-    python benchmarks/resolve.py --loop uring --case ipv6
+    python benchmarks/run.py resolve                           compares the loops
+    python benchmarks/run.py resolve --loop uring --case ipv6
 
 Each operation is one `await loop.getaddrinfo(literal, port, type=SOCK_STREAM)`, one after the
 other. asyncio asks a thread of its pool, whose CPU time is counted too: operations per second of
@@ -16,8 +16,15 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-from measure import Sample
-from micro import Worker, main_of_micro, micro_benchmark, micro_case, per_cpu_second, repeat_task
+from harness.measure import Sample
+from harness.micro import (
+    Worker,
+    main_of_micro,
+    micro_benchmark,
+    micro_case,
+    per_cpu_second,
+    repeat_task,
+)
 
 BATCH = 50
 

@@ -1,6 +1,6 @@
 """The TLS load: like the load generator's closed loop of echoes, but in Python with `ssl`.
 
-    python benchmarks/tls_load.py --addr 127.0.0.1:25000 --cafile ca.pem --connections 100
+    python benchmarks/run.py tls_load --addr 127.0.0.1:25000 --cafile ca.pem --connections 100
 
 One thread, epoll, non-blocking sockets; each connection has one message in flight and the echo is
 compared with what was sent. Options and printed JSON are those of `loadgen` as far as they apply.
@@ -20,7 +20,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from addresses import TcpAddress, check_local, parse_address
+from traffic.addresses import TcpAddress, check_local, parse_address
 
 SILENCE_SECONDS = 5.0
 

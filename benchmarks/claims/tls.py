@@ -1,7 +1,7 @@
 """Claim: TLS costs no more CPU per message than on the best of the others.
 
-    python benchmarks/tls.py
-    python benchmarks/tls.py --only 100.KiB --rounds 1 --seconds 0.2
+    python benchmarks/run.py tls
+    python benchmarks/run.py tls --only 100.KiB --rounds 1 --seconds 0.2
 
 Echo of 1 KiB and 100 KiB messages, protocol and streams. Every loop uses the same OpenSSL, that of
 its Python, with a certificate made for the run; handshakes lie before the measured window. The load
@@ -17,10 +17,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from alone import main_of
-from measure import SLACK_SECONDS, MeasurementError, Point, Rig, Sample, Server, run_load
-from peers import BENCHMARKS, Peer
-from suite import Benchmark, Case, Group, Service, Settings, load_group, point_case
+from harness.alone import main_of
+from harness.measure import SLACK_SECONDS, MeasurementError, Point, Rig, Sample, Server, run_load
+from harness.peers import Peer, command_of
+from harness.suite import Benchmark, Case, Group, Service, Settings, load_group, point_case
 
 KIB = 1024
 POINTS = {
@@ -64,7 +64,7 @@ def measure(rig: Rig, server: Server, case: Case, settings: Settings) -> Sample:
         "--limit": settings.warm_up + settings.seconds + SLACK_SECONDS,
         "--server-pid": server.process.pid,
     }
-    command = [sys.executable, str(BENCHMARKS / "tls_load.py")]
+    command = command_of(sys.executable, "tls_load")
     command += [str(word) for pair in options.items() for word in pair]
     try:
         return run_load(rig, command, server.name, settings.warm_up + settings.seconds)

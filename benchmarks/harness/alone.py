@@ -1,7 +1,7 @@
 """Running one benchmark file by itself: its options, its table, its JSON.
 
-    python benchmarks/timers.py                     all loops, a small table
-    python benchmarks/timers.py --rounds 1 --seconds 0.2 --only rearm --loops uvloop,uring
+    python benchmarks/run.py timers                     all loops, a small table
+    python benchmarks/run.py timers --rounds 1 --seconds 0.2 --only rearm --loops uvloop,uring
 
 Every benchmark file ends in `main_of(BENCHMARK)`. The table has a row per case and a column per
 loop: the median, and in brackets its ratio to uvloop's median round by round. The JSON in
@@ -18,13 +18,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import machine
-from measure import Rig
-from peers import LOOPS, PACKAGES, REFERENCE, find_peers
-from report import Table, number, print_table, progress, ratio, write_json
-from suite import UNITS, Benchmark, Case, Collected, Group, Settings, as_json, run_round, steps_of
+from harness import machine
+from harness.measure import Rig
+from harness.peers import LOOPS, PACKAGES, REFERENCE, find_peers
+from harness.report import Table, number, print_table, progress, ratio, write_json
+from harness.suite import (
+    UNITS,
+    Benchmark,
+    Case,
+    Collected,
+    Group,
+    Settings,
+    as_json,
+    run_round,
+    steps_of,
+)
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def names_among(known: list[str]) -> Callable[[str], list[str]]:

@@ -1,7 +1,7 @@
 """Claim: cost grows as it should: per message with connections, per timer with live timers.
 
-    python benchmarks/scaling.py
-    python benchmarks/scaling.py --only timers --rounds 1 --seconds 0.2
+    python benchmarks/run.py scaling
+    python benchmarks/run.py scaling --only timers --rounds 1 --seconds 0.2
 
 CPU per message of a 1 KiB protocol echo from 10 to 5000 connections, and call_later + cancel beside
 10 to 1 000 000 live timers. A flat line is what is hoped for; what bends is written down by the
@@ -13,11 +13,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from alone import main_of
-from measure import Point
-from micro import micro_group
-from plots import Curve, write_curves
-from suite import (
+from harness.alone import main_of
+from harness.measure import Point
+from harness.micro import micro_group
+from harness.plots import Curve, write_curves
+from harness.suite import (
     CPU_PER_MESSAGE,
     PER_CPU_SECOND,
     Benchmark,
@@ -57,7 +57,7 @@ BENCHMARK = Benchmark(
             ],
         ),
         micro_group(
-            "timers.py",
+            "timers",
             [
                 Case(
                     timers_key(count),

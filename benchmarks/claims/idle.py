@@ -1,7 +1,7 @@
 """Claim: an idle connection takes less memory, and ten thousand of them cost the busy ones nothing.
 
-    python benchmarks/idle.py
-    python benchmarks/idle.py --only memory --rounds 1
+    python benchmarks/run.py idle
+    python benchmarks/run.py idle --only memory --rounds 1
 
 A fresh server is sent one message on each of 10 000 connections (as many as the descriptor limit
 allows); its resident memory afterwards, less that before, divided by their number, is the memory
@@ -22,10 +22,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from alone import main_of
-from machine import pinned_to
-from measure import MeasurementError, Point, Rig, Sample, Server
-from suite import (
+from harness.alone import main_of
+from harness.machine import pinned_to
+from harness.measure import MeasurementError, Point, Rig, Sample, Server
+from harness.suite import (
     CPU_PER_MESSAGE,
     Benchmark,
     Case,

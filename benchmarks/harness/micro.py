@@ -21,10 +21,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
-from alone import main_of
-from loops import LoopUnavailableError, factory_for
-from machine import pinned_to
-from measure import (
+from harness.alone import main_of
+from harness.loops import LoopUnavailableError, factory_for
+from harness.machine import pinned_to
+from harness.measure import (
     START_SECONDS,
     MeasurementError,
     Rig,
@@ -33,8 +33,8 @@ from measure import (
     end_process,
     last_line,
 )
-from peers import BENCHMARKS, Peer
-from suite import PER_CPU_SECOND, Benchmark, Case, Group, Settings
+from harness.peers import Peer, command_of
+from harness.suite import PER_CPU_SECOND, Benchmark, Case, Group, Settings
 
 # A case: given a fresh loop and a time in seconds, returns its figures.
 Worker = Callable[[asyncio.AbstractEventLoop, float], Sample]
@@ -43,15 +43,15 @@ SLACK_SECONDS = 60.0
 WARM_UP_SECONDS = 0.03
 
 
-def micro_group(file: str, cases: list[Case]) -> Group:
-    """Return a group of cases measured by workers of `file`; `detail` is the worker's options."""
+def micro_group(name: str, cases: list[Case]) -> Group:
+    """Return a group of cases measured by workers of a claim; `detail` is the worker's options."""
 
     @contextlib.contextmanager
     def open_nothing(rig: Rig, peer: Peer, settings: Settings) -> Iterator[Peer]:
         yield peer
 
     def measure(rig: Rig, peer: Peer, case: Case, settings: Settings) -> Sample:
-        command = [peer.python, str(BENCHMARKS / file), "--loop", peer.loop_option, *case.detail]
+        command = [*command_of(peer.python, name), "--loop", peer.loop_option, *case.detail]
         return run_worker(rig, [*command, "--seconds", str(settings.seconds)], settings.seconds)
 
     return Group(cases, open_nothing, measure)
@@ -68,7 +68,7 @@ def micro_case(file: str, name: str, label: str, *options: str, figure: str = ""
 def micro_benchmark(
     file: str, title: str, cases: list[Case], most_rounds: int | None = None
 ) -> Benchmark:
-    return Benchmark(Path(file).stem, title, [micro_group(Path(file).name, cases)], most_rounds)
+    return Benchmark(Path(file).stem, title, [micro_group(Path(file).stem, cases)], most_rounds)
 
 
 def run_worker(rig: Rig, command: list[str], seconds: float) -> Sample:

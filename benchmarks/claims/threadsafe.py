@@ -1,7 +1,7 @@
 """Claim: `call_soon_threadsafe` costs less, from the loop's own thread and from another one.
 
-    python benchmarks/threadsafe.py                        compares the loops
-    python benchmarks/threadsafe.py --loop uring --case other
+    python benchmarks/run.py threadsafe                        compares the loops
+    python benchmarks/run.py threadsafe --loop uring --case other
 
 `own`: a callback schedules a batch of empty callbacks, as code does that does not know which thread
 it is on. `other`: a second thread schedules batches while the loop runs, and waits for each to have
@@ -16,8 +16,8 @@ import sys
 import threading
 import time
 
-from measure import Sample
-from micro import main_of_micro, micro_benchmark, micro_case, per_cpu_second, repeat
+from harness.measure import Sample
+from harness.micro import main_of_micro, micro_benchmark, micro_case, per_cpu_second, repeat
 
 BATCH = 1000
 # How long the other thread waits for the loop, in seconds; only a loop that hangs takes it.

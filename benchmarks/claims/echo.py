@@ -1,8 +1,8 @@
 """Claim: echoing costs less CPU per message, over TCP and unix sockets, in every way of using them.
 
-    python benchmarks/echo.py                     the points of the published table
-    python benchmarks/echo.py --only unix         those whose name contains "unix"
-    python benchmarks/echo.py --matrix            1, 10, 100 KiB x 1, 10, 100, 1000 x every mode
+    python benchmarks/run.py echo                     the points of the published table
+    python benchmarks/run.py echo --only unix         those whose name contains "unix"
+    python benchmarks/run.py echo --matrix            1, 10, 100 KiB x 1, 10, 100, 1000 x every mode
 
 Protocol, buffered protocol, streams and raw sockets. Also here: the median latency of a single
 connection, and system calls per message, which are counted in a window under strace. Datagrams
@@ -13,10 +13,19 @@ from __future__ import annotations
 
 import sys
 
-from alone import main_of
-from measure import MODES, Point, Rig, Sample, Server, UnsupportedError
-from suite import Benchmark, Case, Group, Service, Settings, load_group, measure_point, point_case
-from syscalls import count_syscalls, tracer_path
+from harness.alone import main_of
+from harness.measure import MODES, Point, Rig, Sample, Server, UnsupportedError
+from harness.suite import (
+    Benchmark,
+    Case,
+    Group,
+    Service,
+    Settings,
+    load_group,
+    measure_point,
+    point_case,
+)
+from harness.syscalls import count_syscalls, tracer_path
 
 KIB = 1024
 SIZES = (KIB, 10 * KIB, 100 * KIB)

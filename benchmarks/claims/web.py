@@ -1,7 +1,7 @@
 """Claim: web servers answer more requests per second of CPU time, without a change to them.
 
-    python benchmarks/web.py
-    python benchmarks/web.py --only aiohttp --rounds 1 --seconds 0.3
+    python benchmarks/run.py web
+    python benchmarks/run.py web --only aiohttp --rounds 1 --seconds 0.3
 
 uvicorn (httptools) with a plaintext answer and with a body of 10 KiB, aiohttp's server with a
 plaintext answer: GET on 50 kept connections, one request in flight on each. Requests per second of
@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import sys
 
-from alone import main_of
-from measure import Point
-from suite import Benchmark, Case, Service, load_group
+from harness.alone import main_of
+from harness.measure import Point
+from harness.suite import Benchmark, Case, Service, load_group
 
 KIB = 1024
 CONNECTIONS = 50
@@ -32,7 +32,7 @@ BENCHMARK = Benchmark(
     "Web servers",
     [
         load_group(
-            Service(app, options=("--app", app, "--body", str(body)), program="web_server.py"),
+            Service(app, options=("--app", app, "--body", str(body)), program="web_server"),
             [
                 Case(
                     f"web/{app}-{body}",

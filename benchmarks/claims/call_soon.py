@@ -1,8 +1,8 @@
 """Claim: `call_soon` and the dispatch of its callback cost less, with arguments and context too.
 
-    python benchmarks/call_soon.py                         compares the loops
-    python benchmarks/call_soon.py --loop uring            one loop: a JSON object
-    python benchmarks/call_soon.py --loop uring --case context
+    python benchmarks/run.py call_soon                         compares the loops
+    python benchmarks/run.py call_soon --loop uring            one loop: a JSON object
+    python benchmarks/run.py call_soon --loop uring --case context
 
 A callback schedules a batch of empty callbacks and itself again, until the time is over, so the
 loop does nothing but take callbacks and run them; one turn in a thousand callbacks looks for I/O.
@@ -23,10 +23,10 @@ import sys
 import time
 from collections.abc import Callable
 
-from alone import main_of
-from loops import LoopUnavailableError, factory_for
-from micro import is_worker, micro_benchmark, micro_case
-from suite import PER_CPU_SECOND
+from harness.alone import main_of
+from harness.loops import LoopUnavailableError, factory_for
+from harness.micro import is_worker, micro_benchmark, micro_case
+from harness.suite import PER_CPU_SECOND
 
 BATCH = 1000
 CONTEXT = contextvars.copy_context()

@@ -1,7 +1,7 @@
 """Claim: a step of a task costs less: sleep(0) in one task and in 100, waking from a future.
 
-    python benchmarks/tasks.py                             compares the loops
-    python benchmarks/tasks.py --loop uring --case sleep_100
+    python benchmarks/run.py tasks                             compares the loops
+    python benchmarks/run.py tasks --loop uring --case sleep_100
 
 `sleep_1` and `sleep_100`: every task awaits sleep(0) over and over; an operation is one step of one
 task. `future`: a task awaits a future whose result a callback sets; an operation is one such
@@ -16,8 +16,15 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
-from measure import Sample
-from micro import Worker, main_of_micro, micro_benchmark, micro_case, per_cpu_second, repeat_task
+from harness.measure import Sample
+from harness.micro import (
+    Worker,
+    main_of_micro,
+    micro_benchmark,
+    micro_case,
+    per_cpu_second,
+    repeat_task,
+)
 
 # Steps between two looks at the clock.
 BATCH = 200
