@@ -29,6 +29,13 @@ bool means_again(base::Result result) {
   return result.is_again() || result.is(EINTR) || result.is(ECANCELED);
 }
 
+bool is_unix(int fd) {
+  int domain = AF_UNSPEC;
+  socklen_t size = sizeof(domain);
+  ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+  return domain == AF_UNIX;
+}
+
 }  // namespace
 
 void Stream::start_reading() {
@@ -202,10 +209,10 @@ void Stream::deliver_end(base::Result result) {
   }
 }
 
-// A send says EPIPE when somebody was told the reason before it: a receive whose end waits for its
-// turn.
+// A send over TCP says EPIPE when somebody was told the reason before it: a receive whose end waits
+// for its turn. (Over a Unix socket EPIPE is what a send says to begin with.)
 int Stream::reason_of(int error_number) {
-  if (error_number != EPIPE) return error_number;
+  if (error_number != EPIPE || is_unix(descriptor_.number())) return error_number;
   base::Result end =
       kept_ && kept_->has_end ? kept_->end : context_.reactor->undispatched_end(recv_);
   bool tells = !end.ok() && !means_again(end) && !end.is(ENOBUFS);

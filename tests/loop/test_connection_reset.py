@@ -23,6 +23,7 @@ from support import (
 )
 
 LARGE = b"x" * (8 << 20)
+Pair = Callable[[], tuple[socket.socket, socket.socket]]
 GONE = (ConnectionResetError, BrokenPipeError)
 
 
@@ -53,7 +54,7 @@ async def test_while_a_large_write_is_under_way(loop: asyncio.AbstractEventLoop)
 async def test_a_backlog_does_not_hide_who_reset_the_connection(
     loop: asyncio.AbstractEventLoop,
     factory: type[Recorder],
-    pair: Callable[[], tuple[socket.socket, socket.socket]],
+    pair: Pair,
     end: Callable[[socket.socket], None],
 ) -> None:
     # Here asyncio reads before it writes: ECONNRESET from the receive, not EPIPE from the send.
@@ -66,10 +67,14 @@ async def test_a_backlog_does_not_hide_who_reset_the_connection(
 
 
 @pytest.mark.parametrize("later", [False, True])
-async def test_an_answer_to_data_before_a_reset_fails_as_the_reset(
-    loop: asyncio.AbstractEventLoop, later: bool
+@pytest.mark.parametrize(
+    ("pair", "error"), [(tcp_pair, ConnectionResetError), (socket.socketpair, BrokenPipeError)]
+)
+async def test_an_answer_to_data_before_a_reset_fails_as_with_asyncio(
+    loop: asyncio.AbstractEventLoop, later: bool, pair: Pair, error: type[Exception]
 ) -> None:
-    # A receive may know the reset already, which waits behind the data: EPIPE is then no reason.
+    # A receive may know the reset already, which waits behind the data. Over TCP EPIPE is then no
+    # reason; a send over a Unix socket knows no other.
     class Answering(Recorder):
         def data_received(self, data: bytes) -> None:
             if later:
@@ -77,14 +82,16 @@ async def test_an_answer_to_data_before_a_reset_fails_as_the_reset(
             else:
                 self.transport.write(b"answer")
 
-    async with wired(Answering) as (transport, protocol, far):
-        transport.pause_reading()
-        await turns(2)
-        far.send(b"question")
-        reset(far)
-        await turns(2)
-        transport.resume_reading()
-        assert isinstance(await protocol.lost, ConnectionResetError)
+    near, far = pair()
+    transport, protocol = await loop.create_connection(Answering, sock=near)
+    transport.write(b"unread")
+    transport.pause_reading()
+    await turns(2)
+    far.send(b"question")
+    reset(far)
+    await turns(2)
+    transport.resume_reading()
+    assert type(await protocol.lost) is error
 
 
 async def test_what_came_before_the_end_is_read_before_a_backlog_fails(
