@@ -1,14 +1,17 @@
 """Hunts with new programs: python tests/hunt/hunt_programs.py --seconds 60, or --programs 1000.
 
 Program number n of seed s is always the same one; a failure is shrunk and printed as Python that
-can be pasted into test_found_programs.py.
+can be pasted into test_found_programs.py. So is one that ends the process: the hunt is in a child.
 """
 
 from __future__ import annotations
 
 import argparse
+import mmap
 import os
 import random
+import signal
+import struct
 import sys
 import time
 from pathlib import Path
@@ -17,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import actors
 from compare import ENGINES, Loops
+from mortal import signal_of
 from program import Program, build, pasteable
 from shrinking import shrunk
 
@@ -41,6 +45,31 @@ def main() -> int:
         options.seconds = 60.0
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(4))
     engines = tuple(options.engine) or ENGINES
+    under_way = mmap.mmap(-1, 8)  # the child's number, for its parent
+    end = signal_of(lambda: hunt(options, seed, engines, under_way))
+    if end >= 0:
+        return end
+    (number,) = struct.unpack("q", under_way)
+    print(f"program {number} of seed {seed} ends the process: {signal.Signals(-end).name}")
+    if end not in (-signal.SIGTERM, -signal.SIGKILL):
+        program = numbered(seed, number, options.kind)
+        print(pasteable(shrunk(program, lambda candidate: ends(candidate, engines) == end)))
+    return 1
+
+
+def ends(program: Program, engines: tuple[str, ...]) -> int:
+    """How a process ends that runs it. (Not by a hang: that is for the hunt itself.)"""
+
+    def once() -> int:
+        Loops(engines).check(program)
+        return 0
+
+    return signal_of(once, 60, silent=True)
+
+
+def hunt(
+    options: argparse.Namespace, seed: int, engines: tuple[str, ...], under_way: mmap.mmap
+) -> int:
     loops = Loops(engines)
     started = time.monotonic()
     told = started
@@ -55,6 +84,7 @@ def main() -> int:
             print(f"{tried} programs in {now - started:.0f} s", flush=True)
         number = options.start + tried
         program = numbered(seed, number, options.kind)
+        under_way[:] = struct.pack("q", number)
         found = loops.check(program)
         tried += 1
         if found:
