@@ -5,6 +5,7 @@ from __future__ import annotations
 import accepting
 import children
 import connection_kinds
+import crowds
 import datagrams
 import descriptors
 import executors
@@ -18,6 +19,7 @@ ALL: tuple[Kind, ...] = (
     *accepting.KINDS,
     *children.KINDS,
     *connection_kinds.KINDS,
+    *crowds.KINDS,
     *datagrams.KINDS,
     *descriptors.KINDS,
     *executors.KINDS,
@@ -37,6 +39,7 @@ def named(*names: str) -> tuple[Kind, ...]:
 #: as the reference a peer that sends after close() still differs, and nobody has looked at why.
 GROUPS: dict[str, tuple[Kind, ...]] = {
     "sockets": named("tcp", "accepted tcp", "unix"),
+    "crowds": named("crowds"),
     "streams": named("streams"),
     "files": named("tcp files", "unix files"),
     "pipes": named("read pipe", "write pipe"),

@@ -205,11 +205,14 @@ class Connection(Actor, abc.ABC):
             self.abort()
             await self.run.settle()
             await self.drained()
-        if PATTERN[: len(self.peer.received)] != self.peer.received:
+        if self.sent_wrong():
             self.note("the peer got wrong bytes")
         self.note("peer", self.cut, len(self.peer.received), tuple(self.peer.events))
         self.peer.reset()
         self.transport = self.peer = transport = None
+
+    def sent_wrong(self) -> bool:
+        return bool(PATTERN[: len(self.peer.received)] != self.peer.received)
 
     async def drained(self) -> None:
         """Let the peer read what there is."""

@@ -184,8 +184,10 @@ class Run:
             opening.cancel()
 
     async def main(self, kinds: dict[str, Any]) -> None:
+        named = []  # an actor may bring others along
         for number, setup in enumerate(self.program.actors):
             actor = kinds[setup.kind].make(self, number, setup)
+            named.append(actor)
             self.actors.append(actor)
             await self.opened(actor)
             await self.settle()
@@ -196,7 +198,7 @@ class Run:
                     actor.trace[-1] = ("step", number)
                 else:
                     actor.trace.append(("step", number))
-            self.actors[step.actor].do(step.verb, step.args)
+            named[step.actor].do(step.verb, step.args)
             await self.settle()
         for actor in self.actors:
             await actor.finish()
