@@ -120,13 +120,16 @@ PEER_RECEIVES = (
 PEER_ENDS = (Verb("peer_close"), Verb("peer_reset"))
 BOTH_WAYS = COMMON + READING + WRITING + SWITCHING + WRONG
 BOTH_PEER = PEER_SENDS + PEER_RECEIVES + PEER_ENDS
+TLS = (Verb("write_some", 1), Verb("peer_answer", 3))
 OPTIONS = (("plain", "buffered", "tiny"), (None, True))
 
 
 def both_ways(name: str, make: Any, weight: int, *more: Verb) -> Kind:
     """The ends of TLS peers are left out, see differences.py."""
     tls = issubclass(make, Secured)
-    peer_verbs = tuple(verb for verb in BOTH_PEER if not (tls and verb.name == "peer_eof"))
+    peer_verbs = BOTH_PEER
+    if tls:
+        peer_verbs = (*(verb for verb in BOTH_PEER if verb.name != "peer_eof"), *TLS)
     return Kind(
         name,
         make,

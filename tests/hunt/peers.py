@@ -196,6 +196,7 @@ class TlsPeer(Peer):
             server_side=server_side,
             server_hostname=None if server_side else "localhost",
             do_handshake_on_connect=False,
+            suppress_ragged_eofs=False,  # an end without close_notify is another end
         )
         super().__init__(wrapped)
         self.shaken = False
