@@ -134,7 +134,7 @@ def both_ways(name: str, make: Any, weight: int, *more: Verb) -> Kind:
         name,
         make,
         verbs=BOTH_WAYS + peer_verbs + more,
-        options=OPTIONS,
+        options=OPTIONS if tls else (("plain", "buffered", "tiny", "turned"), OPTIONS[1]),
         callbacks=CALLBACKS,
         hook_verbs=BOTH_WAYS + BOOM,
         weight=weight,

@@ -101,14 +101,17 @@ class Connection(Actor, abc.ABC):
 
     def protocol(self) -> Any:
         kind = self.setup.options[0]
-        self.tiny_buffer = kind == "tiny" and not self.careful
-        return Plain(self) if kind == "plain" else Buffered(self)
+        self.tiny_buffer = kind in ("tiny", "turned")
+        return Plain(self) if kind in ("plain", "turned") else Buffered(self)
 
     def may(self, callback: str, verb: str) -> bool:
         """In the resume_writing of the last flush asyncio's write() sends, or starts to.
 
         Nor call_soon() there: connection_lost comes next with asyncio, in a later turn with ours.
+        Nor between two tiny buffers, of which asyncio fills one in a turn.
         """
+        if callback == "data_received" and verb == "soon" and self.tiny_buffer:
+            return False
         last = callback == "resume_writing" and self.transport and self.transport.is_closing()
         return not (last and verb in ("write", "write_lines", "write_bulk", "soon"))
 
@@ -156,6 +159,9 @@ class Connection(Actor, abc.ABC):
         token = whose.set(self.number)
         try:
             await self.connect()
+            if self.setup.options[0] == "turned" and self.transport and not self.lost:
+                # The receive that is under way already was for a protocol without buffers.
+                self.transport.set_protocol(Buffered(self))
         except Exception as exc:
             self.note("connecting raised", said(exc))
         finally:
