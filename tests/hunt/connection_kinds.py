@@ -127,7 +127,7 @@ OPTIONS = (("plain", "buffered", "tiny"), (None, True))
 def both_ways(name: str, make: Any, weight: int, *more: Verb) -> Kind:
     """The ends of TLS peers are left out, see differences.py."""
     tls = issubclass(make, Secured)
-    peer_verbs = BOTH_PEER
+    peer_verbs = (*BOTH_PEER, Verb("below", 2))
     if tls:
         peer_verbs = (*(verb for verb in BOTH_PEER if verb.name != "peer_eof"), *TLS)
     return Kind(

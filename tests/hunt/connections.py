@@ -8,9 +8,12 @@ has to pause its protocol never depends on how much the kernel takes.
 from __future__ import annotations
 
 import abc
+import array
 import asyncio
 import contextvars
+import fcntl
 import gc
+import termios
 import weakref
 from typing import Any
 
@@ -94,6 +97,7 @@ class Connection(Actor, abc.ABC):
         #: The peer ended while more was under way than the kernel has for certain.
         self.uncertain = False
         self.dropped = False
+        self.paused_empty = False
         self.bulk = 0
         self.out = Stream()
         self.tiny_buffer = False
@@ -296,7 +300,22 @@ class Connection(Actor, abc.ABC):
 
     def pause_reading(self) -> None:
         if self.transport is not None:
+            self.paused_empty = self.reading() and self.unread() == 0
             self.transport.pause_reading()
+
+    def below(self) -> Any:
+        """How much lies in the kernel under a pause that began with nothing under way: all of it.
+
+        The program may hand the socket on.
+        """
+        transport, peer = self.transport, self.peer
+        if transport is None or self.lost or transport.is_closing() or transport.is_reading():
+            return None
+        if not self.paused_empty or not peer.open or peer.backlog or self.unread() > AT_HAND:
+            return None
+        left = array.array("i", [0])
+        fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, left)
+        return left[0]
 
     def resume_reading(self) -> None:
         """Not after the end: asyncio reads there again, see differences.py."""
