@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import socket
 import traceback
 from pathlib import Path
 from typing import Any
@@ -186,5 +187,7 @@ async def serving(run: Run, factory: Any, **options: Any) -> Any:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(factory, "127.0.0.1", 0, **options)
     run.servers.append(server)
+    # What it accepts inherits this: else the kernel takes all of BULK, and no send is short.
+    server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
     yield server.sockets[0].getsockname()
     server.close()
