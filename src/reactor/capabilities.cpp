@@ -1,22 +1,26 @@
 // Masks and explanations; see capabilities.hpp.
 #include "reactor/capabilities.hpp"
 
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "base/fd.hpp"
 
 namespace rloop::reactor {
 namespace {
 
+// Empty where the kernel does not have it. Not by a stream of the standard library: a wheel has
+// that built in, and would ask for a glibc as young as the streams' system calls.
 std::string sysctl_io_uring_disabled() {
-  std::ifstream file("/proc/sys/kernel/io_uring_disabled");
-  std::string value;
-  file >> value;
-  return value;
+  base::UniqueFd file(::open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC));
+  char value = 0;
+  if (::read(file.get(), &value, 1) != 1) return {};
+  return {value};
 }
 
 std::string explain_permission() {

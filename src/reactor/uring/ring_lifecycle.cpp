@@ -5,6 +5,7 @@
 // drain ends everything; abandon lets go in the child of a fork. The turn itself is in
 // ring_reactor.cpp.
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -18,13 +19,21 @@
 #include "reactor/uring/ring_supply.hpp"
 
 namespace rloop::reactor {
+namespace {
+
+// gettid(2) itself: its function is as young as glibc 2.30, and wheels are for 2.28.
+pid_t this_thread() {
+  return static_cast<pid_t>(::syscall(SYS_gettid));
+}
+
+}  // namespace
 
 base::Result RingReactor::attach_to_thread() {
   base::Result renewed = open_watch_set();
   if (renewed.ok()) renewed = complete_watch_set();
   if (renewed.ok()) renewed = waker_.open_again();
   if (!renewed.ok()) return renewed;
-  pid_t thread = ::gettid();
+  pid_t thread = this_thread();
   if (ring_.is_open() && thread != owner_thread_) {
     // Completions that are in the ring's memory count; the rest has not happened.
     collect_all();
@@ -96,7 +105,7 @@ void RingReactor::provide_datagram_buffers() {
       result = base::Result::error(error.code().value());
     }
   }
-  if (!ring_.is_open() || owner_thread_ != ::gettid() || datagram_buffers_registered_) return;
+  if (!ring_.is_open() || owner_thread_ != this_thread() || datagram_buffers_registered_) return;
   if (buffers) result = buffers->register_with(ring_);
   datagram_buffers_registered_ = result.ok();
   if (result.ok()) return;
@@ -116,7 +125,7 @@ void RingReactor::collect_all() {
 // left in it.
 void RingReactor::put_ring_away() {
   if (!ring_.is_open()) return;
-  bool clean = owner_thread_ == ::gettid() && in_flight_.empty();
+  bool clean = owner_thread_ == this_thread() && in_flight_.empty();
   while (ring_.has_completions() && collect_completions()) {
   }
   for (std::optional<BufferRing>& buffers : buffers_) {
@@ -223,7 +232,7 @@ size_t RingReactor::drain(int64_t limit_ns) {
   });
   while (!queued_.empty())
     cancel(queued_.front());
-  if (ring_.is_open() && owner_thread_ != ::gettid()) {
+  if (ring_.is_open() && owner_thread_ != this_thread()) {
     // Another thread's ring cannot be entered. Nothing happens in it without its thread, so
     // closing it ends every operation.
     collect_all();
