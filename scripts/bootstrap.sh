@@ -199,7 +199,7 @@ venv_works() {
 # --- the build ------------------------------------------------------------------------------------
 
 build_and_install() {
-  local build="$root/build/$version" site
+  local build="$root/build/$version" site suffix
   local -a options=()
   site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("platlib"))')
   # b_lundef: the sanitizers' symbols come from the library that LD_PRELOAD brings.
@@ -224,8 +224,8 @@ build_and_install() {
   configure "$build" "$site" "${options[@]}"
   local -a targets=()
   if ((package_only)); then
-    targets=("pyext/_core$("$venv/bin/python" -c \
-      'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')")
+    suffix=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
+    targets=("pyext/_core$suffix" "pyext/__init__$suffix")
   fi
   ninja -C "$build" --quiet "${targets[@]}"
   install_package "$build" "$site"

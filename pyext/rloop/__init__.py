@@ -15,7 +15,7 @@ from . import logs as _logs
 from ._core import __version__
 from .backend import backend_info
 from .errors import BackendUnavailable
-from .loop import UringEventLoop
+from .event_loop import UringEventLoop
 
 if TYPE_CHECKING:
     from .policy import EventLoopPolicy

@@ -7,7 +7,7 @@ this module cannot be imported.
 from typing import TYPE_CHECKING, Any
 
 from . import _stdlib
-from .loop import UringEventLoop
+from .event_loop import UringEventLoop
 
 if TYPE_CHECKING:
     from asyncio import DefaultEventLoopPolicy

@@ -75,7 +75,7 @@ async def test_cells_run_on_rloop(loop_id: str, tmp_path: Path) -> None:
     async with kernel(loop_id, tmp_path) as (_manager, client):
         found = await outputs(client, "import asyncio; type(asyncio.get_running_loop())")
         if loop_id != "asyncio":
-            assert found == "rloop.loop.UringEventLoop"
+            assert found == "rloop.event_loop.UringEventLoop"
             assert await outputs(client, "asyncio.get_running_loop().backend") == f"{loop_id!r}"
         # A cell that awaits, one whose task goes on behind it, and a connection within.
         cell = "await asyncio.sleep(0.01); task = asyncio.create_task(asyncio.sleep(0.01, 'done'))"

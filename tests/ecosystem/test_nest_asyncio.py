@@ -25,7 +25,7 @@ def new_loop():
     import rloop
     return rloop.new_event_loop(backend=sys.argv[1])
 """
-REFUSAL = "ValueError Can't patch loop of type <class 'rloop.loop.UringEventLoop'>: "
+REFUSAL = "ValueError Can't patch loop of type <class 'rloop.event_loop.UringEventLoop'>: "
 
 
 def run_program(source: str, loop_id: str) -> str:
