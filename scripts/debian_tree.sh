@@ -8,6 +8,9 @@
 #
 #   DEBIAN_TREE=...    where the tree is kept (build/debian); several checkouts may share one
 #   DEBIAN_SUITE=...   unstable, testing, ...
+#   DEBIAN_PACKAGES=...    what it has instead of the CPythons and the compiler
+#   DEBIAN_FOLDER=...      a folder that commands see and run in, instead of the project and /tmp
+#   DEBIAN_ARCHITECTURE=arm64    a tree of the packages named, to be emulated (scripts/emulated.sh)
 #
 # The tree is made by debootstrap in two minutes (1.7 GB). A command runs in it by chroot, in a mount
 # namespace of its own, so nothing stays mounted. It sees the project under the path that it has
@@ -20,6 +23,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tree=$(realpath -m -- "${DEBIAN_TREE:-$root/build/debian}")
 suite=${DEBIAN_SUITE:-unstable}
+architecture=${DEBIAN_ARCHITECTURE:-}
 unavailable=69 # EX_UNAVAILABLE of sysexits.h
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -27,6 +31,14 @@ keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 pythons=(3.13 3.14 3.15)
 packages=(g++ pkg-config liburing-dev libabsl-dev libgtest-dev ca-certificates git
   strace netcat-openbsd valgrind)
+if [[ -n "${DEBIAN_PACKAGES:-}" ]]; then
+  pythons=()
+  read -r -a packages <<<"$DEBIAN_PACKAGES"
+fi
+# What debootstrap would have brought.
+essential=(base-files base-passwd bash coreutils dash findutils grep libc-bin sed)
+emulation=()
+[[ -z "$architecture" ]] || emulation=("$root/scripts/emulated.sh")
 
 main() {
   case "${1:-}" in
@@ -42,7 +54,8 @@ main() {
       shift
       (($#)) || usage
       prepare >&2
-      exec unshare --mount --propagation private -- "$root/scripts/debian_tree.sh" --mounted "$@"
+      exec "${emulation[@]}" unshare --mount --propagation private -- \
+        "$root/scripts/debian_tree.sh" --mounted "$@"
       ;;
     --refresh)
       prepare >&2
@@ -71,7 +84,7 @@ refuse() {
 
 # What the stamp says is written last: a tree without it was interrupted and is made anew.
 stamp() {
-  printf '%s\n' "$suite ${pythons[*]} ${packages[*]}"
+  printf '%s\n' "$suite ${pythons[*]} ${packages[*]}${architecture:+ $architecture}"
 }
 
 prepare() {
@@ -102,6 +115,11 @@ make_tree() {
   rm -rf --one-file-system "$tree"
   mkdir "$tree"
   : >"$tree/.rloop-stamp" # so far it says that the tree is ours
+  if [[ -n "$architecture" ]]; then
+    unpack_tree >"$log" 2>&1 || refuse "its packages could not be unpacked (see $log)"
+    stamp >"$tree/.rloop-stamp"
+    return
+  fi
   # What debootstrap mounts in the tree goes with it, also when it is killed.
   # shellcheck disable=SC2046  # no mirror is no argument
   unshare --mount --propagation private -- debootstrap --variant=minbase "$suite" "$tree" \
@@ -111,6 +129,39 @@ make_tree() {
     refuse "packages could not be installed (see $log)"
   fi
   stamp >"$tree/.rloop-stamp"
+}
+
+# Of another architecture packages are unpacked, and that is all: their scripts would be emulated for
+# minutes, and what Python needs of them is here. What this suite does not have is left out.
+unpack_tree() {
+  local own=$tree/var/lib/rloop-apt folder deb package mirror
+  local -a settings found=()
+  for folder in bin sbin lib; do
+    mkdir -p "$tree/usr/$folder"
+    ln -s "usr/$folder" "$tree/$folder"
+  done
+  mkdir -p "$own"/{state/lists,cache/archives}/partial "$tree/etc"
+  : >"$own/status"
+  mirror=$(mirror)
+  [[ -n "$mirror" ]] || refuse "apt has no mirror of Debian among its sources"
+  printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$mirror" "$suite" >"$own/sources.list"
+  settings=(-qq -o "APT::Architecture=$architecture" -o "APT::Architectures::=$architecture"
+    -o "Dir::Etc::sourcelist=$own/sources.list" -o Dir::Etc::sourceparts=-
+    -o "Dir::State=$own/state" -o "Dir::State::status=$own/status" -o "Dir::Cache=$own/cache"
+    -o Acquire::Languages=none -o Acquire::Check-Valid-Until=false -o APT::Sandbox::User=
+    -o APT::Install-Recommends=false)
+  apt-get "${settings[@]}" update || return 1
+  for package in "${packages[@]}"; do
+    ! apt-cache "${settings[@]}" show "$package" >/dev/null 2>&1 || found+=("$package")
+  done
+  apt-get "${settings[@]}" install -y --download-only "${essential[@]}" "${found[@]}" || return 1
+  for deb in "$own"/cache/archives/*.deb; do
+    dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink -C "$tree" || return 1
+  done
+  rm -rf "$own"
+  cp "$tree/usr/share/base-passwd/passwd.master" "$tree/etc/passwd"
+  cp "$tree/usr/share/base-passwd/group.master" "$tree/etc/group"
+  echo 'hosts: files dns' >"$tree/etc/nsswitch.conf"
 }
 
 refresh() {
@@ -172,6 +223,12 @@ enter_bare() {
 
 enter() {
   mount_kernel_folders
+  if [[ -n "${DEBIAN_FOLDER:-}" ]]; then
+    bind "$DEBIAN_FOLDER"
+    share_network_settings
+    unset TMPDIR PYTHONPATH
+    in_environment "$DEBIAN_FOLDER" "$@"
+  fi
   bind /tmp
   bind "$root"
   mkdir -p "$root/build/in-debian" "$tree$root/build"

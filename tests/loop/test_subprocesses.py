@@ -22,6 +22,7 @@ from support import (
     PY313,
     RLOOP_IDS,
     Noise,
+    collect,
     differs,
     loops_only,
     turns,
@@ -110,11 +111,16 @@ async def test_a_program_that_does_not_exist(loop: asyncio.AbstractEventLoop) ->
     assert children() == before
 
 
-async def test_a_child_that_reads_nothing(loop: asyncio.AbstractEventLoop) -> None:
+async def test_a_child_that_reads_nothing(loop: asyncio.AbstractEventLoop, noise: Noise) -> None:
     process = await python("pass", stdin=PIPE)
     out, err = await process.communicate(b"x" * (1 << 20))
     assert (out, err) == (None, None)
     assert process.returncode == 0
+    if sys.version_info < (3, 11, 7):
+        # asyncio's streams reported a broken pipe that nobody had asked for (seen in 3.11.2).
+        del process
+        collect()
+        noise.take()
 
 
 async def test_waiting_is_cancelled_and_the_child_goes_on(loop: asyncio.AbstractEventLoop) -> None:
