@@ -176,6 +176,7 @@ plain_steps() {
     # The arguments choose among pytest's tests.
     ((${#pytest_arguments[@]})) || add_step conformance "$label" "CPython's tests on $label"
   done
+  wheel_steps
   add_step hunt_tests "$first" "hunts on $first"
   add_step mypy "$first" mypy
   add_step instruction_tests "$first" "instructions on $first"
@@ -188,6 +189,24 @@ plain_steps() {
   for label in "${labels[@]}"; do
     add_step stubtest "$label" "stubtest on $label"
   done
+}
+
+# Of the whole command only. They need a tree of Debian, as some of the interpreters do.
+wheel_steps() {
+  ((!quick && !${#pytest_arguments[@]})) && [[ -z "${PYTHON:-}" ]] || return 0
+  if [[ -z "$(first_of tree)" ]]; then
+    printf 'test.sh: not testing wheels: there is no tree of Debian here (see above)\n' >&2
+    record_left_out "wheels in bare trees"
+    return 0
+  fi
+  # The compiler of the wheel is this machine's, and so is the interpreter that unstable is too new for.
+  if find_python 3.11 >/dev/null; then
+    add_step wheel_bookworm "${labels[0]}" "wheel on Debian bookworm"
+  else
+    printf 'test.sh: not testing a wheel on Debian bookworm: there is no CPython 3.11 here\n' >&2
+    record_left_out "wheel on Debian bookworm"
+  fi
+  add_step wheel_testing "${labels[0]}" "wheel on Debian testing"
 }
 
 # The newest interpreter of a place, "here" or "tree".

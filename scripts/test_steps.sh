@@ -214,3 +214,16 @@ ecosystem_of_one_process() {
   done
   run_pytest "$1" "$2" -- tests/ecosystem "${left_out[@]}"
 }
+
+# The wheels as users install them, each in a bare tree of the distribution that it is for.
+wheel_bookworm() {
+  wheel_on bookworm "$1" "$2"
+}
+
+wheel_testing() {
+  wheel_on testing "$1" "$2"
+}
+
+wheel_on() {
+  "${step_limit[@]}" scripts/test_wheels.sh "--junitxml=$3" "$1"
+}
