@@ -33,6 +33,10 @@ int run_in_child(const std::function<int()>& body) {
   return exit_code_of(child);
 }
 
+bool has_seccomp() {
+  return ::prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0;
+}
+
 bool refuse_io_uring(int error_number) {
   const auto answer = static_cast<unsigned>(SECCOMP_RET_ERRNO | error_number);
   sock_filter program[] = {

@@ -21,6 +21,10 @@ int run_in_child(const std::function<int()>& body);
 // The same for a child that exists already.
 int exit_code_of(pid_t child);
 
+// Whether refuse_io_uring() can work: an emulator lets nobody filter the calls that it makes
+// itself.
+bool has_seccomp();
+
 // From now on io_uring_setup fails with `error_number` in this process, as under the seccomp
 // profile of a container. Needs no privilege and cannot be undone.
 bool refuse_io_uring(int error_number);
