@@ -5,9 +5,9 @@
 #
 # What is there with the right checksum stays. The rest comes from Debian's source packages by apt,
 # on any Debian machine and without root: with a package list of its own, of the same mirror as the
-# machine's, whose signatures apt checks. Where there is no apt, or not this version any more, the
-# wrap's own address is asked. Whatever the way, meson compares each archive with the wrap's
-# checksum before it uses it. What meson has unpacked and is out of date is removed.
+# machine's, whose signatures apt checks. Another machine is given the folder of one (wheels.yml does
+# it). meson compares each archive with the wrap's checksum before it uses it. What meson has
+# unpacked and is out of date is removed.
 #
 #   DEBIAN_SOURCES=...    the suite of Debian that has these versions (trixie)
 
@@ -31,7 +31,7 @@ main() {
   trap 'rm -rf "$work"' EXIT
   from_debian "${missing[@]}" || true
   for wrap in "${missing[@]}"; do
-    is_cached "$wrap" || from_its_address "$wrap"
+    is_cached "$wrap" || unavailable "$wrap"
   done
 }
 
@@ -87,23 +87,10 @@ debian_mirror() {
     'Label: Debian' 2>/dev/null | grep -E '^(https?|file)://' | head -n 1
 }
 
-from_its_address() {
-  local file address
-  file=$cache/$(value "$1" source_filename)
-  address=$(value "$1" source_url)
-  printf 'subprojects: %s\n' "$address" >&2
-  fetch "$address" "$file" && is_cached "$1" && return
-  rm -f "$file"
-  printf 'subprojects: %s (checksum %s) cannot be had\n' "$file" "$(value "$1" source_hash)" >&2
+unavailable() {
+  printf 'subprojects: %s (checksum %s) cannot be had: it is in the sources of Debian %s\n' \
+    "$cache/$(value "$1" source_filename)" "$(value "$1" source_hash)" "$suite" >&2
   exit 1
-}
-
-fetch() {
-  if command -v curl >/dev/null; then
-    curl --silent --show-error --fail --location --output "$2" "$1"
-  else
-    python3 -c 'import sys, urllib.request as r; r.urlretrieve(*sys.argv[1:])' "$1" "$2"
-  fi
 }
 
 main
