@@ -58,7 +58,7 @@ class SSLTransport(_stdlib.SSLProtocolTransport):  # type: ignore[misc] # a priv
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """As any transport's; of a lost connection there is nobody to resume."""
-        if self._ssl_protocol._app_protocol is None:
+        if self._ssl_protocol._transport is None:
             self._ssl_protocol._set_write_buffer_limits(high, low)
         else:
             super().set_write_buffer_limits(high, low)

@@ -16,7 +16,7 @@ import weakref
 from typing import Any
 
 import pytest
-from support import PY313, Noise, differs, reset, tcp_pair
+from support import PY313, Noise, Recorder, differs, reset, tcp_pair
 from test_tls import CLIENT, SERVER, server_context
 from test_tls_ends import each_side, secured
 
@@ -152,8 +152,9 @@ async def test_who_only_writes_and_drains_meets_the_reset(loop: asyncio.Abstract
 
 @differs("asyncio", "it resumes a protocol that is gone")
 @differs("uvloop", "it resumes a protocol that is gone")
+@pytest.mark.parametrize("switched", [False, True])
 async def test_limits_of_a_lost_connection_resume_nobody(
-    loop: asyncio.AbstractEventLoop, noise: Noise
+    loop: asyncio.AbstractEventLoop, noise: Noise, switched: bool
 ) -> None:
     async with secured("server") as (transport, protocol, _):
         transport.set_write_buffer_limits(1000)
@@ -161,5 +162,9 @@ async def test_limits_of_a_lost_connection_resume_nobody(
             transport.write(bytes(10_000_000))
         transport.abort()
         await protocol.lost
+        other = Recorder()
+        if switched:
+            transport.set_protocol(other)
         transport.set_write_buffer_limits(1 << 20)
         assert noise.take() == []
+        assert other.events == []
