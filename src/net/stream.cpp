@@ -106,9 +106,10 @@ void Stream::on_room(const op::Completion& completion) {
   base::Result result = completion.result;
   bool failed = !result.ok() && !result.is_again() && !result.is(EINTR) && !result.is(ECANCELED);
   if (failed) return write_failed(result.error_number());
-  bool hung_up = result.ok() && result.value() & (POLLERR | POLLHUP);
-  // As asyncio, which reads first: only the receive says what came, and that it was a reset.
-  sends_after_read_ = hung_up && read_under_way();
+  // As asyncio, which reads first: only the receive says what came, and that it was a reset. After
+  // a hang-up it always comes home (POLLERR alone may be about the socket's error queue).
+  bool hung_up = result.ok() && result.value() & POLLHUP;
+  sends_after_read_ = hung_up && state_ == State::open && read_under_way();
   if (!sends_after_read_) flush_direct();
 }
 

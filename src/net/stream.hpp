@@ -130,7 +130,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   void keep(base::Result result, std::span<const std::byte> data);
   void on_later(const op::Completion& completion);
   void take_kept();
-  void after_read();
+  void after_read(bool sends);
   bool read_under_way();
   void stop_reading();
 
@@ -177,6 +177,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   bool shut_down_ = false;
   bool sends_after_read_ = false;   // the peer hung up, and what a receive tells comes first
   bool under_way_at_fork_ = false;  // the send, in the copy of it that a child has
+  int reason_told_ = 0;             // the errno of a receive that came home to a closing stream
   uint32_t delivery_turn_ = static_cast<uint32_t>(-1);  // when data was delivered last
   uint8_t streak_ = 0;  // consecutive receives that speak for changing `bulk_`
 

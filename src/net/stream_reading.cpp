@@ -29,6 +29,11 @@ bool means_again(base::Result result) {
   return result.is_again() || result.is(EINTR) || result.is(ECANCELED);
 }
 
+// It is an error, and the connection's.
+bool tells_reason(base::Result result) {
+  return !result.ok() && !means_again(result) && !result.is(ENOBUFS);
+}
+
 bool is_unix(int fd) {
   int domain = AF_UNSPEC;
   socklen_t size = sizeof(domain);
@@ -78,8 +83,13 @@ void Stream::arm_reading() {
 }
 
 void Stream::on_recv(const op::Completion& completion) {
-  if (state_ == State::open) take_received(completion);
-  after_read();
+  bool sends = std::exchange(sends_after_read_, false);
+  if (state_ == State::open) {
+    take_received(completion);
+  } else if (tells_reason(completion.result)) {
+    reason_told_ = completion.result.error_number();
+  }
+  after_read(sends);
 }
 
 void Stream::take_received(const op::Completion& completion) {
@@ -106,8 +116,9 @@ void Stream::take_received(const op::Completion& completion) {
 }
 
 void Stream::on_readable(const op::Completion& completion) {
+  bool sends = std::exchange(sends_after_read_, false);
   if (state_ == State::open) take_readable(completion);
-  after_read();
+  after_read(sends);
 }
 
 void Stream::take_readable(const op::Completion& completion) {
@@ -124,8 +135,9 @@ bool Stream::read_under_way() {
   return !recv_.idle() || (poll_ && !poll_->idle()) || (kept_ && !later_.idle());
 }
 
-void Stream::after_read() {
-  if (state_ == State::open && std::exchange(sends_after_read_, false)) flush_direct();
+// `sends`: a send has waited for what was read.
+void Stream::after_read(bool sends) {
+  if (sends && state_ == State::open) flush_direct();
   end_of_operation();
 }
 
@@ -213,10 +225,10 @@ void Stream::deliver_end(base::Result result) {
 // for its turn. (Over a Unix socket EPIPE is what a send says to begin with.)
 int Stream::reason_of(int error_number) {
   if (error_number != EPIPE || is_unix(descriptor_.number())) return error_number;
+  if (reason_told_ != 0) return reason_told_;
   base::Result end =
       kept_ && kept_->has_end ? kept_->end : context_.reactor->undispatched_end(recv_);
-  bool tells = !end.ok() && !means_again(end) && !end.is(ENOBUFS);
-  return tells ? end.error_number() : error_number;
+  return tells_reason(end) ? end.error_number() : error_number;
 }
 
 void Stream::deliver(std::span<const std::byte> data) {
@@ -276,8 +288,9 @@ void Stream::keep(base::Result result, std::span<const std::byte> data) {
 
 // What could not be done in the caller's place: the delivery of kept data, or the end.
 void Stream::on_later(const op::Completion& /*completion*/) {
+  bool sends = std::exchange(sends_after_read_, false);
   if (state_ == State::open) take_kept();
-  after_read();
+  after_read(sends);
 }
 
 void Stream::take_kept() {

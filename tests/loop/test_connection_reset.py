@@ -13,6 +13,7 @@ from support import (
     Echo,
     Recorder,
     connected,
+    recv_exactly,
     reset,
     serving,
     tcp_pair,
@@ -23,6 +24,10 @@ from support import (
 )
 
 LARGE = b"x" * (8 << 20)
+# linux/net_tstamp.h: by software, what is sent, with numbers.
+SO_TIMESTAMPING = 37
+STAMP_WHAT_IS_SENT = 1 << 1 | 1 << 4 | 1 << 7
+
 Pair = Callable[[], tuple[socket.socket, socket.socket]]
 GONE = (ConnectionResetError, BrokenPipeError)
 
@@ -124,6 +129,45 @@ async def test_while_close_flushes(loop: asyncio.AbstractEventLoop) -> None:
         reset(far)
         await protocol.lost
         assert protocol.events.count("connection_lost") == 1
+
+
+@pytest.mark.parametrize("factory", [Recorder, BufferedRecorder])
+@pytest.mark.parametrize(
+    ("pair", "error"), [(tcp_pair, ConnectionResetError), (socket.socketpair, BrokenPipeError)]
+)
+@pytest.mark.parametrize("order", ["reset, close", "close, reset", "close, turn, reset"])
+async def test_at_the_moment_of_a_close_that_flushes(
+    loop: asyncio.AbstractEventLoop,
+    factory: type[Recorder],
+    pair: Pair,
+    error: type[Exception],
+    order: str,
+) -> None:
+    near, far = pair()
+    transport, protocol = await loop.create_connection(factory, sock=near)
+    transport.write(LARGE)
+    await turns(3)
+    for step in order.split(", "):
+        if step == "reset":
+            reset(far)
+        elif step == "close":
+            transport.close()
+        else:
+            await turns(1)
+    assert type(await protocol.lost) is error
+    assert transport.get_write_buffer_size() == 0
+
+
+async def test_an_error_queue_is_no_hang_up(loop: asyncio.AbstractEventLoop) -> None:
+    # Time stamps of what was sent make a poll say POLLERR for ever.
+    async with wired() as (transport, protocol, far):
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, STAMP_WHAT_IS_SENT)
+        transport.write(LARGE)
+        await turns(3)
+        assert await recv_exactly(far, len(LARGE)) == LARGE
+        transport.close()
+        await protocol.lost
 
 
 async def test_before_the_transport_is_made(loop: asyncio.AbstractEventLoop) -> None:

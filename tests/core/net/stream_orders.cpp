@@ -174,6 +174,7 @@ class World {
         reset_ = true;  // unread bytes make the close a reset, else it is an end
         ended_ = ended_ || unread_bytes() == 0;
         far_.reset();
+        if (!mode_.sends_wait) reactor_.make_room(POLLOUT | POLLHUP);  // the first to be told
         return reactor_.receive();
       case Step::no_buffers:
         return reactor_.fail_receive(mode_.lends_buffers ? ENOBUFS : ECANCELED);
@@ -195,7 +196,7 @@ class World {
   void send(size_t limit) {
     if (!mode_.sends_wait) {
       if (limit > 1) drain();  // else a hang-up that looks like room
-      reactor_.make_room();
+      reactor_.make_room(reset_ ? POLLOUT | POLLHUP : POLLOUT);
     }
     if (send_failed_) return reactor_.fail_send(EPIPE);
     reactor_.send(limit);
