@@ -254,6 +254,23 @@ def test_a_run_within_a_run_and_none_at_all() -> None:
     assert "UringEventLoop" in run("-c", source, PYTHONPATH=path, RLOOP_RUN="1").stdout
 
 
+def test_a_program_that_tries_uvloop_first_gets_rloop() -> None:
+    # Whether it is there or not: uvloop imports asyncio, or the program does so after that.
+    source = """
+try:
+    import uvloop
+except ImportError:
+    pass
+import asyncio
+async def main():
+    print(type(asyncio.get_running_loop()).__name__)
+asyncio.run(main())
+"""
+    done = run("-m", "rloop", "run", "-c", source)
+    assert done.stdout.strip() == "UringEventLoop"
+    assert done.stderr.count("--as-uvloop") <= 1
+
+
 AS_UVLOOP = """
 import asyncio, importlib.util, warnings
 import uvloop

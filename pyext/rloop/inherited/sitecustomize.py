@@ -73,6 +73,8 @@ def _warn_of_uvloop() -> None:
 class _Finder:
     """Sees asyncio.unix_events and uvloop being imported."""
 
+    has_warned = False
+
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
@@ -81,8 +83,8 @@ class _Finder:
         if name == "uvloop" and _has_rloop():
             if os.environ.get("RLOOP_AS_UVLOOP"):
                 return self.stand_in(name)
-            sys.meta_path.remove(self)  # once is enough
-            if self.found(name, path, target) is not None:
+            if not self.has_warned and self.found(name, path, target) is not None:
+                self.has_warned = True
                 _warn_of_uvloop()
         return None
 
