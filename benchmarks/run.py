@@ -24,7 +24,7 @@ def programs(room: str) -> list[str]:
 def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     for room in ROOMS:
-        if (HERE / room / f"{name}.py").is_file():
+        if name in programs(room):
             sys.argv[:2] = [name]
             runpy.run_module(f"{room}.{name}", run_name="__main__")
             return

@@ -8,7 +8,7 @@ says what to do.
 
 import os
 import warnings
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from types import ModuleType
 
 _FOLDER = os.path.dirname(__file__)  # noqa: PTH120 (imports pathlib)
@@ -28,7 +28,10 @@ def run(package: ModuleType) -> None:
     other distribution is there as well.
     """
     path = os.path.join(_FOLDER, "__init__.py")  # noqa: PTH118
-    loader = SourceFileLoader(package.__name__, path)
+    loader: SourceFileLoader | SourcelessFileLoader = SourceFileLoader(package.__name__, path)
+    if not _is_there("__init__.py") and _is_there("__init__.pyc"):  # installed without sources
+        path += "c"
+        loader = SourcelessFileLoader(package.__name__, path)
     try:
         code = loader.get_code(package.__name__)
     except FileNotFoundError:

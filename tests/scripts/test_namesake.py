@@ -75,6 +75,16 @@ def test_alone_the_package_is_its_source(environment: Environment) -> None:
     assert done.stdout.split() == [str(source), str(source)]
 
 
+def test_it_works_without_sources(environment: Environment) -> None:
+    environment.install_ours()
+    compiled = environment.run("-m", "compileall", "-b", "-q", str(environment.package))
+    assert compiled.returncode == 0
+    for source in environment.package.rglob("*.py"):
+        source.unlink()
+    done = environment.run("-W", "error", "-m", "rloop")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_ours_after_theirs_works_and_warns(environment: Environment) -> None:
     environment.install_theirs()
     environment.install_ours()
