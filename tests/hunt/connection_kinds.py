@@ -127,7 +127,8 @@ OPTIONS = (("plain", "buffered", "tiny"), (None, True))
 def both_ways(name: str, make: Any, weight: int, *more: Verb) -> Kind:
     """The ends of TLS peers are left out, see differences.py."""
     tls = issubclass(make, Secured)
-    peer_verbs = (*BOTH_PEER, Verb("below", 2))
+    # both_end is one step: nothing of the one end has come when the other begins.
+    peer_verbs = (*BOTH_PEER, Verb("below", 2), Verb("both_end", 1, ((True, False),)))
     if tls:
         peer_verbs = (*(verb for verb in BOTH_PEER if verb.name != "peer_eof"), *TLS)
     return Kind(

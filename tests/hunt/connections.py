@@ -387,6 +387,10 @@ class Connection(Actor, abc.ABC):
         if self.peer_may_end():
             self.peer.reset()
 
+    def both_end(self, peer_first: bool) -> None:
+        for end in (self.peer_reset, self.close)[:: 1 if peer_first else -1]:
+            end()
+
     def peer_may_end(self) -> bool:
         """How much of a bulk transfer the near end still gets is the kernel's affair."""
         if self.unread() > AT_HAND and self.peer.open:
