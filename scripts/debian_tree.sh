@@ -21,6 +21,9 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source-path=SCRIPTDIR source=mirror.sh
+source "$root/scripts/mirror.sh"
+
 tree=$(realpath -m -- "${DEBIAN_TREE:-$root/build/debian}")
 suite=${DEBIAN_SUITE:-unstable}
 architecture=${DEBIAN_ARCHITECTURE:-}
@@ -121,9 +124,9 @@ make_tree() {
     return
   fi
   # What debootstrap mounts in the tree goes with it, also when it is killed.
-  # shellcheck disable=SC2046  # no mirror is no argument
+  # shellcheck disable=SC2046  # no mirror is no argument: then debootstrap takes its own
   unshare --mount --propagation private -- debootstrap --variant=minbase "$suite" "$tree" \
-    $(mirror) >"$log" 2>&1 </dev/null || refuse "debootstrap failed (see $log)"
+    $(debian_mirror || true) >"$log" 2>&1 </dev/null || refuse "debootstrap failed (see $log)"
   apt_settings >"$tree/etc/apt/apt.conf.d/90rloop"
   if ! in_tree install_packages >>"$log" 2>&1; then
     refuse "packages could not be installed (see $log)"
@@ -170,14 +173,6 @@ refresh() {
     >"$tree.log" 2>&1; then
     refuse "it could not be refreshed (see $tree.log)"
   fi
-}
-
-# The machine's own mirror of Debian, if it has one, else debootstrap's. That of the security updates
-# has the same origin and no unstable; of apt's ways debootstrap knows these.
-mirror() {
-  # shellcheck disable=SC2016  # apt expands it
-  apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' \
-    'Label: Debian' 2>/dev/null | grep -E '^(https?|file)://' | head -n 1
 }
 
 # How this machine reaches its mirror. A mirror that is a snapshot outlives its date.
