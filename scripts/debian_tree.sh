@@ -61,6 +61,9 @@ main() {
         "$root/scripts/debian_tree.sh" --mounted "$@"
       ;;
     --refresh)
+      # Neither apt nor anything that could be run without an emulator is in it.
+      [[ -z "$architecture" ]] ||
+        refuse "one of $architecture is only unpacked: remove $tree, and it is made anew"
       prepare >&2
       refresh >&2
       printf '%s\n' "$tree"
@@ -106,7 +109,7 @@ prepare() {
 }
 
 make_tree() {
-  local log=$tree.log
+  local log=$tree.log mirror=''
   [[ -e "$tree/.rloop-stamp" || -z "$(ls -A "$tree" 2>/dev/null)" ]] ||
     refuse "$tree holds something else, and would be deleted (remove it, or name another DEBIAN_TREE)"
   printf 'debian_tree: making %s of Debian %s (about two minutes)\n' "$tree" "$suite"
@@ -115,18 +118,20 @@ make_tree() {
     { apt-get -qq update && apt-get -qq install -y --no-install-recommends debootstrap \
       debian-archive-keyring </dev/null; } >"$log" 2>&1 || refuse "no debootstrap (see $log)"
   fi
+  mirror=$(debian_mirror) || [[ -z "$architecture" ]] ||
+    refuse "apt has no mirror of Debian among its sources"
   rm -rf --one-file-system "$tree"
   mkdir "$tree"
   : >"$tree/.rloop-stamp" # so far it says that the tree is ours
   if [[ -n "$architecture" ]]; then
-    unpack_tree >"$log" 2>&1 || refuse "its packages could not be unpacked (see $log)"
+    unpack_tree "$mirror" >"$log" 2>&1 || refuse "its packages could not be unpacked (see $log)"
     stamp >"$tree/.rloop-stamp"
     return
   fi
   # What debootstrap mounts in the tree goes with it, also when it is killed.
-  # shellcheck disable=SC2046  # no mirror is no argument: then debootstrap takes its own
+  # shellcheck disable=SC2086  # no mirror is no argument: then debootstrap takes its own
   unshare --mount --propagation private -- debootstrap --variant=minbase "$suite" "$tree" \
-    $(debian_mirror || true) >"$log" 2>&1 </dev/null || refuse "debootstrap failed (see $log)"
+    $mirror >"$log" 2>&1 </dev/null || refuse "debootstrap failed (see $log)"
   apt_settings >"$tree/etc/apt/apt.conf.d/90rloop"
   if ! in_tree install_packages >>"$log" 2>&1; then
     refuse "packages could not be installed (see $log)"
@@ -134,19 +139,17 @@ make_tree() {
   stamp >"$tree/.rloop-stamp"
 }
 
-# Of another architecture packages are unpacked, and that is all: their scripts would be emulated for
-# minutes, and what Python needs of them is here. What this suite does not have is left out.
+# unpack_tree MIRROR: of another architecture packages are unpacked, and that is all: their scripts
+# would be emulated for minutes, and what Python needs of them is here. What this suite does not have
+# is left out. Its output is a log, so it returns, and the caller says that there can be no tree.
 unpack_tree() {
-  local own=$tree/var/lib/rloop-apt folder deb package mirror
+  local own=$tree/var/lib/rloop-apt mirror=$1 folder deb package
   local -a settings found=()
   for folder in bin sbin lib; do
-    mkdir -p "$tree/usr/$folder"
-    ln -s "usr/$folder" "$tree/$folder"
+    mkdir -p "$tree/usr/$folder" && ln -s "usr/$folder" "$tree/$folder" || return 1
   done
   mkdir -p "$own"/{state/lists,cache/archives}/partial "$tree/etc"
   : >"$own/status"
-  mirror=$(mirror)
-  [[ -n "$mirror" ]] || refuse "apt has no mirror of Debian among its sources"
   printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$mirror" "$suite" >"$own/sources.list"
   settings=(-qq -o "APT::Architecture=$architecture" -o "APT::Architectures::=$architecture"
     -o "Dir::Etc::sourcelist=$own/sources.list" -o Dir::Etc::sourceparts=-
@@ -162,8 +165,8 @@ unpack_tree() {
     dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink -C "$tree" || return 1
   done
   rm -rf "$own"
-  cp "$tree/usr/share/base-passwd/passwd.master" "$tree/etc/passwd"
-  cp "$tree/usr/share/base-passwd/group.master" "$tree/etc/group"
+  cp "$tree/usr/share/base-passwd/passwd.master" "$tree/etc/passwd" || return 1
+  cp "$tree/usr/share/base-passwd/group.master" "$tree/etc/group" || return 1
   echo 'hosts: files dns' >"$tree/etc/nsswitch.conf"
 }
 
