@@ -14,8 +14,8 @@
 # comes from the tree of scripts/debian_tree.sh, and is made to run outside of it: this machine's
 # compiler and headers must do the work, or the wheel would ask for unstable's glibc.
 #
-# Everything is said on stderr; on stdout are the files that were made. Exit code 1 where one failed;
-# a version that cannot be had is named and left out.
+# Everything is said on stderr; on stdout are the files that were made. Exit code 1 where one failed.
+# A version that cannot be had is named and left out; where no wheel is left to build, the code is 69.
 
 set -euo pipefail
 
@@ -26,6 +26,7 @@ source "$root/scripts/pythons.sh"
 dist=$(realpath -m -- "${WHEEL_FOLDER:-$root/dist}")
 work=$root/build/wheels
 machine=${WHEEL_MACHINE:-$(uname -m)}
+unavailable=69 # EX_UNAVAILABLE of sysexits.h
 foreign=''
 [[ "$machine" == "$(uname -m)" ]] || foreign=$machine
 newest_glibc=28    # 2.28; auditwheel names the wheel by what it needs, which may be less
@@ -39,8 +40,9 @@ say() {
 }
 
 main() {
-  local version status=0
+  local version status=0 built=0 left_out=0
   local -a versions=("$@")
+  require_machine
   require_packages
   if [[ -n "$foreign" && -z "${WHEEL_EMULATED:-}" ]]; then
     # Python asks itself what it is made for, so it has to run; the compiler that it calls is native.
@@ -51,7 +53,7 @@ main() {
   flock 9
   prepare_tools
   [[ -z "$foreign" ]] || use_cross_tools
-  "$root/scripts/subprojects.sh"
+  "$root/scripts/subprojects.sh" # which has said why, where it cannot
   if ((!$#)); then
     mapfile -t versions < <(supported_versions)
     [[ -n "$foreign" ]] || versions+=(source)
@@ -63,7 +65,8 @@ main() {
       wheel "$version" || status=1
     fi
   done
-  return "$status"
+  ((status == 0)) || return "$status"
+  ((built || !left_out)) || return "$unavailable"
 }
 
 # The one place that lists them.
@@ -72,6 +75,18 @@ supported_versions() {
 }
 
 # --- tools ----------------------------------------------------------------------------------------
+
+# Of other machines Debian has no cross compiler that was tried, and scripts/emulated.sh no emulator.
+require_machine() {
+  [[ "$machine" == @(x86_64|aarch64) ]] || refuse "WHEEL_MACHINE is x86_64 or aarch64, not $machine"
+  [[ -z "$foreign" || "$foreign" == aarch64 ]] ||
+    refuse "for $machine they are built on such a machine; this one is $(uname -m)"
+}
+
+refuse() {
+  say "no wheels: $*"
+  exit 2
+}
 
 require_packages() {
   local -a missing=()
@@ -152,60 +167,71 @@ interpreter() {
     foreign_interpreter "$1"
     return
   fi
-  if path=$(find_python "$1") && [[ "$(describe_python "$path")" == *' ok '* ]]; then
+  if path=$(find_python_to_build_for "$1"); then
     printf '%s\n' "$path"
     return
   fi
   tree=$("$root/scripts/debian_tree.sh") || status=$?
-  if ((status == 69)); then # the reason has been said
+  if ((status == unavailable)); then # the reason has been said
     say "no wheel for CPython $1: it is not on this machine, and there can be no tree of Debian unstable"
-    return 69
+    return "$unavailable"
   fi
   ((status == 0)) || return "$status"
   if [[ ! -x "$tree/usr/bin/python$1" ]]; then
     say "no wheel for CPython $1: neither this machine nor Debian unstable has it"
-    return 69
+    return "$unavailable"
   fi
   interpreter_of_tree "$1" "$tree"
 }
 
 # Debian 12's own, and what unstable has.
 foreign_interpreter() {
-  local suite=unstable packages tree
+  local suite=unstable packages tree status=0
   packages="python3.13-dev python3.13-venv python3.14-dev python3.14-venv python3.15-dev python3.15-venv"
   if [[ "$1" == 3.11 ]]; then
     suite=bookworm
     packages="python3.11-dev python3.11-venv"
   fi
   tree=$(DEBIAN_TREE=$work/tree-$suite DEBIAN_SUITE=$suite DEBIAN_ARCHITECTURE=arm64 \
-    DEBIAN_PACKAGES=$packages "$root/scripts/debian_tree.sh") || return
+    DEBIAN_PACKAGES=$packages "$root/scripts/debian_tree.sh") || status=$?
+  if ((status != 0)); then # the reason has been said
+    say "no wheel for CPython $1 on $machine: there is no tree of Debian $suite"
+    return "$status"
+  fi
   if [[ ! -x "$tree/usr/bin/python$1" ]]; then
     say "no wheel for CPython $1 on $machine: Debian does not have it"
-    return 69
+    return "$unavailable"
   fi
   interpreter_of_tree "$1" "$tree"
 }
 
 # A copy that runs on this machine: with the tree's loader and libraries, and its own idea of where the
-# standard library and the headers are. What it starts, the compiler, is this machine's.
+# standard library and the headers are. What it starts, the compiler, is this machine's. (Each step is
+# looked at by itself: bash's errexit is off where the caller asks for the result.)
 interpreter_of_tree() {
-  local home=$work/python-$1 tree=$2 libraries program variables
-  libraries=$(find "$tree/usr/lib" -mindepth 1 -maxdepth 1 -name "$machine-linux-gnu")
+  local home=$work/python-$1 tree=$2 libraries program variables loader
+  libraries=$(find "$tree/usr/lib" -mindepth 1 -maxdepth 1 -name "$machine-linux-gnu") || return 1
+  [[ -n "$libraries" ]] || {
+    say "no libraries for $machine in $tree"
+    return 1
+  }
   program=$home/bin/python$1
   rm -rf "$home"
-  mkdir -p "$home"/{bin,include,"lib/python$1"}
-  cp "$tree/usr/bin/python$1" "$program"
-  ln -s "$tree/usr/lib/python$1"/* "$home/lib/python$1/"
+  mkdir -p "$home"/{bin,include,"lib/python$1"} || return 1
+  cp "$tree/usr/bin/python$1" "$program" || return 1
+  ln -s "$tree/usr/lib/python$1"/* "$home/lib/python$1/" || return 1
   # Below /usr/include this machine may have its own.
   for variables in "$home/lib/python$1"/_sysconfigdata_*.py; do
-    sed -i "s#/usr/include/#$home/include/#g" "$variables"
+    sed -i "s#/usr/include/#$home/include/#g" "$variables" || return 1
   done
-  cp -r "$tree/usr/include/python$1" "$home/include/"
+  cp -r "$tree/usr/include/python$1" "$home/include/" || return 1
   # Debian's own one there includes this one by a path below /usr/include.
-  cp "$tree/usr/include/${libraries##*/}/python$1/pyconfig.h" "$home/include/python$1/"
+  cp "$tree/usr/include/${libraries##*/}/python$1/pyconfig.h" "$home/include/python$1/" ||
+    return 1
   # An rpath that what is loaded later inherits, for the modules of the standard library.
-  patchelf --set-interpreter "$libraries/$(basename "$(patchelf --print-interpreter "$program")")" \
-    --force-rpath --set-rpath "$libraries" "$program"
+  loader=$(patchelf --print-interpreter "$program") || return 1
+  patchelf --set-interpreter "$libraries/${loader##*/}" --force-rpath --set-rpath "$libraries" \
+    "$program" || return 1
   printf '%s\n' "$program"
 }
 
@@ -221,7 +247,7 @@ source_distribution() {
     tail -n 30 "$work/sdist.log"
     return 1
   }
-  made=$(keep "$work"/sdist/*.tar.gz)
+  made=$(keep "$work"/sdist/*.tar.gz) || return 1
   printf '%s\n' "$made" >&3
 }
 
@@ -231,7 +257,10 @@ config=(-Csetup-args=-Dportable=true '-Csetup-args=--force-fallback-for=liburing
 wheel() {
   local version=$1 python status=0 environment=$work/environment-$1 started=$SECONDS made
   python=$(interpreter "$version") || status=$?
-  ((status != 69)) || return 0
+  if ((status == unavailable)); then
+    ((++left_out))
+    return 0
+  fi
   ((status == 0)) || return 1
   say "CPython $version: $python"
   build_environment "$python" "$environment" || return 1
@@ -246,7 +275,8 @@ wheel() {
     return 1
   }
   check "$work/repaired-$version"/*.whl || return 1
-  made=$(keep "$work/repaired-$version"/*.whl)
+  made=$(keep "$work/repaired-$version"/*.whl) || return 1
+  ((++built))
   say "$(basename "$made"): $(stat -c %s "$made") bytes, $((SECONDS - started)) s"
   printf '%s\n' "$made" >&3
 }
@@ -256,7 +286,7 @@ check() {
   local name bytes
   name=$(basename "$1")
   bytes=$(stat -c %s "$1")
-  if [[ ! "$name" =~ manylinux_2_([0-9]+)_$machine\.whl$ ]] || ((BASH_REMATCH[1] > newest_glibc)); then
+  if ! runs_on_newest_glibc "$name"; then
     say "$name: asks for more than glibc 2.$newest_glibc"
     "$tools/bin/python" -m auditwheel show "$1"
     return 1
@@ -271,15 +301,31 @@ check() {
   fi
 }
 
-# keep FILE: into dist/, without the older ones of the same kind.
+# runs_on_newest_glibc WHEEL: auditwheel names it by the oldest policy that it fits, and by that
+# policy's older name, if it has one: manylinux2014_x86_64.manylinux_2_17_x86_64.
+runs_on_newest_glibc() {
+  local tag tags=${1%.whl}
+  local -a names
+  IFS=. read -r -a names <<<"${tags##*-}"
+  for tag in "${names[@]}"; do
+    [[ "$tag" =~ ^manylinux(1|2010|2014|_2_([0-9]+))_$machine$ ]] || return 1
+    ((${BASH_REMATCH[2]:-0} <= newest_glibc)) || return 1
+  done
+}
+
+# keep FILE: into dist/, and no older one of the same kind stays. The new one comes first: a test that
+# runs beside finds one at any time.
 keep() {
-  local name
+  local name old kind='tar.gz'
   name=$(basename "$1")
-  case $name in
-    *.whl) rm -f "$dist"/rloop_uring-*-"$(cut -d- -f3,4 <<<"$name")"-*"$machine".whl ;;
-    *) rm -f "$dist"/rloop_uring-*.tar.gz ;;
-  esac
-  mv "$1" "$dist/"
+  [[ "$name" != *.whl ]] || kind=$(cut -d- -f3,4 <<<"$name")
+  mv "$1" "$dist/" || return 1
+  for old in "$dist"/rloop_uring-*; do
+    case ${old##*/} in
+      "$name") ;;
+      *-"$kind"-*"$machine".whl | *."$kind") rm -f "$old" ;;
+    esac
+  done
   printf '%s\n' "$dist/$name"
 }
 

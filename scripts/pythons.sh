@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Finds CPython interpreters. Sourced by bootstrap.sh, test.sh and compare_loops.sh; it only
-# defines functions.
+# Finds CPython interpreters. Sourced by bootstrap.sh, build_wheels.sh, test.sh and compare_loops.sh; it
+# only defines functions.
 #
 # An interpreter is described on one line: minor version, patch, a word that says whether it can be
 # used ("ok" or the reason why not, with underscores), and the path. Free-threaded builds are not
@@ -55,6 +55,18 @@ find_python() {
   fi
   while read -r minor _ status path; do
     if [[ "$minor" == "$1" && ("$status" == ok || "$status" == without_Python.h) ]]; then
+      printf '%s\n' "$path"
+      return
+    fi
+  done < <(all_pythons)
+  return 1
+}
+
+# find_python_to_build_for VERSION: likewise, but it has its headers.
+find_python_to_build_for() {
+  local minor status path
+  while read -r minor _ status path; do
+    if [[ "$minor" == "$1" && "$status" == ok ]]; then
       printf '%s\n' "$path"
       return
     fi
