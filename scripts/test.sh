@@ -193,17 +193,24 @@ plain_steps() {
 
 # Of the whole command only. They need a tree of Debian, as some of the interpreters do.
 wheel_steps() {
+  local status=0
   ((!quick && !${#pytest_arguments[@]})) && [[ -z "${PYTHON:-}" ]] || return 0
   if [[ -z "$(first_of tree)" ]]; then
     printf 'test.sh: not testing wheels: there is no tree of Debian here (see above)\n' >&2
     record_left_out "wheels in bare trees"
     return 0
   fi
+  scripts/subprojects.sh || status=$?
+  if ((status == 69)); then # what else fails fails in the steps
+    printf 'test.sh: not testing wheels: the libraries built into them are not here (see above)\n' >&2
+    record_left_out "wheels in bare trees"
+    return 0
+  fi
   # The compiler of the wheel is this machine's, and so is the interpreter that unstable is too new for.
-  if find_python 3.11 >/dev/null; then
+  if find_python_to_build_for 3.11 >/dev/null; then
     add_step wheel_bookworm "${labels[0]}" "wheel on Debian bookworm"
   else
-    printf 'test.sh: not testing a wheel on Debian bookworm: there is no CPython 3.11 here\n' >&2
+    printf 'test.sh: not testing a wheel on Debian bookworm: no CPython 3.11 with headers here\n' >&2
     record_left_out "wheel on Debian bookworm"
   fi
   add_step wheel_testing "${labels[0]}" "wheel on Debian testing"

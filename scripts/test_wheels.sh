@@ -12,8 +12,8 @@
 #                               is not
 #
 # A tree has debootstrap's minbase, python3-minimal and venv: no compiler, no liburing, no Abseil. It
-# is kept under build/wheels/, and entered as scripts/debian_tree.sh does it (root is needed; exit code
-# 69 says that there can be none here). In it the wheel is installed without any network, says what
+# is kept under build/wheels/, and entered as scripts/debian_tree.sh does it (root is needed). Exit code
+# 69 says that there can be none here, or no wheel to put there; the reason is on stderr. In it the wheel is installed without any network, says what
 # this machine allows, and echoes. Then pytest comes, and tests of tests/loop, of TLS and of the program
 # of our predecessor's users among them, run from a folder that has no source of rloop.
 
@@ -44,7 +44,11 @@ main() {
   work=$root/build/wheels
   machine=${WHEEL_MACHINE:-$(uname -m)}
   architecture=''
-  [[ "$machine" == "$(uname -m)" ]] || architecture=arm64
+  [[ "$machine" == @(x86_64|aarch64) ]] || fail "WHEEL_MACHINE is x86_64 or aarch64, not $machine"
+  if [[ "$machine" != "$(uname -m)" ]]; then
+    [[ "$machine" == aarch64 ]] || fail "wheels for $machine are tested on such a machine"
+    architecture=arm64
+  fi
   mkdir -p "$work"
   while (($#)); do
     case $1 in
@@ -58,12 +62,26 @@ main() {
   ((${#suites[@]})) || suites=(bookworm testing)
   [[ -z "$report" ]] || ((${#suites[@]} == 1)) || fail "--junitxml is for one suite"
   for suite in "${suites[@]}"; do
-    test_on "$suite" || status=$?
+    test_on "$suite" || status=$(worse "$status" $?)
   done
   if ((all)) && [[ -z "$architecture" ]]; then
-    source_distribution || status=$?
+    source_distribution || status=$(worse "$status" $?)
   fi
   return "$status"
+}
+
+# What failed counts for more than what cannot be here.
+worse() {
+  if (($1 == 0 || $1 == 69)); then echo "$2"; else echo "$1"; fi
+}
+
+# lock ROOM: until the script ends or locks another, nobody else empties or fills it.
+lock() {
+  exec 7>"$1.lock"
+  flock --nonblock 7 || {
+    say "waiting for another run in $1"
+    flock 7
+  }
 }
 
 # --- outside --------------------------------------------------------------------------------------
@@ -71,12 +89,12 @@ main() {
 test_on() {
   local suite=$1 tree version wheel status=0 started=$SECONDS room=$work/room-$1$architecture
   local -a tests=() options=() settings=(RLOOP_TESTS_LOOPS=rloop RLOOP_LEAK_CYCLES=100)
-  mkdir -p "$room"
+  lock "$room" || return 1
   tree=$(of_tree "$suite") || return
   version=$(cd "$tree/usr/bin" && readlink python3) # without starting it
-  wheel=$(wheel_for "${version#python}") || return 1
+  wheel=$(wheel_for "${version#python}") || return
   say "$(basename "$wheel") on Debian $suite"
-  fill_room "$room" "$wheel"
+  fill_room "$room" "$wheel" || return 1
   if [[ -n "$architecture" ]]; then
     few=("${few_emulated[@]}")
     options=(-k "not rloop-uring" --timeout=300)
@@ -109,7 +127,7 @@ wheel_for() {
     folder=$RLOOP_WHEELS
   else
     folder=$work/tested
-    WHEEL_FOLDER=$folder "$root/scripts/build_wheels.sh" "$1" >/dev/null || return 1
+    WHEEL_FOLDER=$folder "$root/scripts/build_wheels.sh" "$1" >/dev/null || return
   fi
   found=("$folder"/rloop_uring-*-"$tag-$tag"-*_"$machine".whl)
   [[ ${#found[@]} == 1 && -e "${found[0]}" ]] || {
@@ -121,9 +139,7 @@ wheel_for() {
 
 # The tests and the examples, and nothing that could be imported as rloop.
 fill_room() {
-  rm -rf "$1"
-  mkdir -p "$1/tests"
-  cp -r "$root/tests/loop" "$1/tests/"
+  rm -rf "$1" && mkdir -p "$1/tests" && cp -r "$root/tests/loop" "$1/tests/" || return 1
   cp -r "$root/examples" "$root/pyproject.toml" "$root/scripts/test_wheels.sh" "$2" "$1/"
 }
 
@@ -131,15 +147,16 @@ fill_room() {
 # libraries.
 source_distribution() {
   local folder=$work/source started=$SECONDS
+  lock "$folder" || return 1
   rm -rf "$folder"
-  mkdir -p "$folder"
-  "$root/scripts/subprojects.sh"
+  mkdir -p "$folder" || return 1
+  "$root/scripts/subprojects.sh" || return
   if [[ -n "${RLOOP_WHEELS:-}" ]]; then
-    cp "$RLOOP_WHEELS"/rloop_uring-*.tar.gz "$folder/"
+    cp "$RLOOP_WHEELS"/rloop_uring-*.tar.gz "$folder/" || return 1
   else
-    WHEEL_FOLDER=$folder "$root/scripts/build_wheels.sh" source >/dev/null || return 1
+    WHEEL_FOLDER=$folder "$root/scripts/build_wheels.sh" source >/dev/null || return
   fi
-  python3 -m venv "$folder/venv"
+  python3 -m venv "$folder/venv" || return 1
   (cd "$folder" && MESON_PACKAGE_CACHE_DIR=$root/subprojects/packagecache venv/bin/pip install \
     --quiet --disable-pip-version-check -Csetup-args=--wrap-mode=forcefallback ./*.tar.gz &&
     venv/bin/python -m rloop) || return 1
