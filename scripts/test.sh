@@ -157,7 +157,7 @@ sanitized_here() {
 }
 
 plain_steps() {
-  local label first=${labels[0]} newest_in_tree tests=loop_tests
+  local label minor seen=' ' first=${labels[0]} newest_in_tree tests=loop_tests
   newest_in_tree=$(first_of tree)
   add_step tidy "$first" tidy
   add_step format "$first" format
@@ -168,11 +168,13 @@ plain_steps() {
     tests=loop_tests_of_ours
   done
   for label in "${labels[@]}"; do
+    minor=$(cut -d. -f2 <<<"$label")
     if [[ "$label" == "$first" || "$label" == "$newest_in_tree" ]]; then
       add_step ecosystem "$label" "packages on $label"
-    else
+    elif [[ "$seen" != *" $minor "* ]]; then # to a package two patch releases are the same
       add_step ecosystem_of_one_process "$label" "packages on $label"
     fi
+    seen+="$minor "
     # The arguments choose among pytest's tests.
     ((${#pytest_arguments[@]})) || add_step conformance "$label" "CPython's tests on $label"
   done
