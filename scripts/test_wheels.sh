@@ -21,7 +21,7 @@ set -euo pipefail
 
 # What meets the system: the kernel, libc, the standard library. The rest is how asyncio is imitated,
 # and takes minutes.
-few=(test_rloop_api test_rloop_fallback test_seed_programs test_tls test_subprocesses)
+few=(test_rloop_api test_seed_programs test_tls test_subprocesses)
 # Emulated there is neither io_uring nor seccomp, which two of these ask for by name.
 few_emulated=(test_seed_programs test_streams test_tls test_datagrams test_unix_sockets
   test_timers test_threads test_subprocesses)
