@@ -53,7 +53,7 @@ def run(package: ModuleType) -> None:
         )
     # As if the importer had found the source.
     package.__file__ = path
-    package.__loader__ = loader
+    package.__dict__["__loader__"] = loader  # whose type differs between the versions
     if package.__spec__ is not None:
         package.__spec__.loader = loader
         package.__spec__.origin = path
