@@ -23,7 +23,10 @@ fi
 # A word of mkdocs-material about its own future.
 export NO_MKDOCS_2_WARNING=1
 case "${1:-}" in
-  '') exec "$environment/bin/mkdocs" build --strict --quiet ;;
+  '')
+    "$environment/bin/mkdocs" build --strict --quiet
+    printf 'docs.sh: built, open build/site/index.html\n'
+    ;;
   --serve) exec "$environment/bin/mkdocs" serve --dev-addr 127.0.0.1:8000 ;;
   *)
     sed -n '2,/^$/s/^# \{0,1\}//p' scripts/docs.sh >&2
