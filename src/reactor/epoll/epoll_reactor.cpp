@@ -105,7 +105,7 @@ base::Result EpollReactor::register_descriptor(op::Descriptor& descriptor) {
   epoll_event event{};
   event.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET;
   try {
-    event.data.u64 = take_slot(descriptor);
+    event.data.u64 = slots_.take(descriptor);
   } catch (const std::bad_alloc&) {
     return base::Result::error(ENOMEM);
   }
@@ -118,7 +118,7 @@ base::Result EpollReactor::register_descriptor(op::Descriptor& descriptor) {
     result = base::Result::from_call(::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_MOD, fd, &event));
   }
   if (!result.ok()) {
-    free_slot(descriptor);
+    slots_.free(descriptor);
     return result;
   }
   descriptor.registered = true;
@@ -133,36 +133,10 @@ base::Result EpollReactor::register_descriptor(op::Descriptor& descriptor) {
 void EpollReactor::forget(op::Descriptor& descriptor) {
   if (!descriptor.registered) return;
   descriptor.registered = false;
-  free_slot(descriptor);
+  slots_.free(descriptor);
   if (descriptor.number() < 0) return;  // the number may be registered for another file
   ++statistics_.syscalls;
   ::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_DEL, descriptor.fd, nullptr);
-}
-
-uint64_t EpollReactor::take_slot(op::Descriptor& descriptor) {
-  if (free_slots_.empty()) {
-    slots_.push_back({});
-    free_slots_.reserve(slots_.capacity());  // giving one back needs no memory
-    free_slots_.push_back(static_cast<uint32_t>(slots_.size() - 1));
-  }
-  descriptor.slot = free_slots_.back();
-  free_slots_.pop_back();
-  Slot& slot = slots_[descriptor.slot];
-  slot.descriptor = &descriptor;
-  return (static_cast<uint64_t>(slot.generation) << 32) | (uint64_t{descriptor.slot} << 1);
-}
-
-void EpollReactor::free_slot(const op::Descriptor& descriptor) {
-  slots_[descriptor.slot].descriptor = nullptr;
-  ++slots_[descriptor.slot].generation;
-  free_slots_.push_back(descriptor.slot);
-}
-
-// Null for what was forgotten: events may be on their way, and a file that was closed here may live
-// on elsewhere (in a forked child), where no epoll_ctl reaches it any more.
-op::Descriptor* EpollReactor::find(uint64_t token) const {
-  const Slot& slot = slots_[(token & 0xffff'ffff) >> 1];
-  return slot.generation == token >> 32 ? slot.descriptor : nullptr;
 }
 
 base::Result EpollReactor::watch(int fd, op::Direction direction, Watcher& watcher) {
@@ -196,7 +170,7 @@ base::Result EpollReactor::collect() {
   for (const epoll_event& event : std::span(events_).first(static_cast<size_t>(waited_.value()))) {
     if (event.data.u64 & kWatchTag) {
       watch_events_.push_back(event);  // their watchers are told by dispatch
-    } else if (op::Descriptor* descriptor = find(event.data.u64)) {
+    } else if (op::Descriptor* descriptor = slots_.find(event.data.u64)) {
       note_ready(*descriptor, event.events);
     }
   }
@@ -339,11 +313,10 @@ base::Result EpollReactor::complete_watches() {
 
 void EpollReactor::let_go_of_set() {
   epoll_fd_.reset();
-  for (const Slot& slot : slots_) {
-    if (!slot.descriptor) continue;
-    slot.descriptor->registered = false;
-    free_slot(*slot.descriptor);
-  }
+  slots_.for_each([this](op::Descriptor& descriptor) {
+    descriptor.registered = false;
+    slots_.free(descriptor);
+  });
   watches_.forget_set();
   watch_events_.clear();
 }

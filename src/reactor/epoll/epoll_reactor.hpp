@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/fd.hpp"
+#include "reactor/epoll/slot_table.hpp"
 #include "reactor/reactor.hpp"
 #include "reactor/waker.hpp"
 #include "reactor/watch_set.hpp"
@@ -50,20 +51,11 @@ class EpollReactor final : public Reactor {
  private:
   using DescriptorList = base::IntrusiveList<op::Descriptor, op::DescriptorListTag>;
 
-  // A registered descriptor. The kernel is given its place and generation, not its address.
-  struct Slot {
-    op::Descriptor* descriptor = nullptr;  // null: free
-    uint32_t generation = 0;
-  };
-
   using Reactor::run_batch;
   void run_batch() override;
   base::Result open_set();
   base::Result complete_watches();
   void let_go_of_set();
-  uint64_t take_slot(op::Descriptor& descriptor);  // its token
-  void free_slot(const op::Descriptor& descriptor);
-  op::Descriptor* find(uint64_t token) const;
   base::Result register_descriptor(op::Descriptor& descriptor);
   void note_ready(op::Descriptor& descriptor, uint32_t events);
   void attempt_ready();
@@ -80,8 +72,7 @@ class EpollReactor final : public Reactor {
 
   base::UniqueFd epoll_fd_;
   WatchSet watches_;
-  std::vector<Slot> slots_;
-  std::vector<uint32_t> free_slots_;
+  SlotTable slots_;  // of the registered descriptors
   DescriptorList ready_;
   base::IntrusiveList<op::Operation, op::OperationListTag> in_flight_;
   std::array<epoll_event, kMaxBatch> events_;
