@@ -18,12 +18,11 @@ from collections.abc import Awaitable, Callable
 
 from harness.measure import Sample
 from harness.micro import (
-    Worker,
     main_of_micro,
     micro_benchmark,
     micro_case,
     per_cpu_second,
-    repeat_task,
+    task_worker,
 )
 
 BATCH = 50
@@ -44,11 +43,7 @@ def resolving(literal: str) -> Callable[[float], Awaitable[Sample]]:
     return work
 
 
-def worker(work: Callable[[float], Awaitable[Sample]]) -> Worker:
-    return lambda loop, seconds: repeat_task(loop, seconds, work)
-
-
-WORKERS = {"ipv4": worker(resolving("127.0.0.1")), "ipv6": worker(resolving("::1"))}
+WORKERS = {"ipv4": task_worker(resolving("127.0.0.1")), "ipv6": task_worker(resolving("::1"))}
 BENCHMARK = micro_benchmark(
     __file__,
     "getaddrinfo of literals",

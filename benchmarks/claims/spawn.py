@@ -18,7 +18,7 @@ from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Awaitable, Callable
 
 from harness.measure import Sample
-from harness.micro import Worker, main_of_micro, micro_benchmark, micro_case, repeat_task
+from harness.micro import Worker, main_of_micro, micro_benchmark, micro_case, task_worker
 
 PER_SECOND = "operations_per_second"
 TEXT = b"x" * 65536
@@ -48,7 +48,7 @@ def spawning(start: Callable[[], Awaitable[None]]) -> Worker:
         spent = time.process_time_ns() - began_cpu
         return {PER_SECOND: count / (now - began), "own_cpu_us": spent / 1e3 / max(count, 1)}
 
-    return lambda loop, seconds: repeat_task(loop, seconds, work)
+    return task_worker(work)
 
 
 WORKERS = {"plain": spawning(start_plain), "piped": spawning(start_piped)}

@@ -18,12 +18,11 @@ from collections.abc import Awaitable, Callable
 
 from harness.measure import Sample
 from harness.micro import (
-    Worker,
     main_of_micro,
     micro_benchmark,
     micro_case,
     per_cpu_second,
-    repeat_task,
+    task_worker,
 )
 
 # Steps between two looks at the clock.
@@ -64,14 +63,10 @@ async def wake_ups(seconds: float) -> Sample:
     return per_cpu_second(count, began)
 
 
-def worker(work: Callable[[float], Awaitable[Sample]]) -> Worker:
-    return lambda loop, seconds: repeat_task(loop, seconds, work)
-
-
 WORKERS = {
-    "sleep_1": worker(sleepers(1)),
-    "sleep_100": worker(sleepers(100)),
-    "future": worker(wake_ups),
+    "sleep_1": task_worker(sleepers(1)),
+    "sleep_100": task_worker(sleepers(100)),
+    "future": task_worker(wake_ups),
 }
 BENCHMARK = micro_benchmark(
     __file__,

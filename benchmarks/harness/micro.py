@@ -141,6 +141,10 @@ def repeat_task(
     return loop.run_until_complete(work(seconds))
 
 
+def task_worker(work: Callable[[float], Awaitable[Sample]]) -> Worker:
+    return lambda loop, seconds: repeat_task(loop, seconds, work)
+
+
 def is_worker() -> bool:
     return any(word == "--loop" or word.startswith("--loop=") for word in sys.argv[1:])
 

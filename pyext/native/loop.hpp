@@ -150,7 +150,6 @@ class Loop : public base::ListNode<TrackingTag> {
     ends_position_ = std::min(ends_position_, here);
     if (!made) ends_not_before_ = here;
   }
-  Ref serving(PyObject* socket);
   void listener_started(ServerListener& listener);
   void listener_stopped(ServerListener& listener);
   base::IntrusiveList<SockRequest, RequestTag>& requests() { return requests_; }
@@ -229,6 +228,7 @@ class Loop : public base::ListNode<TrackingTag> {
   Ref watch(Arguments arguments, op::Direction direction, const char* method,
             bool may_be_transports);
   bool unwatch(PyObject* fd, op::Direction direction);
+  Ref serving(PyObject* socket);
 
   reactor::Statistics statistics_;
   net::Context context_;

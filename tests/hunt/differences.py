@@ -29,8 +29,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-_LOST = ("ConnectionError", "ConnectionResetError", "BrokenPipeError")
-
 Trace = list[tuple[Any, ...]]
 Outcome = dict[str, Any]
 
@@ -81,8 +79,10 @@ def errors_of_a_lost_file(trace: Trace) -> Trace:
     future that the loss has ended is ended again (see is_own_error).
     """
 
+    names = ("ConnectionError", "ConnectionResetError", "BrokenPipeError")
+
     def lost(error: Any) -> bool:
-        return isinstance(error, tuple) and error[0] in _LOST
+        return isinstance(error, tuple) and error[0] in names
 
     return [(*e[:2], "lost") if e[0] == "sendfile" and lost(e[2]) else e for e in trace]
 

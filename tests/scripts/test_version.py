@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -28,14 +27,6 @@ def test_the_distribution_takes_its_version_from_the_build() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert "version" not in project
     assert project["dynamic"] == ["version"]
-
-
-def test_an_installed_distribution_has_the_module_of_its_version() -> None:
-    try:
-        distribution = metadata.distribution("rloop-uring")
-    except metadata.PackageNotFoundError:
-        pytest.skip("scripts/bootstrap.sh installs the package alone")
-    assert distribution.version == version()
 
 
 def test_the_changelog_begins_with_this_version_or_what_comes_after_it() -> None:
