@@ -74,6 +74,45 @@ def task_step(loop: asyncio.AbstractEventLoop, operations: int) -> None:
     loop.run_until_complete(sleeper())
 
 
+def future_wake_up(loop: asyncio.AbstractEventLoop, operations: int) -> None:
+    async def waiter() -> None:
+        for _ in range(operations):
+            future = loop.create_future()
+            loop.call_soon(future.set_result, None)
+            await future
+
+    loop.run_until_complete(waiter())
+
+
+async def trivial() -> None:
+    pass
+
+
+def create_task(loop: asyncio.AbstractEventLoop, operations: int) -> None:
+    async def maker() -> None:
+        for _ in range(operations // BATCH):
+            tasks = [loop.create_task(trivial()) for _ in range(BATCH)]
+            await tasks[-1]
+
+    loop.run_until_complete(maker())
+
+
+def gather(loop: asyncio.AbstractEventLoop, operations: int) -> None:
+    async def gatherer() -> None:
+        for _ in range(operations // BATCH):
+            await asyncio.gather(*[trivial() for _ in range(BATCH)])
+
+    loop.run_until_complete(gatherer())
+
+
+def resolve(loop: asyncio.AbstractEventLoop, operations: int) -> None:
+    async def resolver() -> None:
+        for _ in range(operations):
+            await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
+
+    loop.run_until_complete(resolver())
+
+
 class EchoEnd(asyncio.Protocol):
     transport: asyncio.Transport
 
@@ -129,6 +168,10 @@ CASES: dict[str, Callable[[asyncio.AbstractEventLoop, int], None]] = {
     "call_soon": call_soon,
     "call_later_cancel": call_later_cancel,
     "task_step": task_step,
+    "future_wake_up": future_wake_up,
+    "create_task": create_task,
+    "gather": gather,
+    "resolve": resolve,
     "echo": echo,
 }
 
@@ -138,6 +181,10 @@ OPERATIONS = {
     "call_soon": 200_000,
     "call_later_cancel": 100_000,
     "task_step": 50_000,
+    "future_wake_up": 50_000,
+    "create_task": 50_000,
+    "gather": 50_000,
+    "resolve": 20_000,
     "echo": 20_000,
 }
 
