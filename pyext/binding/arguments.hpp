@@ -33,7 +33,7 @@ struct Arguments {
       return fill_leading({names, N}, out, keyword, function);
     bool is_plain = !keyword_names;
     if (!is_plain && keyword && PyTuple_GET_SIZE(keyword_names) == 1) {
-      is_plain = PyTuple_GET_ITEM(keyword_names, 0) == keyword->get();
+      is_plain = keyword->is(PyTuple_GET_ITEM(keyword_names, 0));
     }
     if (!is_plain) [[unlikely]]
       return fill_leading({names, N}, out, keyword, function);
@@ -101,7 +101,7 @@ struct Arguments {
           raise(PyExc_TypeError, "%s() got multiple values for argument '%U'", function, key);
         }
         place = values[count + k];
-      } else if (keyword && PyUnicode_Compare(key, keyword->get()) == 0) {
+      } else if (keyword && keyword->is(key)) {
         keyword_value = values[count + k];
       } else {
         raise(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", function, key);

@@ -23,6 +23,15 @@ class Name {
     }
   }
   PyObject* get() const { return interned_; }
+  // Whether `text`, a str, is this name. The names of keywords need not be interned: asyncio's Task
+  // gives its context by one that is not.
+  bool is(PyObject* text) const {
+    if (text == interned_) return true;
+    return PyUnicode_IS_COMPACT_ASCII(text) &&
+           PyUnicode_GET_LENGTH(text) == PyUnicode_GET_LENGTH(interned_) &&
+           std::memcmp(PyUnicode_1BYTE_DATA(text), text_,
+                       static_cast<size_t>(PyUnicode_GET_LENGTH(text))) == 0;
+  }
 
  private:
   static inline Name* all_ = nullptr;
@@ -30,6 +39,18 @@ class Name {
   Name* next_;
   PyObject* interned_ = nullptr;
 };
+
+inline PyObject* empty_tuple() {
+  static PyObject* tuple = PyTuple_New(0);  // the interpreter's own one
+  return tuple;
+}
+
+// The result of a slot that must set an exception when it has none.
+inline PyObject* checked_result(PyObject* callable, PyObject* result) {
+  if (!result && !PyErr_Occurred()) [[unlikely]]
+    PyErr_Format(PyExc_SystemError, "%R returned NULL without setting an exception", callable);
+  return result;
+}
 
 // What PyObject_Vectorcall does, without its look-up of the thread and its check for a result that
 // comes with an exception; for hot calls. `arguments[-1]` must be the callee's to overwrite. Null
@@ -43,13 +64,12 @@ inline Ref vectorcall(PyObject* callable, PyObject* const* arguments, size_t cou
       std::memcpy(&function, reinterpret_cast<char*>(callable) + type->tp_vectorcall_offset,
                   sizeof(function));
       if (function) [[likely]] {
-        PyObject* result = function(callable, arguments, flagged, nullptr);
-        if (!result && !PyErr_Occurred()) [[unlikely]]
-          PyErr_Format(PyExc_SystemError, "%R returned NULL without setting an exception",
-                       callable);
-        return result;
+        return checked_result(callable, function(callable, arguments, flagged, nullptr));
       }
     }
+    // A step of asyncio's C Task is such a callable. CPython's own way looks for the thread again.
+    if (count == 0 && type->tp_call) [[likely]]
+      return checked_result(callable, type->tp_call(callable, empty_tuple(), nullptr));
     return PyObject_Vectorcall(callable, arguments, flagged, nullptr);
   }));
 }

@@ -47,6 +47,13 @@ class CallArguments {
     for (size_t i = 0; i < count_; ++i)
       binding::Ref dropped = std::move(places_[i]);
   }
+  template <class Predicate>
+  bool any(Predicate holds) const {
+    for (size_t i = 0; i < count_; ++i) {
+      if (holds(places_[i].get())) return true;
+    }
+    return false;
+  }
   template <class Each>
   void references(Each each) {
     for (size_t i = 0; i < count_; ++i)

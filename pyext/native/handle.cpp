@@ -84,6 +84,43 @@ void Handle::run(PyThreadState* thread) {
   run_inline(thread);
 }
 
+void Handle::run_among(SharedRun& among) {
+  if (cancelled_) return;
+  bool is_entered =
+      !running_ && !is_locked_to_run_ && shares_context_ && among.enter(context_.get());
+  if (!is_entered) {
+    among.leave();
+    return run(among.thread());
+  }
+  running_ = true;
+  Ref result = arguments_.give_to(callback_.get());
+  bool failed = !result || !among.is_current();
+  if (failed) [[unlikely]]
+    fail_among(among);
+  running_ = false;
+  if (failed || cancelled_ || callback_replaced_) [[unlikely]]
+    end_run(failed);
+}
+
+// The loop's exception handler runs in what the callback has left behind.
+void Handle::fail_among(SharedRun& among) {
+  Ref own = among.leave_failed();
+  shares_context_ = false;
+  Ref shared = std::exchange(context_, std::move(own));
+}
+
+bool Handle::takes_something_along() const {
+  auto is_last = [](PyObject* object) { return object && Py_REFCNT(object) == 1; };
+  PyObject* callback = callback_.get();
+  if (is_last(callback)) {  // a method that was made for the call is not what counts
+    bool is_method = PyMethod_Check(callback);
+    if (!is_method && !PyCFunction_CheckExact(callback)) return true;
+    if (is_last(is_method ? PyMethod_GET_SELF(callback) : PyCFunction_GET_SELF(callback)))
+      return true;
+  }
+  return arguments_.any(is_last);
+}
+
 void Handle::run_rarely(PyThreadState* thread) {
   if (!is_locked_to_run_) return refuse_to_run();
   static_cast<ThreadSafeHandle*>(this)->run_locked(thread);

@@ -18,6 +18,7 @@ using binding::Arguments;
 using binding::Ref;
 
 class Loop;
+class SharedRun;
 
 class Handle {
  public:
@@ -42,6 +43,10 @@ class Handle {
   // Runs the callback in its context. A failure is given to the loop's exception handler, except
   // SystemExit and KeyboardInterrupt, which are thrown. `thread` is the current one.
   void run(PyThreadState* thread);
+  // The same among others, which may share its context.
+  void run_among(SharedRun& run);
+  // Whether somebody's finalizer may run when this handle goes.
+  bool takes_something_along() const;
   void run_by_user();
   void cancel();
   bool cancelled() { return cancelled_; }
@@ -106,6 +111,7 @@ class Handle {
   Ref call_beside_callback(PyThreadState* thread);
   Ref leave_shared_context();
   void end_run(bool failed);
+  void fail_among(SharedRun& run);
   void report_failure(Ref error);
 
   Ref loop_;

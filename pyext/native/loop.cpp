@@ -44,6 +44,7 @@ void Loop::run() {
 // What was written in the last turn goes out, whoever runs the loop next and when.
 void Loop::leave() {
   context_.loop_running = false;
+  loop_keyword_ = nullptr;
   if (forked_) return;
   context_.flush_dirty_now();
   reactor_->quiesce();
@@ -141,15 +142,24 @@ void Loop::make_due_timers_ready() {
 
 // The first `count` handles of the queue.
 void Loop::run_handles(ReadyQueue& queue, size_t count) {
-  PyThreadState* thread = PyThreadState_Get();
+  if (count == 0) return;
+  SharedRun run(shared_context_, PyThreadState_Get());
   for (; count > 0 && !queue.empty(); --count) {
-    context_.hand_over_if_due();
+    if (context_.has_gathered()) [[unlikely]] {
+      run.leave();  // sending may run user code
+      context_.hand_over_if_due();
+    }
     Ref handle = queue.pop();
-    absl::Cleanup track = [&] { track_if_held(handle.get()); };
+    absl::Cleanup track = [&] {
+      track_if_held(handle.get());
+      // Finalizers run in the context of who runs the loop, as in asyncio.
+      if (run.is_entered() && handle_of(handle.get()).takes_something_along()) run.leave();
+    };
     if (runs_handles_plainly_) [[likely]] {
-      handle_of(handle.get()).run(thread);
+      handle_of(handle.get()).run_among(run);
     } else {
-      run_specially(handle.get(), thread);
+      run.leave();
+      run_specially(handle.get(), run.thread());
     }
     raise_interruption();
   }

@@ -17,6 +17,7 @@
 #include "base/timer_heap.hpp"
 #include "binding/heap_type.hpp"
 #include "native/handle.hpp"
+#include "native/literal_answers.hpp"
 #include "native/overrides.hpp"
 #include "native/ready_queue.hpp"
 #include "native/shared_context.hpp"
@@ -70,10 +71,15 @@ class Loop : public base::ListNode<TrackingTag> {
   void schedule(PyObject* callback, std::initializer_list<PyObject*> arguments, PyObject* context);
   // From a watched descriptor, in dispatch: runs later in the same turn.
   void push_watched(Ref handle) { watched_.push(std::move(handle)); }
+
+  // --- futures and tasks (loop_futures.cpp) ---
   Ref create_future();
-  Ref new_future();  // for native callers
+  Ref create_task(Arguments arguments);
+  Ref task_factory();
+  void set_task_factory(PyObject* factory);
 
   // --- in Python's words, where a program has replaced something (loop_replaced.cpp) ---
+  Ref new_future();  // for native callers
   void attribute_set(PyObject* name) noexcept { overrides_.attribute_set(name); }
   void run_once_by_user();
   bool in_turn() { return in_turn_ && !forked_; }
@@ -109,6 +115,8 @@ class Loop : public base::ListNode<TrackingTag> {
   Ref sock_send(Arguments arguments);
   Ref wait_readable(PyObject* socket);
   Ref wait_writable(PyObject* socket);
+  Ref known_answer(Arguments question) { return find_literal_answer(question); }
+  void remember_answer(Arguments question) { remember_literal_answer(question); }
 
   // --- lifecycle (loop_lifecycle.cpp) ---
   void configure(Arguments arguments);
@@ -161,6 +169,7 @@ class Loop : public base::ListNode<TrackingTag> {
 
   static std::vector<PyMethodDef> methods();
   static std::vector<PyMethodDef> scheduling_methods();
+  static std::vector<PyMethodDef> future_methods();
   static std::vector<PyGetSetDef> attributes();
   template <class Each>
   void references(Each each);
@@ -186,6 +195,9 @@ class Loop : public base::ListNode<TrackingTag> {
   Ref context_of_handle(PyObject* context, bool& is_shared);
   Ref schedule_at(double when, PyObject* given, PyObject* callback,
                   std::span<PyObject* const> arguments, PyObject* context);
+  Ref loop_keyword();
+  Ref task_keywords(const Arguments& arguments);
+  Ref create_task_by_asyncio(const Arguments& arguments);
   void check_debug_call(PyObject* callback, const char* method, bool check_thread);
   void keep_source_traceback(Handle& handle);
   void refuse_other_threads();
@@ -243,6 +255,8 @@ class Loop : public base::ListNode<TrackingTag> {
   ReadyQueue watched_;  // handles of add_reader and add_writer, within a turn
   base::TimerHeap<Ref, NotePlace> timers_;
   SharedContext shared_context_;
+  Ref loop_keyword_;  // while the loop runs, once it was asked for
+  Ref task_factory_;  // null: none
   Ref interruption_;  // an exception that must leave run_forever
   Ref current_handle_;
   LoopOverrides overrides_;

@@ -2,6 +2,9 @@
 // loop.hpp. Names with an underscore are called by the Python half (or by asyncio's own classes),
 // the others are asyncio's and replace BaseEventLoop's. Docstrings start with the signature that
 // inspect.signature shows.
+#include <algorithm>
+#include <iterator>
+
 #include "native/fd_watch.hpp"
 #include "native/loop.hpp"
 #include "native/requests.hpp"
@@ -23,6 +26,8 @@ void Loop::references(Each each) {
   timers_.for_each(each);
   each(interruption_);
   each(selector_);
+  each(loop_keyword_);
+  each(task_factory_);
   shared_context_.references(each);
   each(current_handle_);
   for (auto& [fd, watch] : watches_) {
@@ -71,10 +76,12 @@ int Loop::track_held_handles(void*) {
 std::vector<PyMethodDef> Loop::methods() {
   using binding::method;
   std::vector<PyMethodDef> all = scheduling_methods();
+  std::ranges::copy(future_methods(), std::back_inserter(all));
   all.insert(
       all.end(),
       {
           method<&Loop::stop>("stop", "stop($self)\n--\n\nEnd run_forever after this turn."),
+          method<&Loop::debug>("get_debug", "get_debug($self)\n--\n\nTrue in debug mode."),
           method<&Loop::is_closed>("is_closed", "is_closed($self)\n--\n\nTrue after close()."),
           method<&Loop::check_closed>("_check_closed", nullptr),
           method<&Loop::add_reader>("add_reader",
@@ -101,6 +108,8 @@ std::vector<PyMethodDef> Loop::methods() {
           method<&Loop::sock_send>("_sock_send", nullptr),
           method<&Loop::wait_readable>("_wait_readable", nullptr),
           method<&Loop::wait_writable>("_wait_writable", nullptr),
+          method<&Loop::known_answer>("_known_answer", nullptr),
+          method<&Loop::remember_answer>("_remember_answer", nullptr),
           method<&Loop::configure>("_configure", nullptr),
           method<&Loop::run>("_run", nullptr),
           method<&Loop::run_once_by_user>("_run_once", nullptr),
@@ -131,6 +140,7 @@ std::vector<PyGetSetDef> Loop::attributes() {
       attribute<&Loop::selector>("_selector", nullptr),
       attribute<&Loop::debug, &Loop::set_debug>("_debug", nullptr),
       attribute<&Loop::stopping, &Loop::set_stopping>("_stopping", nullptr),
+      attribute<&Loop::task_factory, &Loop::set_task_factory>("_task_factory", nullptr),
       attribute<&Loop::current_handle, &Loop::set_current_handle>("_current_handle", nullptr),
       attribute<&Loop::slow_callback_duration, &Loop::set_slow_callback_duration>(
           "slow_callback_duration",
@@ -141,6 +151,7 @@ std::vector<PyGetSetDef> Loop::attributes() {
 
 void define_loop(PyObject* module) {
   LoopType::define(module, nullptr);
+  LoopOverrides::define();
   SockRequestType::define(module, nullptr);
   ServerListenerType::define(module, nullptr);
 }

@@ -92,15 +92,6 @@ void Loop::forget_timer(TimerHandle& timer) {
   Ref dropped = timers_.remove(timer.place());
 }
 
-Ref Loop::create_future() {
-  // futures.Future at the time of the first call: asyncio's own accelerated class.
-  static PyObject* type = binding::import_from("asyncio", "Future").release();
-  static PyObject* keywords = PyTuple_Pack(1, names::loop.get());
-  PyObject* stack[2] = {nullptr, object()};
-  return Ref::checked(
-      PyObject_Vectorcall(type, stack + 1, PY_VECTORCALL_ARGUMENTS_OFFSET, keywords));
-}
-
 void Loop::check_debug_call(PyObject* callback, const char* method, bool check_thread) {
   Ref name = Ref::checked(PyUnicode_FromString(method));
   names::report("check_call", object(), callback, name.get(), check_thread ? Py_True : Py_False);
@@ -131,8 +122,6 @@ std::vector<PyMethodDef> Loop::scheduling_methods() {
                              "call_at($self, when, callback, *args, context=None)\n--\n\n"
                              "Run callback(*args) at `when`, in seconds of time()."),
       method<&Loop::time>("time", "time($self)\n--\n\nSeconds of the clock of time.monotonic()."),
-      method<&Loop::create_future>("create_future",
-                                   "create_future($self)\n--\n\nAn asyncio.Future of this loop."),
   };
 }
 

@@ -23,6 +23,7 @@ inline Name connection_lost{"connection_lost"};
 inline Name connection_made{"connection_made"};
 inline Name context{"context"};
 inline Name create_future{"create_future"};
+inline Name create_task{"create_task"};
 inline Name data_received{"data_received"};
 inline Name datagram_received{"datagram_received"};
 inline Name detach{"_detach"};
@@ -31,8 +32,10 @@ inline Name eof_received{"eof_received"};
 inline Name error_received{"error_received"};
 inline Name fileno{"fileno"};
 inline Name get_buffer{"get_buffer"};
+inline Name getaddrinfo{"getaddrinfo"};
 inline Name handle_run{"_run"};
 inline Name loop{"loop"};
+inline Name name{"name"};
 inline Name pause_writing{"pause_writing"};
 inline Name recv{"recv"};
 inline Name recv_into{"recv_into"};
@@ -46,6 +49,7 @@ inline Name sendto{"sendto"};
 inline Name set_exception{"set_exception"};
 inline Name set_result{"set_result"};
 inline Name start_reading{"_start_reading"};
+inline Name task{"Task"};
 inline Name time{"time"};
 
 // Calls rloop.reports.<name>(*arguments).

@@ -35,7 +35,24 @@ bool is_own(PyObject* loop, PyObject* name) {
   return bound->m_ml == method->d_method && bound->m_self == loop;
 }
 
+// A function of rloop._stdlib that finds one of asyncio's; null when that has been replaced.
+PyObject* own_function(const char* finder) {
+  Ref own = binding::call(binding::import_from("rloop._stdlib", finder).get());
+  return PyFunction_Check(own.get()) ? own.release() : nullptr;
+}
+
 }  // namespace
+
+Ref LoopOverrides::behind(PyObject* loop, binding::Name& name) {
+  Ref behind = Ref::checked(PyObject_CallFunctionObjArgs(
+      as_object(&PySuper_Type), as_object(LoopType::type()), loop, nullptr));
+  return binding::get_attribute(behind.get(), name);
+}
+
+void LoopOverrides::define() {
+  own_create_task_ = own_function("own_create_task");
+  if (own_create_task_) own_create_task_code_ = Py_NewRef(PyFunction_GET_CODE(own_create_task_));
+}
 
 unsigned LoopOverrides::look_up(PyObject* loop) {
   unsigned version = Py_TYPE(loop)->tp_version_tag;
@@ -44,6 +61,10 @@ unsigned LoopOverrides::look_up(PyObject* loop) {
   for (const Place& place : kPlaces) {
     if (!is_own(loop, place.name.get())) found |= static_cast<unsigned>(place.which);
   }
+  Ref create_task = behind(loop, names::create_task);
+  bool is_asyncios = PyMethod_Check(create_task.get()) &&
+                     PyMethod_GET_FUNCTION(create_task.get()) == own_create_task_;
+  if (!is_asyncios) found |= static_cast<unsigned>(Override::asyncio_create_task);
   found_ = found;
   // The look-ups have given the class a tag, unless it has changed more often than CPython counts.
   version = Py_TYPE(loop)->tp_version_tag;
@@ -65,10 +86,8 @@ void HandleOverrides::define() {
       reinterpret_cast<PyTypeObject*>(binding::import_from("asyncio", "Handle").release()),
       reinterpret_cast<PyTypeObject*>(binding::import_from("asyncio", "TimerHandle").release()),
   };
-  Ref own = binding::call(binding::import_from("rloop._stdlib", "own_handle_run").get());
-  if (!PyFunction_Check(own.get())) return;
-  own_code_ = Py_NewRef(PyFunction_GET_CODE(own.get()));
-  own_function_ = own.release();
+  own_function_ = own_function("own_handle_run");
+  if (own_function_) own_code_ = Py_NewRef(PyFunction_GET_CODE(own_function_));
 }
 
 PyObject* HandleOverrides::code_of_own() {

@@ -21,6 +21,7 @@ enum class Override : unsigned {
   call_soon = 4,
   create_future = 8,
   run_once = 16,
+  asyncio_create_task = 32,  // the one of asyncio, behind ours
 };
 constexpr Override operator|(Override a, Override b) {
   return static_cast<Override>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
@@ -31,12 +32,19 @@ inline constexpr unsigned kNoVersion = std::numeric_limits<unsigned>::max();
 
 class LoopOverrides {
  public:
+  static void define();
   // Whether `loop` has another method than ours, or one of several.
   bool has(PyObject* loop, Override which) {
     if (Py_TYPE(loop)->tp_version_tag == plain_version_) [[likely]]
       return false;
     return (look_up(loop) & static_cast<unsigned>(which)) != 0;
   }
+  // asyncio's create_task is the same function, but with other code.
+  static bool has_other_create_task_code() {
+    return own_create_task_ && PyFunction_GET_CODE(own_create_task_) != own_create_task_code_;
+  }
+  // What `loop` would call by super() from our own class.
+  static binding::Ref behind(PyObject* loop, binding::Name& name);
   // An attribute of the loop was set or deleted.
   void attribute_set(PyObject* name) noexcept;
 
@@ -46,6 +54,8 @@ class LoopOverrides {
   unsigned plain_version_ = kNoVersion;  // of a class with nothing replaced
   unsigned seen_version_ = kNoVersion;   // of the class that found_ is about
   unsigned found_ = 0;
+  static inline PyObject* own_create_task_ = nullptr;  // null: it was replaced before our import
+  static inline PyObject* own_create_task_code_ = nullptr;
 };
 
 // Whether asyncio's Handle._run is another function than asyncio's own, or has other code

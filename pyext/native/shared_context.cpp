@@ -1,6 +1,8 @@
 // The rare ways: another context, a nested callback, a changed variable; see shared_context.hpp.
 #include "native/shared_context.hpp"
 
+#include "binding/handling.hpp"
+
 namespace rloop::native {
 
 using binding::layout_of;
@@ -20,6 +22,36 @@ Ref SharedContext::copy_of(PyObject* context) const {
     scope = scope->outer_;
   Ref copy = Ref::checked(PyContext_Copy(context));
   if (scope) Ref::steal(std::exchange(layout_of(copy.get()).table, scope->table_.copy().release()));
+  return copy;
+}
+
+bool SharedRun::enter_anew(PyObject* context) {
+  leave();
+  if (SharedContext::is_entered(context)) return false;
+  if (!binding::enter_context(thread_, context)) throw binding::PythonError{};
+  context_ = binding::Ref::borrow(context);
+  scope_.emplace(owner_, context);
+  return true;
+}
+
+void SharedRun::exit() {
+  Ref context = std::move(context_);  // outlives the scope, which puts its variables back
+  // Somebody left another one behind: then ours cannot be left, as after PyContext_Exit's error.
+  if (thread_->context == context.get()) binding::exit_context(thread_, context.get());
+  scope_.reset();
+}
+
+Ref SharedRun::leave_failed() {
+  Ref error = binding::take_exception();
+  Ref context = std::move(context_);
+  if (!binding::exit_context(thread_, context.get())) {
+    Ref why = binding::take_exception();
+    if (!error) error = std::move(why);
+  }
+  Ref copy = Ref::steal(PyContext_Copy(context.get()));
+  scope_.reset();
+  if (!copy) throw binding::PythonError{};
+  binding::restore_exception(std::move(error));
   return copy;
 }
 

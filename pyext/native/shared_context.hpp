@@ -10,6 +10,7 @@
 // fit every handle gets its copy. Needs the GIL.
 #pragma once
 
+#include <optional>
 #include <utility>
 
 #include "binding/context.hpp"
@@ -18,6 +19,7 @@
 namespace rloop::native {
 
 class SharedContextScope;
+class SharedRun;
 
 // Owned by a loop.
 class SharedContext {
@@ -63,11 +65,15 @@ class SharedContextScope {
         table_(binding::Ref::borrow(binding::layout_of(context).table)) {}
   ~SharedContextScope() {
     owner_.innermost_ = outer_;
-    if (!table_.is(binding::layout_of(context_).table)) [[unlikely]]
+    if (is_changed()) [[unlikely]]
       put_back();
   }
   SharedContextScope(const SharedContextScope&) = delete;
   SharedContextScope& operator=(const SharedContextScope&) = delete;
+
+  PyObject* context() const { return context_; }
+  // A variable has another value than at the beginning.
+  bool is_changed() const { return !table_.is(binding::layout_of(context_).table); }
 
  private:
   friend class SharedContext;
@@ -77,6 +83,45 @@ class SharedContextScope {
   SharedContextScope* outer_;
   PyObject* context_;
   binding::Ref table_;
+};
+
+// Handles that run one after the other in the same shared context: it is entered once for all of
+// them, and left when one with another context comes, when a variable was changed, and at the end.
+// From 3.14 on entering and leaving are calls (binding/context.hpp).
+class SharedRun {
+ public:
+  SharedRun(SharedContext& owner, PyThreadState* thread) : owner_(owner), thread_(thread) {}
+  ~SharedRun() { leave(); }
+  SharedRun(const SharedRun&) = delete;
+  SharedRun& operator=(const SharedRun&) = delete;
+
+  PyThreadState* thread() const { return thread_; }
+  // Makes `context`, a shared one, the current one with the variables that it was shared with;
+  // false when it is entered by somebody else.
+  bool enter(PyObject* context) {
+    if (context_.is(context) && is_current() && !scope_->is_changed()) [[likely]]
+      return true;
+    return enter_anew(context);
+  }
+  // False when a callback has left the context, or another one in its place.
+  bool is_current() const { return thread_->context == context_.get(); }
+  bool is_entered() const { return static_cast<bool>(context_); }
+  void leave() {
+    if (context_) exit();
+  }
+  // After a callback that failed, whose exception stays set, or that has left another context
+  // behind, which becomes the exception: leaves, and returns a copy of the context as it is by
+  // then.
+  binding::Ref leave_failed();
+
+ private:
+  bool enter_anew(PyObject* context);
+  void exit();
+
+  SharedContext& owner_;
+  PyThreadState* thread_;
+  binding::Ref context_;  // the one that is entered, or null
+  std::optional<SharedContextScope> scope_;
 };
 
 }  // namespace rloop::native

@@ -8,16 +8,17 @@ the other classes are made by it. Checked against the built module by stubtest.
 import asyncio
 import sys
 from asyncio.transports import _FlowControlMixin
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from contextvars import Context
 from socket import _Address, socket
-from typing import Any, ClassVar, Final, Never, TypedDict, final, type_check_only
+from typing import Any, ClassVar, Final, Never, TypedDict, TypeVar, final, type_check_only
 
 from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
 from typing_extensions import TypeVarTuple, disjoint_base
 
 from .selector import Selector
 
+_T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 __version__: Final[str]
@@ -174,6 +175,21 @@ class Loop:
     ) -> TimerHandle: ...
     def time(self) -> float: ...
     def create_future(self) -> asyncio.Future[Any]: ...
+    if sys.version_info >= (3, 14):
+        def create_task(
+            self, coro: Generator[Any, Any, _T] | Coroutine[Any, Any, _T], **kwargs: Any
+        ) -> asyncio.Task[_T]: ...
+    else:
+        def create_task(
+            self,
+            coro: Generator[Any, Any, _T] | Coroutine[Any, Any, _T],
+            *,
+            name: object = None,
+            context: Context | None = None,
+        ) -> asyncio.Task[_T]: ...
+
+    _task_factory: Any
+    def get_debug(self) -> bool: ...
 
     # Its life. _configure comes first, once; _run is run_forever without its frame.
     def stop(self) -> None: ...
@@ -234,6 +250,10 @@ class Loop:
         waiter: asyncio.Future[None] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> DatagramTransport: ...
+    def _known_answer(
+        self, host: Any, port: Any, family: int, type: int, proto: int, flags: int, /
+    ) -> list[Any] | None: ...
+    def _remember_answer(self, *question_answer_and_functions: Any) -> None: ...
     def _listen(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],

@@ -72,13 +72,22 @@ def has_threads(executor: Any) -> bool:
 
 
 def own_handle_run() -> Any:
-    """Handle._run, or None when somebody has replaced it, or its code, before us.
+    """Handle._run, or None when somebody has replaced it, or its code, before us."""
+    return _genuine(vars(events.Handle).get("_run"), events.Handle.cancel)
+
+
+def own_create_task() -> Any:
+    """BaseEventLoop.create_task, likewise."""
+    return _genuine(vars(BaseEventLoop).get("create_task"), BaseEventLoop.run_until_complete)
+
+
+def _genuine(function: Any, neighbour: Any) -> Any:
+    """`function`, or None when it is from another file than `neighbour`, or traced.
 
     Tracers put functions of theirs among the constants of the code; compiled code has none.
     """
-    function = vars(events.Handle).get("_run")
     code = getattr(function, "__code__", None)
-    if code is None or code.co_filename != events.Handle.cancel.__code__.co_filename:
+    if code is None or code.co_filename != neighbour.__code__.co_filename:
         return None
     return None if any(map(callable, code.co_consts)) else function
 
@@ -92,7 +101,6 @@ STATE = (
     "_clock_resolution",
     "_exception_handler",
     "_old_agen_hooks",
-    "_task_factory",
     "_coroutine_origin_tracking_enabled",
     "_coroutine_origin_tracking_saved_depth",
     "_asyncgens",

@@ -22,7 +22,7 @@ Port = str | bytes | int | None
 
 
 # The answer to such flags depends on nothing but the arguments.
-_PURE_FLAGS = socket.AI_PASSIVE | socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+_PURE_FLAGS = int(socket.AI_PASSIVE | socket.AI_NUMERICHOST | socket.AI_NUMERICSERV)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -52,12 +52,6 @@ def _is_genuine(function: Any) -> bool:
     return _is_builtin(function)
 
 
-@functools.lru_cache(maxsize=1024)
-def _answer_for_literal(*arguments: Any) -> tuple[Any, ...]:
-    """What the genuine socket.getaddrinfo returns, remembered."""
-    return tuple(socket.getaddrinfo(*arguments))
-
-
 def _is_number(port: Port) -> bool:
     return port is None or isinstance(port, int) or (isinstance(port, str) and port.isdecimal())
 
@@ -78,17 +72,23 @@ class ConnectMixin:
         flags: int = 0,
     ) -> list[Any]:
         """socket.getaddrinfo; in the default executor unless host and port are literals."""
-        resolve = self._getaddrinfo_debug if self._debug else socket.getaddrinfo
-        genuine = _is_genuine(socket.getaddrinfo) and _is_builtin(_socket.getaddrinfo)
+        if not self._debug:
+            known: list[Any] | None = self._known_answer(host, port, family, type, proto, flags)
+            if known is not None:
+                return known
+        functions = (socket.getaddrinfo, _socket.getaddrinfo)
+        resolve = self._getaddrinfo_debug if self._debug else functions[0]
+        genuine = _is_genuine(functions[0]) and _is_builtin(functions[1])
         if not (genuine and _is_literal(host) and _is_number(port)):
             answer: list[Any] = await self.run_in_executor(
                 None, resolve, host, port, family, type, proto, flags
             )
             return answer
+        answer = resolve(host, port, family, type, proto, flags)
         has_zone = isinstance(host, str) and "%" in host  # interfaces come and go
-        if self._debug or has_zone or flags & ~_PURE_FLAGS:
-            return list(resolve(host, port, family, type, proto, flags))
-        return list(_answer_for_literal(host, port, family, type, proto, flags))
+        if not has_zone and not flags & ~_PURE_FLAGS:
+            self._remember_answer(host, port, family, type, proto, flags, answer, *functions)
+        return answer
 
     async def getnameinfo(self: Any, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
         """socket.getnameinfo; in the default executor unless only numbers are asked for."""

@@ -62,7 +62,6 @@ class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no
         self._clock_resolution = time.get_clock_info("monotonic").resolution
         self._exception_handler = None
         self._old_agen_hooks = None
-        self._task_factory = None
         self._coroutine_origin_tracking_enabled = False
         self._coroutine_origin_tracking_saved_depth = None
         self._asyncgens: weakref.WeakSet[Any] = weakref.WeakSet()

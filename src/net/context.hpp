@@ -61,6 +61,8 @@ struct Context {
       hand_over_if_old();
   }
 
+  // Writes of this turn wait for their group.
+  bool has_gathered() const { return gathered_count_ != 0; }
   bool has_dirty() const { return !dirty_.empty() || !dirty_datagrams_.empty(); }
   // Right before the wait: one send per dirty socket, directly, or through the ring with the wait.
   void flush_dirty();

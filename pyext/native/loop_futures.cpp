@@ -1,0 +1,112 @@
+// Futures and tasks of the loop; see loop.hpp.
+//
+// They are asyncio's own, made as `Future(loop=loop)` and `Task(coroutine, loop=loop)` make them,
+// but the keywords that all of them have are made once in a run of the loop.
+#include "native/loop.hpp"
+#include "native/names.hpp"
+
+namespace rloop::native {
+namespace {
+
+// type(*arguments, **keywords), which CPython's type.__call__ would make of the same two.
+Ref instance_of(PyObject* type, PyObject* arguments, PyObject* keywords) {
+  return Ref::checked(binding::into_python([&]() -> PyObject* {
+    auto* made_type = reinterpret_cast<PyTypeObject*>(type);
+    if (!Py_IS_TYPE(type, &PyType_Type) || !made_type->tp_new) [[unlikely]]
+      return PyObject_Call(type, arguments, keywords);
+    PyObject* made = made_type->tp_new(made_type, arguments, keywords);
+    if (!made || !PyObject_TypeCheck(made, made_type)) return made;
+    if (Py_TYPE(made)->tp_init(made, arguments, keywords) == 0) return made;
+    Py_DECREF(made);
+    return nullptr;
+  }));
+}
+
+// asyncio.tasks.Task, as it is now.
+PyObject* task_type() {
+  static PyObject* attributes =
+      PyModule_GetDict(Ref::checked(PyImport_ImportModule("asyncio.tasks")).release());
+  PyObject* found = PyDict_GetItemWithError(attributes, names::task.get());
+  if (!found) binding::raise(PyExc_AttributeError, "asyncio.tasks has no Task");
+  return found;
+}
+
+}  // namespace
+
+// {"loop": loop}. It is kept while the loop runs and cannot go away by itself.
+Ref Loop::loop_keyword() {
+  if (loop_keyword_) [[likely]]
+    return loop_keyword_.copy();
+  Ref made = Ref::checked(PyDict_New());
+  binding::check(PyDict_SetItem(made.get(), names::loop.get(), object()));
+  if (context_.loop_running) loop_keyword_ = made.copy();
+  return made;
+}
+
+Ref Loop::create_future() {
+  // futures.Future at the time of the first call: asyncio's own accelerated class.
+  static PyObject* type = binding::import_from("asyncio", "Future").release();
+  return instance_of(type, binding::empty_tuple(), loop_keyword().get());
+}
+
+// What asyncio's would do while nobody has meddled; everything else is left to that one.
+Ref Loop::create_task(Arguments arguments) {
+  bool is_plain = arguments.count == 1 && !closed_ && !debug_ && !task_factory_ &&
+                  !overrides_.has(object(), Override::asyncio_create_task) &&
+                  !LoopOverrides::has_other_create_task_code();
+  Ref keywords = is_plain ? task_keywords(arguments) : Ref();
+  if (!keywords) return create_task_by_asyncio(arguments);
+  Ref positional = Ref::checked(PyTuple_Pack(1, arguments.values[0]));
+  Ref type = Ref::borrow(task_type());
+  return instance_of(type.get(), positional.get(), keywords.get());
+}
+
+// Null: there are others than the task's name and context.
+Ref Loop::task_keywords(const Arguments& arguments) {
+  Ref keywords = loop_keyword();
+  Py_ssize_t count = arguments.keyword_names ? PyTuple_GET_SIZE(arguments.keyword_names) : 0;
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject* key = PyTuple_GET_ITEM(arguments.keyword_names, i);
+    PyObject* value = arguments.values[1 + i];
+    if (!names::name.is(key) && !names::context.is(key)) return {};
+    if (value == Py_None) continue;  // as if it were not given
+    if (keywords.is(loop_keyword_.get())) keywords = Ref::checked(PyDict_Copy(keywords.get()));
+    binding::check(PyDict_SetItem(keywords.get(), key, value));
+  }
+  return keywords;
+}
+
+Ref Loop::create_task_by_asyncio(const Arguments& arguments) {
+  Ref method = LoopOverrides::behind(object(), names::create_task);
+  return Ref::checked(binding::into_python([&] {
+    return PyObject_Vectorcall(method.get(), arguments.values, static_cast<size_t>(arguments.count),
+                               arguments.keyword_names);
+  }));
+}
+
+// None: asyncio's Task.
+Ref Loop::task_factory() {
+  return Ref::borrow(task_factory_ ? task_factory_.get() : Py_None);
+}
+
+void Loop::set_task_factory(PyObject* factory) {
+  task_factory_ = factory == Py_None ? Ref() : Ref::borrow(factory);
+}
+
+std::vector<PyMethodDef> Loop::future_methods() {
+  using binding::method;
+#if PY_VERSION_HEX < 0x030E0000
+#define RLOOP_CREATE_TASK "create_task($self, coro, *, name=None, context=None)"
+#else
+#define RLOOP_CREATE_TASK "create_task($self, coro, **kwargs)"
+#endif
+  return {
+      method<&Loop::create_future>("create_future",
+                                   "create_future($self)\n--\n\nAn asyncio.Future of this loop."),
+      method<&Loop::create_task>("create_task", RLOOP_CREATE_TASK
+                                 "\n--\n\nSchedule a coroutine; an asyncio.Task, or what the "
+                                 "task factory makes."),
+  };
+}
+
+}  // namespace rloop::native
