@@ -29,7 +29,7 @@ def group_of(direction: str, mode: str) -> Group:
     label = f"bulk {words}, {MODE_LABELS[mode]}"
     point = Point(mode, SIZE, 1, "tcp", work)
     case = Case(f"bulk/{direction}-{mode}", label, CPU_PER_MESSAGE, point)
-    return load_group(Service(mode, options=options), [case])
+    return load_group(Service(mode, options=options), [case], limited=True)
 
 
 BENCHMARK = Benchmark(

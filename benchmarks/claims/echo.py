@@ -60,7 +60,7 @@ def measure(rig: Rig, server: Server, case: Case, settings: Settings) -> Sample:
 def group_of(transport: str, mode: str, points: list[Point], more: list[Case]) -> Group:
     cases = [*(point_case("echo", point) for point in points), *more]
     group = load_group(Service(mode, transport), cases)
-    return Group(cases, group.open, measure)
+    return Group(cases, group.open, measure, limited=mode == "proto")
 
 
 def claimed() -> Benchmark:

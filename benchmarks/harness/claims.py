@@ -3,7 +3,9 @@
 A claim is a case, a bound to reach ("at least") and one to aim for ("goal"). Its value is the ratio
 of our io_uring engine to the best of all other loops in the same run: the best by the median, then
 the median of the ratios taken in each round. Costs want a small ratio, rates a large one; system
-calls per message are an absolute figure. Our epoll engine is held against uvloop: no worse.
+calls per message are an absolute figure. Our epoll engine is held against uvloop: no worse. Beside
+it stands what Python and the loop cost together: our io_uring's CPU to that of the limit's ring
+("of C"), which decides nothing.
 """
 
 from __future__ import annotations
@@ -80,6 +82,7 @@ class Verdict:
     ours_median: float | None
     ours_ratio: float | None
     epoll_ratio: float | None
+    c_ratio: float | None = None
 
     def gain(self, value: float) -> float:
         """Turn a ratio into "so many times better"."""
@@ -132,6 +135,7 @@ def judge(collected: Collected, claim: Claim) -> Verdict | None:
         medians.get("uring"),
         compared("uring", best),
         compared("epoll", "uvloop"),
+        compared("uring", "limit-uring") if case.figure.endswith("cpu_us") else None,
     )
 
 
@@ -144,7 +148,7 @@ def claim_table(verdicts: list[Verdict]) -> Table:
     headers = ["", "best other", "", "io_uring", "ratio", "at least", "goal", "reached"]
     table = Table(
         "Claims: io_uring to the best of the other loops; epoll to uvloop",
-        [*headers, "epoll/uvloop"],
+        [*headers, "epoll/uvloop", "of C"],
     )
     for verdict in verdicts:
         claim = verdict.claim
@@ -161,6 +165,7 @@ def claim_table(verdicts: list[Verdict]) -> Table:
                 f"{claim.goal:g}",
                 verdict.reached,
                 of_epoll + (" worse" if verdict.epoll_is_worse else ""),
+                _two_digits(verdict.c_ratio),
             ]
         )
     return table

@@ -65,8 +65,7 @@ def run_all(rig: Rig, collected: Collected, settings: Settings, budget_seconds: 
     took: dict[str, float] = {}
     done: dict[str, int] = {}
     total = sum(
-        steps_of(benchmark, collected.peers) * rounds_of(benchmark, settings)
-        for benchmark in BENCHMARKS
+        steps_of(benchmark, collected) * rounds_of(benchmark, settings) for benchmark in BENCHMARKS
     )
     with progress(total) as step:
         for index in range(settings.rounds):

@@ -82,7 +82,8 @@ class Rig:
 class Server:
     """One server process; a context manager that ends it.
 
-    `program` is server.py or another one that knows its options and says "serving on". `address`
+    `program` is server.py or another one that knows its options and says "serving on"; a limit is
+    one of its own. `address`
     is in the words of the load generator: host:port, udp:host:port or unix:path.
     """
 
@@ -102,7 +103,7 @@ class Server:
         self.transport = transport
         self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by stop()
         self.folder = tempfile.TemporaryDirectory(prefix="rloop-benchmark-")
-        command = [*command_of(peer.python, program), "--loop", peer.loop_option]
+        command = [*peer.command(program), "--loop", peer.loop_option]
         command += [
             "--addr",
             f"unix:{self.folder.name}/socket" if transport == "unix" else ANY_PORT,

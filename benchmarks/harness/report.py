@@ -21,7 +21,7 @@ from harness.measure import Point, Sample
 from harness.peers import REFERENCE, Peer
 
 # A table for a log file or a pipe is this many characters wide.
-FILE_WIDTH = 120
+FILE_WIDTH = 190
 
 
 @dataclass

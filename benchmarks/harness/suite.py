@@ -69,11 +69,15 @@ Measure = Callable[[Rig, Any, Case, Settings], Sample]
 
 @dataclass(frozen=True)
 class Group:
-    """Cases and their common set-up: `open` gives what `measure` takes."""
+    """Cases and their common set-up: `open` gives what `measure` takes.
+
+    `limited`: the limits of peers.py can serve it too.
+    """
 
     cases: list[Case]
     open: Open
     measure: Measure
+    limited: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,14 @@ class Collected:
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    limits: list[Peer] = field(default_factory=list)
+
+    @property
+    def columns(self) -> list[Peer]:
+        return self.peers + self.limits
+
+    def measured(self, group: Group) -> list[Peer]:
+        return self.columns if group.limited else self.peers
 
     def add(self, case: Case, peer: Peer, sample: Sample | None) -> None:
         self.cases[case.key] = case
@@ -136,7 +148,7 @@ def run_round(
 ) -> None:
     """Measure every case of the benchmark once on every loop."""
     for group in benchmark.groups:
-        order = rotated(collected.peers, index)
+        order = rotated(collected.measured(group), index)
         with contextlib.ExitStack() as stack:
             opened: dict[str, Any] = {}
             for peer in order:
@@ -156,8 +168,8 @@ def run_round(
                     collected.add(case, peer, sample)
 
 
-def steps_of(benchmark: Benchmark, peers: list[Peer]) -> int:
-    return len(benchmark.cases) * len(peers)
+def steps_of(benchmark: Benchmark, collected: Collected) -> int:
+    return sum(len(group.cases) * len(collected.measured(group)) for group in benchmark.groups)
 
 
 # --- load on a server -----------------------------------------------------------------------------
@@ -173,7 +185,7 @@ class Service:
     program: str = "server.py"
 
 
-def load_group(service: Service, cases: list[Case]) -> Group:
+def load_group(service: Service, cases: list[Case], *, limited: bool = False) -> Group:
     """Return a group whose cases load one server; `Case.detail` is the Point."""
 
     @contextlib.contextmanager
@@ -191,7 +203,7 @@ def load_group(service: Service, cases: list[Case]) -> Group:
         ) as server:
             yield server
 
-    return Group(cases, open_server, measure_point)
+    return Group(cases, open_server, measure_point, limited)
 
 
 def measure_point(rig: Rig, server: Server, case: Case, settings: Settings) -> Sample:
@@ -219,6 +231,7 @@ def as_json(
             peer.name: {"class": peer.class_name, "version": peer.version}
             for peer in collected.peers
         },
+        "limits": {limit.name: limit.version for limit in collected.limits},
         "left_out": collected.left_out,
         "notes": collected.notes,
         "unsupported": collected.unsupported,

@@ -4,6 +4,7 @@
 // kept in the connection's backlog until epoll says that there is room.
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
@@ -22,7 +23,7 @@ constexpr int kMaxEvents = 256;
 constexpr std::size_t kReceiveBytes = 256 * 1024;
 // In a row before others have their turn.
 constexpr int kMaxAccepts = 64;
-constexpr int kMaxBlocks = 8;
+constexpr std::size_t kBlocks = 8;
 
 struct Connection {
   int fd;
@@ -42,6 +43,7 @@ class Server {
         job_(options.job),
         block_(options.block_bytes, 'x'),
         received_(kReceiveBytes) {
+    blocks_.fill({block_.data(), block_.size()});
     if (epoll_fd_ < 0) {
       fail("epoll_create1");
     }
@@ -65,6 +67,7 @@ class Server {
   bool over_tcp_;
   Job job_;
   std::vector<char> block_;  // what a source sends
+  std::array<iovec, kBlocks> blocks_;
   std::vector<char> received_;
 };
 
@@ -174,16 +177,12 @@ Fate Server::send_backlog(Connection& connection) {
 }
 
 Fate Server::send_blocks(Connection& connection) {
-  for (int i = 0; i < kMaxBlocks; ++i) {
-    const ssize_t sent = send(connection.fd, block_.data(), block_.size(), MSG_NOSIGNAL);
-    if (sent < 0 && !would_block()) {
-      return Fate::kEnds;
-    }
-    if (sent < static_cast<ssize_t>(block_.size())) {
-      break;  // all its bytes are alike: it need not be known where it goes on
-    }
-  }
-  return Fate::kGoesOn;
+  msghdr message{};
+  message.msg_iov = blocks_.data();
+  message.msg_iovlen = blocks_.size();
+  // All its bytes are alike: it need not be known where it goes on.
+  const ssize_t sent = sendmsg(connection.fd, &message, MSG_NOSIGNAL);
+  return sent < 0 && !would_block() ? Fate::kEnds : Fate::kGoesOn;
 }
 
 // Waits for what the connection is to go on with.

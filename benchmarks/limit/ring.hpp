@@ -49,9 +49,9 @@ class Ring {
 class Buffers {
  public:
   static constexpr std::uint16_t kGroup = 0;
-  // The largest datagram with what the kernel writes before it; the best of 4 to 256 KiB for
-  // streams. No multiple of a page, so that the buffers' beginnings do not compete for the same
-  // cache lines.
+  // The largest datagram with what the kernel writes before it. Streams cost the same with 64 to
+  // 256 KiB, more with less. No multiple of a page: the buffers' beginnings would compete for the
+  // same lines of the cache.
   static constexpr std::size_t kBytes = 65536 + 256;
 
   // `count` is a power of two <= 32768; memory is used when the kernel fills it.

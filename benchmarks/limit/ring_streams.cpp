@@ -25,6 +25,7 @@ namespace limit {
 namespace {
 
 constexpr unsigned kBufferCount = 4096;
+constexpr int kBlocks = 8;  // that a source sends at a time
 
 struct alignas(8) Connection {
   int fd;
@@ -136,8 +137,7 @@ void Server::on_accepted(const io_uring_cqe& completion) {
     }
     auto* connection = new Connection{.fd = completion.res};
     if (job_ == Job::kSource) {
-      connection->outgoing.put(block_);
-      send(*connection);
+      next_send(*connection);
     } else {
       settle(*connection);
     }
@@ -262,7 +262,9 @@ void Server::on_sent(Connection& connection, int result) {
 void Server::next_send(Connection& connection) {
   release(connection);
   if (job_ == Job::kSource) {
-    connection.outgoing.put(block_);
+    for (int i = 0; i < kBlocks; ++i) {
+      connection.outgoing.put(block_);
+    }
   } else {
     std::swap(connection.held, connection.waiting);
     connection.outgoing.put(connection.held.front());
