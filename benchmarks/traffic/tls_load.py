@@ -156,19 +156,20 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main_of(kind: type[Load]) -> None:
+    """Be the program of one kind of load."""
     options = read_options()
     check_local(options.addr)
     # SIGALRM's default action ends the process.
     signal.setitimer(signal.ITIMER_REAL, options.limit)
-    load = Load(select.epoll())
+    load = kind(select.epoll())
     try:
         context = ssl.create_default_context(cafile=options.cafile)
         load.open(options.addr, context, options.size, options.connections)
         print(json.dumps(measure(load, options)))
     except (LoadError, OSError) as error:
-        sys.exit(f"tls_load.py: {error}")
+        sys.exit(f"{kind.__name__}: {error}")
 
 
 if __name__ == "__main__":
-    main()
+    main_of(Load)
