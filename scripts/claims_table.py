@@ -4,8 +4,9 @@
     scripts/claims_table.py             print the table
     scripts/claims_table.py --write     into docs/performance.md, pictures into docs/pictures/
 
-Reads build/benchmarks/compare_loops-full.json, where that command leaves every sample. Figures are
-what benchmarks/harness/claims.py made of them; nothing is measured here.
+Reads compare_loops-full.json, where that command leaves every sample: in build/benchmarks/, or in
+build/in-debian/benchmarks/ if it ran in the tree of Debian; the newer one is taken. Figures and
+verdicts are what benchmarks/harness/claims.py made of them; nothing is measured here.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from typing import Any
 from generated import DOCS, GeneratedPart
 
 ROOT = Path(__file__).resolve().parent.parent
-MEASURED = ROOT / "build" / "benchmarks"
+MEASURED = [ROOT / "build" / "benchmarks", ROOT / "build" / "in-debian" / "benchmarks"]
+RUN = "compare_loops-full.json"
 PICTURES = DOCS / "pictures"
 #: as compare_loops.sh names them -> as the documentation shows them
 PICTURE_NAMES = {"compare_loops-full.png": "claims.png", "scaling.png": "scaling.png"}
 OURS = ("uring", "epoll")
 NAMES = {"peer": "Rust rloop", None: "-"}  # those that have another name in the table
+BOLD = {"NO": "**no**", "BEHIND": "**BEHIND**"}
 HEADS = ("", "best other", "", "io_uring", "ratio", "at least", "goal", "reached", "epoll / uvloop")
 
 
@@ -54,9 +57,37 @@ def row(verdict: dict[str, Any]) -> list[str]:
         "absolute" if claim["absolute"] else two_digits(verdict["ours_ratio"]),
         f"{claim['at_least']:g}",
         f"{claim['goal']:g}",
-        "**no**" if verdict["reached"] == "NO" else verdict["reached"],
+        BOLD.get(verdict["reached"], verdict["reached"]),
         f"**{epoll}**" if verdict["epoll_is_worse"] else epoll,
     ]
+
+
+def behind(run: dict[str, Any]) -> str:
+    """Return the sentence that comes first: the rows in which another loop is ahead."""
+    ours = [v["claim"]["label"] for v in run["claims"] if v["reached"] == "BEHIND"]
+    epoll = [v["claim"]["label"] for v in run["claims"] if v["epoll_is_worse"]]
+    parts = [
+        f"{who} is behind {whom} in {len(labels)} rows" + (f" ({', '.join(labels)})" * bool(labels))
+        for who, whom, labels in (
+            ("io_uring", "the best other", ours),
+            ("epoll", "uvloop", epoll),
+        )
+    ]
+    return "; ".join(parts) + "."
+
+
+def missing(run: dict[str, Any]) -> list[str]:
+    """Return lines that name the loops, and the rows of loops, that have no figures."""
+    left_out = [f"{NAMES.get(name, name)}: {why}" for name, why in run["left_out"].items()]
+    lines = []
+    for what, of_what in (
+        ("Left out", left_out),
+        ("Not supported", run["unsupported"]),
+        ("Failed", run["failures"]),
+    ):
+        if of_what:
+            lines += [f"{what}: {'; '.join(of_what)}.", ""]
+    return lines
 
 
 def table(run: dict[str, Any]) -> str:
@@ -72,9 +103,14 @@ def table(run: dict[str, Any]) -> str:
         f"{about['date'][:10]}, {about['cpu']}, {about['kernel']}, {about['python']}, "
         f"{', '.join(versions)}; medians of "
         f"{settings['rounds']} interleaved rounds (fewer for what takes long), "
-        f"{about['measuring took']} in all. {reached.count('goal')} of {len(reached)} reach the "
-        f"goal, {reached.count('yes')} more what is asked at least, {reached.count('NO')} do not.",
+        f"{about['measuring took']} in all.",
         "",
+        f"**{behind(run)}** Of {len(reached)} rows {reached.count('goal')} reach the goal, "
+        f"{reached.count('yes')} more what is asked at least, {reached.count('NO')} are ahead by "
+        f"less, {reached.count('equal')} equal within the noise, {reached.count('-')} were not "
+        "measured.",
+        "",
+        *missing(run),
         "| " + " | ".join(HEADS) + " |",
         "|---" * len(HEADS) + "|",
     ]
@@ -88,14 +124,15 @@ def main() -> int:
     )
     parser.add_argument("--write", action="store_true", help="into docs/performance.md")
     options = parser.parse_args()
-    source = MEASURED / "compare_loops-full.json"
-    try:
-        run = json.loads(source.read_text())
-    except FileNotFoundError:
-        print(f"{source} is not there: run scripts/compare_loops.sh --full first", file=sys.stderr)
+    runs = [folder / RUN for folder in MEASURED if (folder / RUN).is_file()]
+    if not runs:
+        print(f"no {RUN} is there: run scripts/compare_loops.sh --full first", file=sys.stderr)
         return 1
-    if missing := {"asyncio", "uvloop", "peer", *OURS} - run["loops"].keys():
-        print(f"{source} has no figures of {', '.join(sorted(missing))}", file=sys.stderr)
+    source = max(runs, key=lambda path: path.stat().st_mtime)
+    run = json.loads(source.read_text())
+    print(f"from {source.relative_to(ROOT)}, {run['environment']['python']}", file=sys.stderr)
+    if absent := {"asyncio", "uvloop", "peer", *OURS} - run["loops"].keys():
+        print(f"{source} has no figures of {', '.join(sorted(absent))}", file=sys.stderr)
         return 1
     text = table(run)
     if not options.write:
@@ -104,7 +141,7 @@ def main() -> int:
     GeneratedPart("performance.md", "claims").replace(text)
     PICTURES.mkdir(exist_ok=True)
     for measured, shown in PICTURE_NAMES.items():
-        shutil.copyfile(MEASURED / measured, PICTURES / shown)
+        shutil.copyfile(source.with_name(measured), PICTURES / shown)
     return 0
 
 

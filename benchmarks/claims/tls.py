@@ -20,7 +20,6 @@ from pathlib import Path
 
 from harness.alone import main_of
 from harness.measure import (
-    MODE_LABELS,
     SLACK_SECONDS,
     MeasurementError,
     Point,
@@ -92,9 +91,9 @@ def group_of(mode: str) -> Group:
         point_case("tls", Point(mode, size, connections, "tls"))
         for size, connections in POINTS[mode]
     ]
-    handshakes = Point(mode, 1, CLIENTS, "tls", "handshake")
-    label = f"handshakes, {MODE_LABELS[mode]}"
-    cases.append(Case(f"tls/handshakes-{mode}", label, HANDSHAKES, handshakes))
+    if mode == "proto":
+        handshakes = Point(mode, 1, CLIENTS, "tls", "handshake")
+        cases.append(Case("tls/handshakes", "handshakes, protocol", HANDSHAKES, handshakes))
 
     @contextlib.contextmanager
     def open_server(rig: Rig, peer: Peer, settings: Settings) -> Iterator[Server]:

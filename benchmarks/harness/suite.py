@@ -5,7 +5,8 @@ process. In every round each case is measured on all loops one after the other, 
 each time, so that neighbours in time are compared; where a round has several short windows
 (`Benchmark.windows`), each of them is measured so, on the same servers. One figure of the sample,
 `Case.figure`, is what is compared; the whole sample goes to JSON. A loop that has no such feature
-is noted, one that fails is a failure. `full.py` runs several benchmarks this way, `run_alone` one.
+is noted, one that fails is a failure, and one that has failed a case twice is not asked again: what
+hangs takes seconds each time. `full.py` runs several benchmarks this way, `run_alone` one.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ MORE_IS_BETTER = (
     "handshakes_per_cpu_second",
     "operations_per_second",
 )
+
+MOST_FAILURES = 2
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,8 @@ def run_round(
     step: Callable[[str], None],
 ) -> None:
     """Measure every case of the benchmark on every loop, once in each of its windows."""
-    settings = replace(settings, seconds=settings.seconds / benchmark.windows)
+    share = 1 / benchmark.windows
+    settings = replace(settings, seconds=settings.seconds * share, warm_up=settings.warm_up * share)
     for group in benchmark.groups:
         order = rotated(collected.peers, index)
         with contextlib.ExitStack() as stack:
@@ -166,7 +170,8 @@ def run_round(
                     step(f"round {index + 1}, {benchmark.name}: {case.label}, {peer.label}")
                     sample = None
                     try:
-                        if peer.name in opened:
+                        failures = collected.rounds(case.key, peer.name).count(None)
+                        if peer.name in opened and failures < MOST_FAILURES:
                             sample = group.measure(rig, opened[peer.name], case, settings)
                     except MeasurementError as error:
                         collected.explain(f"{case.label}, {peer.label}", error)
