@@ -3,16 +3,18 @@
 
     scripts/claims_table.py             print the table
     scripts/claims_table.py --write     into docs/performance.md, pictures into docs/pictures/
+    scripts/claims_table.py --run FILE  of this run
 
 Reads compare_loops-full.json, where that command leaves every sample: in build/benchmarks/, or in
-build/in-debian/benchmarks/ if it ran in the tree of Debian; the newer one is taken. Figures and
-verdicts are what benchmarks/harness/claims.py made of them; nothing is measured here.
+build/in-debian/benchmarks/ if it ran in the tree of Debian; that of the newer CPython is taken.
+Figures and verdicts are what benchmarks/harness/claims.py made of them; nothing is measured here.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -118,19 +120,26 @@ def table(run: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def python_of(run: dict[str, Any]) -> list[int]:
+    """Return the version of "CPython 3.14.1" as numbers."""
+    return [int(digits) for digits in re.findall(r"\d+", run["environment"]["python"])]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--write", action="store_true", help="into docs/performance.md")
+    parser.add_argument("--run", type=Path, metavar="FILE", help=f"instead of {RUN} in build/")
     options = parser.parse_args()
-    runs = [folder / RUN for folder in MEASURED if (folder / RUN).is_file()]
+    files = [options.run] if options.run else [folder / RUN for folder in MEASURED]
+    runs = {file: json.loads(file.read_text()) for file in files if file.is_file()}
     if not runs:
         print(f"no {RUN} is there: run scripts/compare_loops.sh --full first", file=sys.stderr)
         return 1
-    source = max(runs, key=lambda path: path.stat().st_mtime)
-    run = json.loads(source.read_text())
-    print(f"from {source.relative_to(ROOT)}, {run['environment']['python']}", file=sys.stderr)
+    source = max(runs, key=lambda file: python_of(runs[file]))
+    run = runs[source]
+    print(f"from {source}: {run['environment']['python']}", file=sys.stderr)
     if absent := {"asyncio", "uvloop", "peer", *OURS} - run["loops"].keys():
         print(f"{source} has no figures of {', '.join(sorted(absent))}", file=sys.stderr)
         return 1

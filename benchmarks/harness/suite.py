@@ -43,6 +43,7 @@ UNITS = {
     "p50_us": "us, median latency",
     "syscalls": "system calls per message",
     "kib_per_connection": "KiB per connection",
+    "kib_of_growth": "KiB of growth",
     "operations_per_second": "per second",
 }
 MORE_IS_BETTER = (
