@@ -2,16 +2,19 @@
 
 A `Benchmark` is a list of groups; a group is cases that share one set-up per loop, usually a server
 process. In every round each case is measured on all loops one after the other, another loop first
-each time, so that neighbours in time are compared. One figure of the sample, `Case.figure`, is what
-is compared; the whole sample goes to JSON. A loop that has no such feature is noted, one that fails
-is a failure. `full.py` runs several benchmarks this way, `run_alone` one.
+each time, so that neighbours in time are compared; where a round has several short windows
+(`Benchmark.windows`), each of them is measured so, on the same servers. One figure of the sample,
+`Case.figure`, is what is compared; the whole sample goes to JSON. A loop that has no such feature
+is noted, one that fails is a failure, and one that has failed a case twice is not asked again: what
+hangs takes seconds each time. `full.py` runs several benchmarks this way, `run_alone` one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from harness.measure import (
@@ -27,17 +30,30 @@ from harness.peers import Peer
 from harness.report import Spread
 
 CPU_PER_MESSAGE = "server_cpu_us"
+CPU_OF_BOTH = "both_cpu_us"
+CPU_PER_OPERATION = "own_cpu_us"
 PER_CPU_SECOND = "operations_per_cpu_second"
 UNITS = {
     CPU_PER_MESSAGE: "us of CPU per message",
+    CPU_OF_BOTH: "us of CPU of both sides per message",
+    CPU_PER_OPERATION: "us of CPU",
     PER_CPU_SECOND: "per CPU second",
     "messages_per_cpu_second": "requests per CPU second",
+    "handshakes_per_cpu_second": "handshakes per CPU second",
     "p50_us": "us, median latency",
     "syscalls": "system calls per message",
     "kib_per_connection": "KiB per connection",
+    "kib_of_growth": "KiB of growth",
     "operations_per_second": "per second",
 }
-MORE_IS_BETTER = (PER_CPU_SECOND, "messages_per_cpu_second", "operations_per_second")
+MORE_IS_BETTER = (
+    PER_CPU_SECOND,
+    "messages_per_cpu_second",
+    "handshakes_per_cpu_second",
+    "operations_per_second",
+)
+
+MOST_FAILURES = 2
 
 
 @dataclass(frozen=True)
@@ -82,12 +98,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One file's measurements; `most_rounds` limits those that take long or hardly vary."""
+    """One file's measurements; `most_rounds` limits those that take long or hardly vary.
+
+    Those that vary much have several short windows in each round, `windows`, which share its time.
+    """
 
     name: str
     title: str
     groups: list[Group]
     most_rounds: int | None = None
+    windows: int = 1
 
     @property
     def cases(self) -> list[Case]:
@@ -146,7 +166,9 @@ def run_round(
     index: int,
     step: Callable[[str], None],
 ) -> None:
-    """Measure every case of the benchmark once on every loop."""
+    """Measure every case of the benchmark on every loop, once in each of its windows."""
+    share = 1 / benchmark.windows
+    settings = replace(settings, seconds=settings.seconds * share, warm_up=settings.warm_up * share)
     for group in benchmark.groups:
         order = rotated(collected.measured(group), index)
         with contextlib.ExitStack() as stack:
@@ -156,12 +178,13 @@ def run_round(
                     opened[peer.name] = stack.enter_context(group.open(rig, peer, settings))
                 except MeasurementError as error:
                     collected.explain(f"{benchmark.name}, {peer.label}", error)
-            for case in group.cases:
-                for peer in order:
+            for case, window in itertools.product(group.cases, range(benchmark.windows)):
+                for peer in rotated(order, window):
                     step(f"round {index + 1}, {benchmark.name}: {case.label}, {peer.label}")
                     sample = None
                     try:
-                        if peer.name in opened:
+                        failures = collected.rounds(case.key, peer.name).count(None)
+                        if peer.name in opened and failures < MOST_FAILURES:
                             sample = group.measure(rig, opened[peer.name], case, settings)
                     except MeasurementError as error:
                         collected.explain(f"{case.label}, {peer.label}", error)
@@ -169,7 +192,8 @@ def run_round(
 
 
 def steps_of(benchmark: Benchmark, collected: Collected) -> int:
-    return sum(len(group.cases) * len(collected.measured(group)) for group in benchmark.groups)
+    once = sum(len(group.cases) * len(collected.measured(group)) for group in benchmark.groups)
+    return once * benchmark.windows
 
 
 # --- load on a server -----------------------------------------------------------------------------
