@@ -225,6 +225,9 @@ def load_group(service: Service, cases: list[Case], *, limited: bool = False) ->
             options=service.options,
             program=service.program,
         ) as server:
+            # All share a CPU: one that is ready at once, as a limit is, would be measured while the
+            # others still start.
+            server.wait_until_ready()
             yield server
 
     return Group(cases, open_server, measure_point, limited)
