@@ -3,9 +3,9 @@
     python benchmarks/run.py handshakes --addr 127.0.0.1:25000 --cafile ca.pem --connections 10
 
 As `tls_load.py`, whose options and printed JSON it has; a message is one handshake. No session is
-kept, so every handshake is a full one. The client sends no byte: it asks for the end of the
-encrypted connection (close_notify), and a server that answers it, or closes, has finished its side
-of the handshake.
+kept, so every handshake is a full one. The client sends no byte: it ends the encrypted connection
+(close_notify) and its side of the other, as some loops wait for that. A server that answers, or
+closes, has finished its part of the handshake.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Handshake:
     socket: ssl.SSLSocket
     started_ns: int
     done: bool = False
+    ended: bool = False
 
 
 class HandshakeLoad(Load):
@@ -61,6 +62,10 @@ class HandshakeLoad(Load):
                 handshake.done = True
             handshake.socket.unwrap()
         except ssl.SSLWantReadError:
+            if handshake.done and not handshake.ended:
+                handshake.ended = True
+                # SSLSocket's own would forget the encryption, and with it the answer.
+                socket.socket.shutdown(handshake.socket, socket.SHUT_WR)
             return
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError, ConnectionError):
             # Not every loop answers close_notify before it closes.
