@@ -196,7 +196,7 @@ def read_options() -> argparse.Namespace:
     )
     extent = parser.add_mutually_exclusive_group()
     extent.add_argument("--quick", action="store_true", help="five points, three minutes (default)")
-    extent.add_argument("--full", action="store_true", help="every claim, under 25 minutes")
+    extent.add_argument("--full", action="store_true", help="every claim, under 30 minutes")
     extent.add_argument("--matrix", action="store_true", help="36 points, about 45 minutes")
     add = parser.add_argument
     add("--modes", type=names_among(list(MODES)), help=",".join(MODE_LABELS))

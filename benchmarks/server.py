@@ -108,7 +108,11 @@ async def run(options: argparse.Namespace) -> None:
         loop.call_later(options.exit_after, stop.set)
 
     serve = choose_service(options)
-    listener = (datagram_socket if options.udp else listening_socket)(options.addr)
+    listener = (
+        datagram_socket(options.addr)
+        if options.udp
+        else listening_socket(options.addr, options.socket_buffers)
+    )
     name = listener.getsockname()
     serving = loop.create_task(serve(listener))
     stopping = loop.create_task(stop.wait())
@@ -169,6 +173,9 @@ def read_options() -> argparse.Namespace:
     mode.add_argument("--buffered", action="store_true", help="asyncio.BufferedProtocol")
     add_kinds(parser)
     parser.add_argument("--print", action="store_true", help="print the size of each message")
+    parser.add_argument(
+        "--socket-buffers", type=int, metavar="BYTES", help="SO_SNDBUF and SO_RCVBUF of connections"
+    )
     parser.add_argument("--exit-after", type=float, metavar="SECONDS", help="end by itself")
     parser.add_argument(
         "--allow-remote", action="store_true", help="accept an address other machines can reach"

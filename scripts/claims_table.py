@@ -3,15 +3,18 @@
 
     scripts/claims_table.py             print the table
     scripts/claims_table.py --write     into docs/performance.md, pictures into docs/pictures/
+    scripts/claims_table.py --run FILE  of this run
 
-Reads build/benchmarks/compare_loops-full.json, where that command leaves every sample. Figures are
-what benchmarks/harness/claims.py made of them; nothing is measured here.
+Reads compare_loops-full.json, where that command leaves every sample: in build/benchmarks/, or in
+build/in-debian/benchmarks/ if it ran in the tree of Debian; that of the newer CPython is taken.
+Figures and verdicts are what benchmarks/harness/claims.py made of them; nothing is measured here.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -20,13 +23,18 @@ from typing import Any
 from generated import DOCS, GeneratedPart
 
 ROOT = Path(__file__).resolve().parent.parent
-MEASURED = ROOT / "build" / "benchmarks"
+MEASURED = [ROOT / "build" / "benchmarks", ROOT / "build" / "in-debian" / "benchmarks"]
+RUN = "compare_loops-full.json"
 PICTURES = DOCS / "pictures"
 #: as compare_loops.sh names them -> as the documentation shows them
 PICTURE_NAMES = {"compare_loops-full.png": "claims.png", "scaling.png": "scaling.png"}
 OURS = ("uring", "epoll")
 NAMES = {"peer": "Rust rloop", None: "-"}  # those that have another name in the table
-HEADS = ("", "best other", "", "io_uring", "ratio", "at least", "goal", "reached", "epoll / uvloop")
+BOLD = {"NO": "**no**", "BEHIND": "**BEHIND**"}
+HEADS = (
+    *("", "best other", "", "io_uring", "ratio", "at least", "goal", "reached"),
+    *("epoll / uvloop", "of C"),
+)
 
 
 def figure(value: float | None) -> str:
@@ -54,9 +62,38 @@ def row(verdict: dict[str, Any]) -> list[str]:
         "absolute" if claim["absolute"] else two_digits(verdict["ours_ratio"]),
         f"{claim['at_least']:g}",
         f"{claim['goal']:g}",
-        "**no**" if verdict["reached"] == "NO" else verdict["reached"],
+        BOLD.get(verdict["reached"], verdict["reached"]),
         f"**{epoll}**" if verdict["epoll_is_worse"] else epoll,
+        two_digits(verdict.get("c_ratio")),
     ]
+
+
+def behind(run: dict[str, Any]) -> str:
+    """Return the sentence that comes first: the rows in which another loop is ahead."""
+    ours = [v["claim"]["label"] for v in run["claims"] if v["reached"] == "BEHIND"]
+    epoll = [v["claim"]["label"] for v in run["claims"] if v["epoll_is_worse"]]
+    parts = [
+        f"{who} is behind {whom} in {len(labels)} rows" + (f" ({', '.join(labels)})" * bool(labels))
+        for who, whom, labels in (
+            ("io_uring", "the best other", ours),
+            ("epoll", "uvloop", epoll),
+        )
+    ]
+    return "; ".join(parts) + "."
+
+
+def missing(run: dict[str, Any]) -> list[str]:
+    """Return lines that name the loops, and the rows of loops, that have no figures."""
+    left_out = [f"{NAMES.get(name, name)}: {why}" for name, why in run["left_out"].items()]
+    lines = []
+    for what, of_what in (
+        ("Left out", left_out),
+        ("Not supported", run["unsupported"]),
+        ("Failed", run["failures"]),
+    ):
+        if of_what:
+            lines += [f"{what}: {'; '.join(of_what)}.", ""]
+    return lines
 
 
 def table(run: dict[str, Any]) -> str:
@@ -72,9 +109,14 @@ def table(run: dict[str, Any]) -> str:
         f"{about['date'][:10]}, {about['cpu']}, {about['kernel']}, {about['python']}, "
         f"{', '.join(versions)}; medians of "
         f"{settings['rounds']} interleaved rounds (fewer for what takes long), "
-        f"{about['measuring took']} in all. {reached.count('goal')} of {len(reached)} reach the "
-        f"goal, {reached.count('yes')} more what is asked at least, {reached.count('NO')} do not.",
+        f"{about['measuring took']} in all.",
         "",
+        f"**{behind(run)}** Of {len(reached)} rows {reached.count('goal')} reach the goal, "
+        f"{reached.count('yes')} more what is asked at least, {reached.count('NO')} are ahead by "
+        f"less, {reached.count('equal')} equal within the noise, {reached.count('-')} were not "
+        "measured.",
+        "",
+        *missing(run),
         "| " + " | ".join(HEADS) + " |",
         "|---" * len(HEADS) + "|",
     ]
@@ -82,20 +124,28 @@ def table(run: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def python_of(run: dict[str, Any]) -> list[int]:
+    """Return the version of "CPython 3.14.1" as numbers."""
+    return [int(digits) for digits in re.findall(r"\d+", run["environment"]["python"])]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--write", action="store_true", help="into docs/performance.md")
+    parser.add_argument("--run", type=Path, metavar="FILE", help=f"instead of {RUN} in build/")
     options = parser.parse_args()
-    source = MEASURED / "compare_loops-full.json"
-    try:
-        run = json.loads(source.read_text())
-    except FileNotFoundError:
-        print(f"{source} is not there: run scripts/compare_loops.sh --full first", file=sys.stderr)
+    files = [options.run] if options.run else [folder / RUN for folder in MEASURED]
+    runs = {file: json.loads(file.read_text()) for file in files if file.is_file()}
+    if not runs:
+        print(f"no {RUN} is there: run scripts/compare_loops.sh --full first", file=sys.stderr)
         return 1
-    if missing := {"asyncio", "uvloop", "peer", *OURS} - run["loops"].keys():
-        print(f"{source} has no figures of {', '.join(sorted(missing))}", file=sys.stderr)
+    source = max(runs, key=lambda file: python_of(runs[file]))
+    run = runs[source]
+    print(f"from {source}: {run['environment']['python']}", file=sys.stderr)
+    if absent := {"asyncio", "uvloop", "peer", *OURS} - run["loops"].keys():
+        print(f"{source} has no figures of {', '.join(sorted(absent))}", file=sys.stderr)
         return 1
     text = table(run)
     if not options.write:
@@ -104,7 +154,7 @@ def main() -> int:
     GeneratedPart("performance.md", "claims").replace(text)
     PICTURES.mkdir(exist_ok=True)
     for measured, shown in PICTURE_NAMES.items():
-        shutil.copyfile(MEASURED / measured, PICTURES / shown)
+        shutil.copyfile(source.with_name(measured), PICTURES / shown)
     return 0
 
 

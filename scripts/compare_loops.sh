@@ -5,6 +5,10 @@
 #   scripts/compare_loops.sh [--quick | --full | --matrix | ...]     options: see --help
 #   PYTHON=3.13 scripts/compare_loops.sh                  another interpreter; one that only Debian
 #                                  unstable has runs in the tree that scripts/debian_tree.sh makes
+#   DEBIAN_TREE=no ...             without that tree
+#
+# Without PYTHON, --full takes the newest release of CPython that can be had, here or in that tree (it
+# is made for it, in two minutes); anything else takes what scripts/bootstrap.sh takes.
 #
 # Does the whole set-up on a fresh machine: scripts/bootstrap.sh builds the loop, the load generator
 # and their environment under build/; the packages that are compared have environments of their own
@@ -33,6 +37,12 @@ main() {
   case " $* " in
     *" --help "* | *" -h "*) exec python3 benchmarks/compare_loops.py --help ;;
   esac
+  case " $* " in
+    *" --full "*)
+      PYTHON=${PYTHON:-$(newest_python)}
+      export PYTHON
+      ;;
+  esac
   if only_in_tree "${PYTHON:-}"; then
     say "running in the tree of Debian unstable"
     exec scripts/debian_tree.sh -- scripts/compare_loops.sh "$@"
@@ -52,6 +62,18 @@ main() {
     *" --full "*) prepare_web "$python" "${environments[@]}" ;;
   esac
   exec "$python" benchmarks/compare_loops.py --loadgen "$loadgen" "$@"
+}
+
+# The newest version, here or in the tree; nothing where bootstrap.sh has to find one.
+newest_python() {
+  local here in_tree=
+  here=$(newest_release) || here=
+  if [[ "${DEBIAN_TREE:-}" != no ]]; then
+    # Why there can be no tree is on stderr.
+    in_tree=$(scripts/debian_tree.sh -- bash -c 'source scripts/pythons.sh; newest_release') ||
+      in_tree=
+  fi
+  printf '%s\n' "$here" "$in_tree" | sort -V | tail -n 1
 }
 
 version_of() {

@@ -74,6 +74,20 @@ find_python_to_build_for() {
   return 1
 }
 
+# The version, 3.14, of the newest CPython here that is a release and can be built for: packages have
+# no wheels for what is still changing. Prints nothing, and fails, where there is none.
+newest_release() {
+  local minor status path
+  while read -r minor _ status path; do
+    if [[ "$status" == ok ]] &&
+      "$path" -c 'import sys; sys.exit(sys.version_info.releaselevel != "final")'; then
+      printf '%s\n' "$minor"
+      return
+    fi
+  done < <(all_pythons)
+  return 1
+}
+
 # True for a version, 3.14 or python3.14, that only the tree of scripts/debian_tree.sh can have.
 only_in_tree() {
   [[ "${DEBIAN_TREE:-}" != no && "$1" =~ ^(python)?3\.[0-9]+$ ]] && ! find_python "$1" >/dev/null

@@ -5,7 +5,8 @@
 
 CPU per message of a 1 KiB protocol echo from 10 to 5000 connections, and call_later + cancel beside
 10 to 1 000 000 live timers. A flat line is what is hoped for; what bends is written down by the
-same run for every loop. Besides the table and the JSON it draws `scaling.png`.
+same run for every loop, and for the limits where there are connections. Also the memory that a
+million re-arms of timers take. Besides the table and the JSON it draws `scaling.png`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from claims import timers
 from harness.alone import main_of
 from harness.measure import Point
 from harness.micro import micro_group
@@ -55,6 +57,7 @@ BENCHMARK = Benchmark(
                 )
                 for count in CONNECTIONS
             ],
+            limited=True,
         ),
         micro_group(
             "timers",
@@ -66,6 +69,14 @@ BENCHMARK = Benchmark(
                     ["--case", "arm_cancel", "--live", str(count)],
                 )
                 for count in TIMERS
+            ]
+            + [
+                Case(
+                    "scaling/rearm-memory",
+                    f"memory in a million re-arms beside {timers.MANY}",
+                    timers.GROWTH,
+                    ["--case", "rearm_memory", "--live", str(timers.MANY)],
+                )
             ],
         ),
     ],

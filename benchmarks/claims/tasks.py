@@ -1,12 +1,14 @@
-"""Claim: a step of a task costs less: sleep(0) in one task and in 100, waking from a future.
+"""Claim: tasks cost less: a step of one and of 100, waking from a future, making them, `gather`.
 
     python benchmarks/run.py tasks                             compares the loops
     python benchmarks/run.py tasks --loop uring --case sleep_100
 
 `sleep_1` and `sleep_100`: every task awaits sleep(0) over and over; an operation is one step of one
 task. `future`: a task awaits a future whose result a callback sets; an operation is one such
-wake-up, three callbacks in all. The task itself is CPython's in every loop, so the ratios are
-smaller than those of call_soon. Operations per second of CPU time of the process.
+wake-up, three callbacks in all. `create`: tasks that do nothing are made and run to their end.
+`gather`: an operation is one `gather` of 100 coroutines that do nothing. The task itself is
+CPython's in every loop, so the ratios are smaller than those of call_soon. Operations per second of
+CPU time of the process.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from harness.micro import (
 
 # Steps between two looks at the clock.
 BATCH = 200
+GATHERED = 100
 
 
 def sleepers(task_count: int) -> Callable[[float], Awaitable[Sample]]:
@@ -63,10 +66,40 @@ async def wake_ups(seconds: float) -> Sample:
     return per_cpu_second(count, began)
 
 
+async def nothing() -> None:
+    pass
+
+
+async def creations(seconds: float) -> Sample:
+    create_task = asyncio.get_running_loop().create_task
+    deadline = time.monotonic() + seconds
+    count = 0
+    began = time.process_time_ns()
+    while time.monotonic() < deadline:
+        for _ in range(BATCH):
+            create_task(nothing())
+        # All of them have run when this task gets its turn again.
+        await asyncio.sleep(0)
+        count += BATCH
+    return per_cpu_second(count, began)
+
+
+async def gathers(seconds: float) -> Sample:
+    deadline = time.monotonic() + seconds
+    count = 0
+    began = time.process_time_ns()
+    while time.monotonic() < deadline:
+        await asyncio.gather(*(nothing() for _ in range(GATHERED)))
+        count += 1
+    return per_cpu_second(count, began)
+
+
 WORKERS = {
     "sleep_1": task_worker(sleepers(1)),
     "sleep_100": task_worker(sleepers(100)),
     "future": task_worker(wake_ups),
+    "create": task_worker(creations),
+    "gather": task_worker(gathers),
 }
 BENCHMARK = micro_benchmark(
     __file__,
@@ -75,6 +108,8 @@ BENCHMARK = micro_benchmark(
         micro_case(__file__, "sleep_1", "sleep(0), 1 task"),
         micro_case(__file__, "sleep_100", "sleep(0), 100 tasks"),
         micro_case(__file__, "future", "future wake-up"),
+        micro_case(__file__, "create", "create_task, run to its end"),
+        micro_case(__file__, "gather", f"gather of {GATHERED} trivial coroutines"),
     ],
 )
 

@@ -7,7 +7,8 @@
 the live timers is cancelled and armed anew, as an idle timeout is with every message. `fire`:
 call_later(0, f) and its dispatch. Live timers are due in an hour, at different times. The loop runs
 between batches, so its clearing away of what was cancelled is in the figures: operations per second
-of CPU time of the process.
+of CPU time of the process. `rearm_memory`: by how many KiB the process grows at most in a million
+re-arms (a case of `scaling.py`, as it takes long).
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import resource
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from harness.measure import Sample
 from harness.micro import Worker, main_of_micro, micro_benchmark, micro_case, repeat
@@ -24,6 +27,9 @@ from harness.micro import Worker, main_of_micro, micro_benchmark, micro_case, re
 BATCH = 500
 HOUR_SECONDS = 3600.0
 MANY = 100_000
+REARMS = 1_000_000
+GROWTH = "kib_of_growth"
+PAGE_BYTES = resource.getpagesize()
 
 
 def take_none() -> None:
@@ -81,6 +87,31 @@ def fire(loop: asyncio.AbstractEventLoop, seconds: float, live: int) -> Sample:
     return sample
 
 
+def rearm_memory(loop: asyncio.AbstractEventLoop, seconds: float, live: int) -> Sample:
+    kept = [loop.call_later(delay, take_none) for delay in delays(max(live, 1))]
+    before = most = resident_kib()
+    left = REARMS // BATCH
+
+    def step() -> None:
+        nonlocal left, most
+        for position in range(left * BATCH, (left + 1) * BATCH):
+            kept[position % len(kept)].cancel()
+            kept[position % len(kept)] = loop.call_later(HOUR_SECONDS, take_none)
+        left -= 1
+        most = max(most, resident_kib())
+        loop.call_soon(step if left else loop.stop)
+
+    loop.call_soon(step)
+    loop.run_forever()
+    cancel_all(kept)
+    return {GROWTH: most - before, "resident_kib_before": before, "operations": REARMS}
+
+
+def resident_kib() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * PAGE_BYTES // 1024
+
+
 def cancel_all(timers: list[asyncio.TimerHandle]) -> None:
     for timer in timers:
         timer.cancel()
@@ -93,7 +124,12 @@ def with_live(work: Callable[[asyncio.AbstractEventLoop, float, int], Sample]) -
     return lambda loop, seconds: work(loop, seconds, live_count)
 
 
-WORKERS = {"arm_cancel": with_live(arm_cancel), "rearm": with_live(rearm), "fire": with_live(fire)}
+WORKERS = {
+    "arm_cancel": with_live(arm_cancel),
+    "rearm": with_live(rearm),
+    "rearm_memory": with_live(rearm_memory),
+    "fire": with_live(fire),
+}
 
 
 BENCHMARK = micro_benchmark(

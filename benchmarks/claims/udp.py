@@ -26,6 +26,7 @@ BENCHMARK = Benchmark(
         load_group(
             Service(mode, "udp"),
             [point_case("udp", Point(mode, SIZE, count, "udp")) for count in counts],
+            limited=mode == "proto",
         )
         for mode, counts in COUNTS.items()
     ],

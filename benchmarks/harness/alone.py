@@ -20,7 +20,7 @@ from typing import Any
 
 from harness import machine
 from harness.measure import Rig
-from harness.peers import LOOPS, PACKAGES, REFERENCE, find_peers
+from harness.peers import LIMITS, LOOPS, PACKAGES, REFERENCE, Peer, find_limits, find_peers
 from harness.report import Table, number, print_table, progress, ratio, write_json
 from harness.suite import (
     UNITS,
@@ -59,12 +59,19 @@ def default_loadgen() -> Path:
     return max(newest, key=lambda path: path.stat().st_mtime, default=built)
 
 
+def default_limit(loadgen: Path) -> Path:
+    """Where the build that made the load generator puts the limit."""
+    return loadgen.parent.parent / "limit" / "limit"
+
+
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Add what every comparison takes: loops, programs, environment, output."""
     add = parser.add_argument
-    add("--loops", type=names_among(list(LOOPS)), default=list(LOOPS), help=",".join(LOOPS))
+    known = [*LOOPS, *LIMITS]
+    add("--loops", type=names_among(known), default=known, help=",".join(known))
     add("--env", action="append", default=[], metavar="NAME=VALUE", help="environment of servers")
     add("--loadgen", type=Path, default=default_loadgen(), help="path of the load generator")
+    add("--limit", type=Path, help="path of the limit's program (beside the load generator's)")
     add(
         "--peer-python",
         action="append",
@@ -89,16 +96,21 @@ def start(options: argparse.Namespace) -> tuple[Rig, Collected, dict[str, Any]]:
     cpus = machine.choose_cpus()
     environment: dict[str, Any] = machine.describe() | {"pinning": cpus.describe()}
     peers, left_out = find_peers(
-        options.loops, dict(setting.split("=", 1) for setting in options.peer_python)
+        [name for name in options.loops if name in LOOPS],
+        dict(setting.split("=", 1) for setting in options.peer_python),
     )
     for key, value in environment.items():
         print(f"{key}: {value}")
     for peer in peers:
         print(f"loop: {peer.label}: {peer.class_name}, {peer.version}")
+    limits, missing = find_limits(options.loops, options.limit or default_limit(options.loadgen))
+    for limit in limits:
+        print(f"limit: {limit.label}: {limit.version}")
+    left_out |= missing
     for name, reason in left_out.items():
         print(f"left out: {name}: {reason}")
     settings = dict(setting.split("=", 1) for setting in options.env)
-    collected = Collected(peers, left_out=left_out)
+    collected = Collected(peers, left_out=left_out, limits=limits)
     if settings:
         collected.notes.append(f"servers ran with {settings}")
     return Rig(options.loadgen, cpus, os.environ | settings), collected, environment
@@ -146,7 +158,7 @@ def main_of(benchmark: Benchmark, documentation: str | None, draw: Draw | None =
         print("nothing to measure")
         return 1
     try:
-        with progress(settings.rounds * steps_of(benchmark, collected.peers)) as step:
+        with progress(settings.rounds * steps_of(benchmark, collected)) as step:
             for index in range(settings.rounds):
                 run_round(rig, benchmark, settings, collected, index, step)
     except KeyboardInterrupt:
@@ -172,7 +184,7 @@ def caption_of(environment: dict[str, Any], collected: Collected) -> str:
 def case_table(benchmark: Benchmark, collected: Collected) -> Table:
     table = Table(
         f"{benchmark.title}: median (ratio to {REFERENCE})",
-        ["", *(peer.label for peer in collected.peers)],
+        ["", *(peer.label for peer in columns_of(benchmark, collected))],
     )
     shown = ""
     for case in benchmark.cases:
@@ -180,16 +192,22 @@ def case_table(benchmark: Benchmark, collected: Collected) -> Table:
         if unit != shown:
             better = "more" if case.more_is_better else "less"
             heading = f"{unit}, {better} is better"
-            table.rows.append([heading, *[""] * len(collected.peers)])
+            table.rows.append([heading, *[""] * (len(table.headers) - 1)])
             shown = unit
-        table.rows.append([f"  {case.label}", *(_cells(collected, case))])
+        table.rows.append([f"  {case.label}", *(_cells(benchmark, collected, case))])
     return table
 
 
-def _cells(collected: Collected, case: Case) -> list[str]:
+def columns_of(benchmark: Benchmark, collected: Collected) -> list[Peer]:
+    """The loops, and the limits if any of it has them."""
+    limited = any(group.limited for group in benchmark.groups)
+    return collected.columns if limited else collected.peers
+
+
+def _cells(benchmark: Benchmark, collected: Collected, case: Case) -> list[str]:
     cells = []
     reference = collected.rounds(case.key, REFERENCE)
-    for peer in collected.peers:
+    for peer in columns_of(benchmark, collected):
         spread = collected.spread(case.key, peer.name)
         if spread is None:
             cells.append("-")

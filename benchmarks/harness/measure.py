@@ -2,7 +2,8 @@
 
 Each server is a process of its own on the server CPU, on a free loopback port, with a time limit
 inside it; it is ended by its process id. The load generator reads the server's CPU clock at both
-ends of its measured window, so CPU per message and throughput speak of the same messages.
+ends of its measured window, so CPU per message and throughput speak of the same messages; page
+faults, context switches and TCP segments are counted alike and go to JSON.
 System calls are counted in `syscalls.py`. Nothing here compares or prints.
 """
 
@@ -37,6 +38,8 @@ SLACK_SECONDS = 12.0
 ANY_PORT = "127.0.0.1:0"
 # How the servers put a NotImplementedError and an ImportError.
 UNSUPPORTED = ("has no such server or mode", "is not installed")
+# What the load generator counts in its window beside the clocks; segments are the whole machine's.
+COUNTERS = {"minor_faults", "voluntary_switches", "involuntary_switches", "tcp_segments"}
 
 Sample = dict[str, Any]
 
@@ -53,7 +56,8 @@ class UnsupportedError(MeasurementError):
 class Point:
     """One way of using a server: mode, message size in bytes, number of connections.
 
-    `transport` is tcp, unix, udp or tls; `work` is what the load generator does (its --work).
+    `transport` is tcp, unix, udp or tls; `work` is what the load generator does (its --work), and
+    `buffer_bytes` what its sockets ask for as SO_SNDBUF and SO_RCVBUF (0: nothing).
     """
 
     mode: str
@@ -61,6 +65,7 @@ class Point:
     connections: int
     transport: str = "tcp"
     work: str = "echo"
+    buffer_bytes: int = 0
 
     @property
     def label(self) -> str:
@@ -82,7 +87,8 @@ class Rig:
 class Server:
     """One server process; a context manager that ends it.
 
-    `program` is server.py or another one that knows its options and says "serving on". `address`
+    `program` is server.py or another one that knows its options and says "serving on"; a limit is
+    one of its own. `address`
     is in the words of the load generator: host:port, udp:host:port or unix:path.
     """
 
@@ -102,7 +108,7 @@ class Server:
         self.transport = transport
         self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by stop()
         self.folder = tempfile.TemporaryDirectory(prefix="rloop-benchmark-")
-        command = [*command_of(peer.python, program), "--loop", peer.loop_option]
+        command = [*peer.command(program), "--loop", peer.loop_option]
         command += [
             "--addr",
             f"unix:{self.folder.name}/socket" if transport == "unix" else ANY_PORT,
@@ -210,6 +216,8 @@ def loadgen_command(
         "--limit": warm_up + seconds + SLACK_SECONDS,
         "--server-pid": server.process.pid,
     }
+    if point.buffer_bytes:
+        options["--buffers"] = point.buffer_bytes
     return [str(rig.loadgen), *(str(word) for pair in options.items() for word in pair)]
 
 
@@ -243,11 +251,15 @@ def run_load(rig: Rig, command: list[str], what: str, seconds: float) -> Sample:
 
 
 def with_derived(sample: Sample) -> Sample:
-    """Add CPU microseconds per message and the busy shares of both CPUs."""
+    """Add CPU microseconds and what was counted per message, and the busy shares of both CPUs."""
     messages = sample["messages"]
     if messages == 0:
         raise MeasurementError("no message was answered in the measured window")
     sample["server_cpu_us"] = sample["server_cpu_seconds"] * 1e6 / messages
+    both = sample["server_cpu_seconds"] + sample["client_cpu_seconds"]
+    sample["both_cpu_us"] = both * 1e6 / messages
+    for counter in COUNTERS & sample.keys():
+        sample[f"{counter}_per_message"] = sample[counter] / messages
     sample["server_busy"] = sample["server_cpu_seconds"] / sample["seconds"]
     sample["messages_per_cpu_second"] = messages / max(sample["server_cpu_seconds"], 1e-9)
     sample["client_busy"] = sample["client_cpu_seconds"] / sample["seconds"]

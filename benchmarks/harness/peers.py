@@ -5,7 +5,8 @@
 scripts/compare_loops.sh makes; one of them, `peer`, is the older package that is imported as
 `rloop` as well. A loop that cannot be had is left out by name and with the reason, never silently,
 and never replaced: if io_uring is refused on this machine, `uring` is left out rather than measured
-on epoll.
+on epoll. The limits are servers in C++ (benchmarks/limit): shown beside the loops where they have a
+server of the kind, and compared with by nobody but the claims' column "of C".
 """
 
 from __future__ import annotations
@@ -30,7 +31,15 @@ LOOPS = {
     "uring": "uring",
     "epoll": "epoll",
 }
-LABELS = {"peer": "rloop (peer)", "uring": "ours io_uring", "epoll": "ours epoll"}
+# Likewise of the limits, which are no loops.
+LIMITS = {"limit-uring": "uring", "limit-epoll": "epoll"}
+LABELS = {
+    "peer": "rloop (peer)",
+    "uring": "ours io_uring",
+    "epoll": "ours epoll",
+    "limit-uring": "limit uring",
+    "limit-epoll": "limit epoll",
+}
 # Those with environments of their own, and the distribution that each holds.
 PACKAGES = {"peer": "rloop", "zuvloop": "zuvloop", "rsloop": "rsloop", "blazio": "blazio"}
 PROBE_SECONDS = 20.0
@@ -38,7 +47,7 @@ PROBE_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Peer:
-    """One loop that works here."""
+    """One loop that works here, or a limit: then `python` is the program itself."""
 
     name: str
     python: str
@@ -51,7 +60,11 @@ class Peer:
 
     @property
     def loop_option(self) -> str:
-        return LOOPS[self.name]
+        return (LOOPS | LIMITS)[self.name]
+
+    def command(self, program: str) -> list[str]:
+        """Return the command line that starts a server."""
+        return [self.python] if self.name in LIMITS else command_of(self.python, program)
 
 
 def environment_of(name: str) -> Path:
@@ -80,6 +93,26 @@ def find_peers(names: list[str], pythons: dict[str, str]) -> tuple[list[Peer], d
         else:
             peers.append(Peer(name, python, answer["class"], answer["version"]))
     return peers, left_out
+
+
+def find_limits(names: list[str], program: Path) -> tuple[list[Peer], dict[str, str]]:
+    """Return the limits among the names that work, and the reasons why others do not."""
+    limits: list[Peer] = []
+    left_out: dict[str, str] = {}
+    for name in (name for name in LIMITS if name in names):
+        command = [str(program), "--loop", LIMITS[name], "--check"]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
+            )
+        except OSError as error:
+            left_out[name] = str(error)
+            continue
+        if done.returncode == 0:
+            limits.append(Peer(name, str(program), "none", done.stdout.strip()))
+        else:
+            left_out[name] = done.stderr.strip()
+    return limits, left_out
 
 
 def command_of(python: str, program: str) -> list[str]:

@@ -2,10 +2,10 @@
 
 `write_plot`: throughput above, server CPU per message below; one column of panels per mode and
 message size, one group of bars per number of connections, one bar per loop; the thin line on a bar
-runs from the smallest to the largest round. `write_curves`: how a cost grows, a line per loop.
-`write_claims`: the ratios of the claim table with their bounds. The caption names machine, kernel
-and versions, so that a file means something by itself. Needs matplotlib; without it there is no
-picture, and the report says so.
+runs from the smallest to the largest round. `write_curves`: how a cost grows, a line per loop, a
+dashed one per limit. `write_claims`: the ratios of the claim table with their bounds. The caption
+names machine, kernel and versions, so that a file means something by itself. Needs matplotlib;
+without it there is no picture, and the report says so.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.measure import MODE_LABELS, Point
+from harness.peers import LIMITS
 from harness.report import Results, Spread
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ COLORS = {
     "blazio": "#72b7b2",
     "uring": "#e45756",
     "epoll": "#f2a65a",
+    "limit-uring": "black",
+    "limit-epoll": "#7f7f7f",
 }
 
 
@@ -113,16 +116,19 @@ def write_curves(path: Path, collected: Collected, curves: list[Curve], caption:
         return f"no picture: {error}"
     figure, axes = plt.subplots(1, len(curves), figsize=(6.5 * len(curves), 5), squeeze=False)
     for axis, curve in zip(axes[0], curves, strict=True):
-        for peer in collected.peers:
+        for peer in collected.columns:
             found = [
                 (x, curve.cost(spread.median))
                 for x, key in curve.points
                 if key in collected.cases and (spread := collected.spread(key, peer.name))
             ]
+            if not found:  # a limit, of what is no server
+                continue
             axis.plot(
                 [x for x, _ in found],
                 [y for _, y in found],
                 marker="o",
+                linestyle="--" if peer.name in LIMITS else "-",
                 color=COLORS[peer.name],
                 label=peer.label,
             )

@@ -21,7 +21,7 @@ from harness.measure import Point, Sample
 from harness.peers import REFERENCE, Peer
 
 # A table for a log file or a pipe is this many characters wide.
-FILE_WIDTH = 120
+FILE_WIDTH = 190
 
 
 @dataclass
@@ -55,10 +55,15 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values)) if values else None
 
 
+def ratios(ours: list[Sample | None], reference: list[Sample | None], key: str) -> list[float]:
+    """Return ours divided by the reference's, of each round that both have."""
+    pairs = zip(ours, reference, strict=False)
+    return [a[key] / b[key] for a, b in pairs if a is not None and b is not None and b[key] > 0]
+
+
 def ratio(ours: list[Sample | None], reference: list[Sample | None], key: str) -> float | None:
     """Return the median over the rounds of ours divided by the reference's."""
-    pairs = zip(ours, reference, strict=False)
-    values = [a[key] / b[key] for a, b in pairs if a is not None and b is not None and b[key] > 0]
+    values = ratios(ours, reference, key)
     return statistics.median(values) if values else None
 
 

@@ -2,16 +2,19 @@
 
 A `Benchmark` is a list of groups; a group is cases that share one set-up per loop, usually a server
 process. In every round each case is measured on all loops one after the other, another loop first
-each time, so that neighbours in time are compared. One figure of the sample, `Case.figure`, is what
-is compared; the whole sample goes to JSON. A loop that has no such feature is noted, one that fails
-is a failure. `full.py` runs several benchmarks this way, `run_alone` one.
+each time, so that neighbours in time are compared; where a round has several short windows
+(`Benchmark.windows`), each of them is measured so, on the same servers. One figure of the sample,
+`Case.figure`, is what is compared; the whole sample goes to JSON. A loop that has no such feature
+is noted, one that fails is a failure, and one that has failed a case twice is not asked again: what
+hangs takes seconds each time. `full.py` runs several benchmarks this way, `run_alone` one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from harness.measure import (
@@ -27,17 +30,30 @@ from harness.peers import Peer
 from harness.report import Spread
 
 CPU_PER_MESSAGE = "server_cpu_us"
+CPU_OF_BOTH = "both_cpu_us"
+CPU_PER_OPERATION = "own_cpu_us"
 PER_CPU_SECOND = "operations_per_cpu_second"
 UNITS = {
     CPU_PER_MESSAGE: "us of CPU per message",
+    CPU_OF_BOTH: "us of CPU of both sides per message",
+    CPU_PER_OPERATION: "us of CPU",
     PER_CPU_SECOND: "per CPU second",
     "messages_per_cpu_second": "requests per CPU second",
+    "handshakes_per_cpu_second": "handshakes per CPU second",
     "p50_us": "us, median latency",
     "syscalls": "system calls per message",
     "kib_per_connection": "KiB per connection",
+    "kib_of_growth": "KiB of growth",
     "operations_per_second": "per second",
 }
-MORE_IS_BETTER = (PER_CPU_SECOND, "messages_per_cpu_second", "operations_per_second")
+MORE_IS_BETTER = (
+    PER_CPU_SECOND,
+    "messages_per_cpu_second",
+    "handshakes_per_cpu_second",
+    "operations_per_second",
+)
+
+MOST_FAILURES = 2
 
 
 @dataclass(frozen=True)
@@ -69,21 +85,29 @@ Measure = Callable[[Rig, Any, Case, Settings], Sample]
 
 @dataclass(frozen=True)
 class Group:
-    """Cases and their common set-up: `open` gives what `measure` takes."""
+    """Cases and their common set-up: `open` gives what `measure` takes.
+
+    `limited`: the limits of peers.py can serve it too.
+    """
 
     cases: list[Case]
     open: Open
     measure: Measure
+    limited: bool = False
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One file's measurements; `most_rounds` limits those that take long or hardly vary."""
+    """One file's measurements; `most_rounds` limits those that take long or hardly vary.
+
+    Those that vary much have several short windows in each round, `windows`, which share its time.
+    """
 
     name: str
     title: str
     groups: list[Group]
     most_rounds: int | None = None
+    windows: int = 1
 
     @property
     def cases(self) -> list[Case]:
@@ -101,6 +125,14 @@ class Collected:
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    limits: list[Peer] = field(default_factory=list)
+
+    @property
+    def columns(self) -> list[Peer]:
+        return self.peers + self.limits
+
+    def measured(self, group: Group) -> list[Peer]:
+        return self.columns if group.limited else self.peers
 
     def add(self, case: Case, peer: Peer, sample: Sample | None) -> None:
         self.cases[case.key] = case
@@ -134,9 +166,11 @@ def run_round(
     index: int,
     step: Callable[[str], None],
 ) -> None:
-    """Measure every case of the benchmark once on every loop."""
+    """Measure every case of the benchmark on every loop, once in each of its windows."""
+    share = 1 / benchmark.windows
+    settings = replace(settings, seconds=settings.seconds * share, warm_up=settings.warm_up * share)
     for group in benchmark.groups:
-        order = rotated(collected.peers, index)
+        order = rotated(collected.measured(group), index)
         with contextlib.ExitStack() as stack:
             opened: dict[str, Any] = {}
             for peer in order:
@@ -144,20 +178,22 @@ def run_round(
                     opened[peer.name] = stack.enter_context(group.open(rig, peer, settings))
                 except MeasurementError as error:
                     collected.explain(f"{benchmark.name}, {peer.label}", error)
-            for case in group.cases:
-                for peer in order:
+            for case, window in itertools.product(group.cases, range(benchmark.windows)):
+                for peer in rotated(order, window):
                     step(f"round {index + 1}, {benchmark.name}: {case.label}, {peer.label}")
                     sample = None
                     try:
-                        if peer.name in opened:
+                        failures = collected.rounds(case.key, peer.name).count(None)
+                        if peer.name in opened and failures < MOST_FAILURES:
                             sample = group.measure(rig, opened[peer.name], case, settings)
                     except MeasurementError as error:
                         collected.explain(f"{case.label}, {peer.label}", error)
                     collected.add(case, peer, sample)
 
 
-def steps_of(benchmark: Benchmark, peers: list[Peer]) -> int:
-    return len(benchmark.cases) * len(peers)
+def steps_of(benchmark: Benchmark, collected: Collected) -> int:
+    once = sum(len(group.cases) * len(collected.measured(group)) for group in benchmark.groups)
+    return once * benchmark.windows
 
 
 # --- load on a server -----------------------------------------------------------------------------
@@ -173,7 +209,7 @@ class Service:
     program: str = "server.py"
 
 
-def load_group(service: Service, cases: list[Case]) -> Group:
+def load_group(service: Service, cases: list[Case], *, limited: bool = False) -> Group:
     """Return a group whose cases load one server; `Case.detail` is the Point."""
 
     @contextlib.contextmanager
@@ -189,9 +225,12 @@ def load_group(service: Service, cases: list[Case]) -> Group:
             options=service.options,
             program=service.program,
         ) as server:
+            # All share a CPU: one that is ready at once, as a limit is, would be measured while the
+            # others still start.
+            server.wait_until_ready()
             yield server
 
-    return Group(cases, open_server, measure_point)
+    return Group(cases, open_server, measure_point, limited)
 
 
 def measure_point(rig: Rig, server: Server, case: Case, settings: Settings) -> Sample:
@@ -219,6 +258,7 @@ def as_json(
             peer.name: {"class": peer.class_name, "version": peer.version}
             for peer in collected.peers
         },
+        "limits": {limit.name: limit.version for limit in collected.limits},
         "left_out": collected.left_out,
         "notes": collected.notes,
         "unsupported": collected.unsupported,

@@ -30,7 +30,8 @@ bool is_loopback(const sockaddr* address) {
 
 }  // namespace
 
-Endpoint::Endpoint(const std::string& address) : name_(address) {
+Endpoint::Endpoint(const std::string& address, int buffer_bytes)
+    : name_(address), buffer_bytes_(buffer_bytes) {
   const std::string unix_prefix = "unix:";
   const std::string udp_prefix = "udp:";
   if (address.starts_with(unix_prefix)) {
@@ -104,6 +105,12 @@ int Endpoint::open() const {
   const int fd = socket(address_.ss_family, type_ | SOCK_CLOEXEC, 0);
   if (fd < 0) {
     fail("socket");
+  }
+  for (const int option : {SO_SNDBUF, SO_RCVBUF}) {
+    if (buffer_bytes_ != 0 &&
+        setsockopt(fd, SOL_SOCKET, option, &buffer_bytes_, sizeof buffer_bytes_) != 0) {
+      fail("setsockopt of a buffer");
+    }
   }
   return fd;
 }

@@ -16,7 +16,9 @@ namespace loadgen {
 
 class Endpoint {
  public:
-  explicit Endpoint(const std::string& address);
+  // `buffer_bytes` is what the sockets ask for as SO_SNDBUF and SO_RCVBUF; 0 leaves it to the
+  // kernel.
+  explicit Endpoint(const std::string& address, int buffer_bytes = 0);
 
   bool is_datagram() const { return type_ == SOCK_DGRAM; }
 
@@ -33,6 +35,7 @@ class Endpoint {
   int finish(int fd) const;
 
   std::string name_;
+  int buffer_bytes_;
   int type_ = SOCK_STREAM;
   sockaddr_storage address_{};
   socklen_t size_ = 0;

@@ -3,16 +3,16 @@
 //   loadgen --addr 127.0.0.1:25000 --connections 100 --size 1024 --seconds 1
 //
 // What it does is --work: a closed loop of echoes (the default), the same with a connection for
-// each request, bytes in one direction, or HTTP requests. Warms up, measures one window, prints one
-// JSON object on stdout. With --server-pid the server's CPU time is read at both ends of the same
-// window. With --handshake it prints "ready" after the warm-up and waits for a line on stdin, and
-// for the end of stdin before it disconnects: a tracer attached in between sees exactly the
-// messages counted. Exit status: 0 good, 1 wrong bytes came back, 2 usage, 3 the server failed
-// (closed, refused, silent), 4 the hard time limit was reached.
+// each request, connections without any, bytes in one direction, or HTTP requests. Warms up,
+// measures one window, prints one JSON object on stdout. With --server-pid the server's CPU time,
+// page faults and context switches are read at both ends of the same window. With --handshake it
+// prints "ready" after the warm-up and waits for a line on stdin, and for the end of stdin before
+// it disconnects: a tracer attached in between sees exactly the messages counted. Exit status: 0
+// good, 1 wrong bytes came back, 2 usage, 3 the server failed (closed, refused, silent), 4 the hard
+// time limit was reached.
 #include <getopt.h>
 #include <sys/resource.h>
 #include <sys/time.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -24,26 +24,32 @@
 #include <stdexcept>
 #include <string>
 
+#include "accept.hpp"
 #include "bulk.hpp"
 #include "endpoint.hpp"
 #include "http.hpp"
 #include "load.hpp"
+#include "window.hpp"
 
 namespace {
+
+using loadgen::Window;
 
 constexpr double kDrainSeconds = 10.0;
 
 constexpr const char* kUsage =
     "usage: loadgen --addr HOST:PORT|udp:HOST:PORT|unix:PATH [options]\n"
-    "  --work KIND       echo (default), churn (connect, echo, close), send or receive (one way;\n"
-    "                    a message is --size bytes), http (GET with keep-alive)\n"
+    "  --work KIND       echo (default), churn (connect, echo, close), accept (connect, close),\n"
+    "                    send or receive (one way; a message is --size bytes), http (GET with\n"
+    "                    keep-alive)\n"
     "  --connections N   open connections, one request in flight on each (default 1)\n"
     "  --size BYTES      message size, newline included (default 1024)\n"
     "  --mpr N           messages per request (default 1)\n"
     "  --warm-up S       seconds before the measured window (default 0.2)\n"
     "  --seconds S       length of the measured window (default 1)\n"
     "  --limit S         hard stop of the process (default: warm-up + seconds + 15)\n"
-    "  --server-pid PID  report the CPU time that this process spends in the window\n"
+    "  --server-pid PID  report the CPU time, faults and switches of this process in the window\n"
+    "  --buffers BYTES   SO_SNDBUF and SO_RCVBUF of every connection (default: the kernel's)\n"
     "  --handshake       print \"ready\" after the warm-up, then wait for a line on stdin\n";
 
 struct Options {
@@ -56,14 +62,8 @@ struct Options {
   double seconds = 1.0;
   double limit_s = 0.0;
   pid_t server_pid = 0;
+  int buffer_bytes = 0;
   bool handshake = false;
-};
-
-// What the measured window cost, beside the latencies.
-struct Window {
-  double seconds = 0.0;
-  double server_cpu_s = 0.0;
-  double client_cpu_s = 0.0;
 };
 
 [[noreturn]] void usage_error(const std::string& why) {
@@ -96,6 +96,7 @@ Options parse(int argc, char** argv) {
       {"seconds", required_argument, nullptr, 't'},
       {"limit", required_argument, nullptr, 'l'},
       {"server-pid", required_argument, nullptr, 'p'},
+      {"buffers", required_argument, nullptr, 'b'},
       {"handshake", no_argument, nullptr, 'k'},
       {"help", no_argument, nullptr, 'h'},
       {nullptr, 0, nullptr, 0},
@@ -132,6 +133,9 @@ Options parse(int argc, char** argv) {
       case 'p':
         options.server_pid = count<pid_t>(optarg, name, 1e9);
         break;
+      case 'b':
+        options.buffer_bytes = count<int>(optarg, name, 1e9);
+        break;
       case 'k':
         options.handshake = true;
         break;
@@ -153,13 +157,16 @@ Options parse(int argc, char** argv) {
 }
 
 std::unique_ptr<loadgen::Workload> make_workload(const Options& options) {
-  const loadgen::Endpoint endpoint(options.address);
+  const loadgen::Endpoint endpoint(options.address, options.buffer_bytes);
   if (options.work == "send" || options.work == "receive") {
     return std::make_unique<loadgen::Bulk>(endpoint, options.message_bytes, options.connections,
                                            options.work == "send");
   }
   if (options.work == "http") {
     return std::make_unique<loadgen::Http>(endpoint, options.connections);
+  }
+  if (options.work == "accept") {
+    return std::make_unique<loadgen::Accept>(endpoint, options.connections);
   }
   if (options.work != "echo" && options.work != "churn") {
     usage_error("there is no --work " + options.work);
@@ -196,36 +203,6 @@ void raise_descriptor_limit() {
   }
 }
 
-double clock_seconds(clockid_t clock) {
-  timespec time{};
-  if (clock_gettime(clock, &time) != 0) {
-    throw std::runtime_error("the server process is gone");
-  }
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
-}
-
-// CPU seconds of every thread of the process, ended ones included; nanosecond resolution.
-double process_cpu_seconds(pid_t pid) {
-  clockid_t clock{};
-  if (pid == 0) {
-    return 0.0;
-  }
-  if (clock_getcpuclockid(pid, &clock) != 0) {
-    throw std::runtime_error("no process with the id of --server-pid");
-  }
-  return clock_seconds(clock);
-}
-
-Window read_clocks(pid_t server_pid) {
-  return {static_cast<double>(loadgen::now_ns()) / 1e9, process_cpu_seconds(server_pid),
-          clock_seconds(CLOCK_PROCESS_CPUTIME_ID)};
-}
-
-Window between(const Window& start, const Window& end) {
-  return {end.seconds - start.seconds, end.server_cpu_s - start.server_cpu_s,
-          end.client_cpu_s - start.client_cpu_s};
-}
-
 void await_go() {
   std::puts("ready");
   std::fflush(stdout);
@@ -250,6 +227,19 @@ struct Counted {
       : messages(load.messages()), latencies(load.latencies()) {}
 };
 
+void print_counters(const Options& options, const Window& window) {
+  if (options.server_pid != 0) {
+    std::printf(", \"minor_faults\": %lld, \"voluntary_switches\": %lld, ",
+                static_cast<long long>(window.minor_faults),
+                static_cast<long long>(window.voluntary_switches));
+    std::printf("\"involuntary_switches\": %lld",
+                static_cast<long long>(window.involuntary_switches));
+  }
+  if (!options.address.starts_with("unix:") && !options.address.starts_with("udp:")) {
+    std::printf(", \"tcp_segments\": %lld", static_cast<long long>(window.tcp_segments));
+  }
+}
+
 void print_json(const Options& options, const Window& window, const Counted& counted,
                 std::uint64_t mismatches) {
   const loadgen::Histogram& latencies = counted.latencies;
@@ -268,8 +258,10 @@ void print_json(const Options& options, const Window& window, const Counted& cou
               latencies.percentile_us(0.90));
   std::printf("\"p99_us\": %.1f, \"p999_us\": %.1f, \"max_us\": %.1f, ",
               latencies.percentile_us(0.99), latencies.percentile_us(0.999), latencies.max_us());
-  std::printf("\"server_cpu_seconds\": %.6f, \"client_cpu_seconds\": %.6f}\n", window.server_cpu_s,
+  std::printf("\"server_cpu_seconds\": %.6f, \"client_cpu_seconds\": %.6f", window.server_cpu_s,
               window.client_cpu_s);
+  print_counters(options, window);
+  std::puts("}");
   std::fflush(stdout);
 }
 
@@ -285,9 +277,9 @@ void warm_up(const Options& options, loadgen::Workload& load) {
 int measure(const Options& options, loadgen::Workload& load) {
   warm_up(options, load);
   load.reset_figures();
-  const Window start = read_clocks(options.server_pid);
+  const Window start = loadgen::read_start(options.server_pid);
   load.run(options.seconds);
-  const Window window = between(start, read_clocks(options.server_pid));
+  const Window window = between(start, loadgen::read_end(options.server_pid));
   const Counted counted(load);
   // What is still under way is checked too, outside the window.
   load.drain(kDrainSeconds);
@@ -301,10 +293,10 @@ int measure_with_handshake(const Options& options, loadgen::Workload& load) {
   load.drain(kDrainSeconds);
   load.reset_figures();
   await_go();
-  const Window start = read_clocks(options.server_pid);
+  const Window start = loadgen::read_start(options.server_pid);
   load.run(options.seconds);
   load.drain(kDrainSeconds);
-  const Window window = between(start, read_clocks(options.server_pid));
+  const Window window = between(start, loadgen::read_end(options.server_pid));
   print_json(options, window, Counted(load), load.mismatches());
   await_end_of_stdin();
   return load.mismatches() == 0 ? 0 : 1;

@@ -66,8 +66,11 @@ def connect(address: Address, timeout_seconds: float) -> socket.socket:
     return connected
 
 
-def listening_socket(address: Address) -> socket.socket:
-    """Return a non-blocking listening socket; a stale unix socket file is replaced."""
+def listening_socket(address: Address, buffer_bytes: int | None = None) -> socket.socket:
+    """Return a non-blocking listening socket; a stale unix socket file is replaced.
+
+    `buffer_bytes` is what it asks for as SO_SNDBUF and SO_RCVBUF; what it accepts inherits them.
+    """
     if isinstance(address, UnixAddress):
         remove_socket_file(address.path)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -79,6 +82,9 @@ def listening_socket(address: Address) -> socket.socket:
         listener = socket.socket(family, kind, number)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(name)
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        if buffer_bytes is not None:
+            listener.setsockopt(socket.SOL_SOCKET, option, buffer_bytes)
     listener.listen(BACKLOG)
     listener.setblocking(False)
     return listener

@@ -21,6 +21,7 @@ import time
 from dataclasses import dataclass, field
 
 from traffic.addresses import TcpAddress, check_local, parse_address
+from traffic.counters import counted, read_counters
 
 SILENCE_SECONDS = 5.0
 
@@ -124,9 +125,11 @@ def measure(load: Load, options: argparse.Namespace) -> dict[str, float]:
     load.start_all()
     load.run(options.warm_up)
     load.latencies_ns.clear()
+    counters = read_counters(options.server_pid)
     before = (time.monotonic(), cpu_seconds(options.server_pid), time.process_time())
     load.run(options.seconds)
     after = (time.monotonic(), cpu_seconds(options.server_pid), time.process_time())
+    counts = counted(counters, read_counters(options.server_pid))
     seconds, server, client = (b - a for a, b in zip(before, after, strict=True))
     latencies = sorted(load.latencies_ns) or [0]
     messages = len(load.latencies_ns)
@@ -140,6 +143,7 @@ def measure(load: Load, options: argparse.Namespace) -> dict[str, float]:
         "p99_us": latencies[len(latencies) * 99 // 100] / 1e3,
         "server_cpu_seconds": server,
         "client_cpu_seconds": client,
+        **counts,
     }
 
 
@@ -156,19 +160,20 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def main_of(kind: type[Load]) -> None:
+    """Be the program of one kind of load."""
     options = read_options()
     check_local(options.addr)
     # SIGALRM's default action ends the process.
     signal.setitimer(signal.ITIMER_REAL, options.limit)
-    load = Load(select.epoll())
+    load = kind(select.epoll())
     try:
         context = ssl.create_default_context(cafile=options.cafile)
         load.open(options.addr, context, options.size, options.connections)
         print(json.dumps(measure(load, options)))
     except (LoadError, OSError) as error:
-        sys.exit(f"tls_load.py: {error}")
+        sys.exit(f"{kind.__name__}: {error}")
 
 
 if __name__ == "__main__":
-    main()
+    main_of(Load)
