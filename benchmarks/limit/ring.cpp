@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 
 #include "reactor/uring/compat.hpp"
 #include "sockets.hpp"
