@@ -84,11 +84,9 @@ void Handle::run(PyThreadState* thread) {
   run_inline(thread);
 }
 
-void Handle::run_among(SharedRun& among) {
+void Handle::run_among(ContextRun& among, PyObject* next) {
   if (cancelled_) return;
-  bool is_entered =
-      !running_ && !is_locked_to_run_ && shares_context_ && among.enter(context_.get());
-  if (!is_entered) {
+  if (!enters_among(among, next)) {
     among.leave();
     return run(among.thread());
   }
@@ -102,9 +100,20 @@ void Handle::run_among(SharedRun& among) {
     end_run(failed);
 }
 
+// Whether its context is entered already, or is now, because the next one has the same.
+inline bool Handle::enters_among(ContextRun& among, PyObject* next) {
+  if (running_ || is_locked_to_run_) [[unlikely]]
+    return false;
+  PyObject* context = context_.get();
+  if (among.is_in(context)) return true;
+  bool goes_on = next && handle_of(next).context_.is(context);
+  return goes_on && among.enter(context, shares_context_);
+}
+
 // The loop's exception handler runs in what the callback has left behind.
-void Handle::fail_among(SharedRun& among) {
+void Handle::fail_among(ContextRun& among) {
   Ref own = among.leave_failed();
+  if (!shares_context_) return;
   shares_context_ = false;
   Ref shared = std::exchange(context_, std::move(own));
 }

@@ -18,7 +18,7 @@ using binding::Arguments;
 using binding::Ref;
 
 class Loop;
-class SharedRun;
+class ContextRun;
 
 class Handle {
  public:
@@ -43,8 +43,8 @@ class Handle {
   // Runs the callback in its context. A failure is given to the loop's exception handler, except
   // SystemExit and KeyboardInterrupt, which are thrown. `thread` is the current one.
   void run(PyThreadState* thread);
-  // The same among others, which may share its context.
-  void run_among(SharedRun& run);
+  // The same among others, which may have the same context; `next` comes after it, or is null.
+  void run_among(ContextRun& among, PyObject* next);
   // Whether somebody's finalizer may run when this handle goes.
   bool takes_something_along() const;
   void run_by_user();
@@ -111,7 +111,8 @@ class Handle {
   Ref call_beside_callback(PyThreadState* thread);
   Ref leave_shared_context();
   void end_run(bool failed);
-  void fail_among(SharedRun& run);
+  bool enters_among(ContextRun& among, PyObject* next);
+  void fail_among(ContextRun& among);
   void report_failure(Ref error);
 
   Ref loop_;

@@ -143,7 +143,7 @@ void Loop::make_due_timers_ready() {
 // The first `count` handles of the queue.
 void Loop::run_handles(ReadyQueue& queue, size_t count) {
   if (count == 0) return;
-  SharedRun run(shared_context_, PyThreadState_Get());
+  ContextRun run(shared_context_, PyThreadState_Get());
   for (; count > 0 && !queue.empty(); --count) {
     if (context_.has_gathered()) [[unlikely]] {
       run.leave();  // sending may run user code
@@ -156,7 +156,7 @@ void Loop::run_handles(ReadyQueue& queue, size_t count) {
       if (run.is_entered() && handle_of(handle.get()).takes_something_along()) run.leave();
     };
     if (runs_handles_plainly_) [[likely]] {
-      handle_of(handle.get()).run_among(run);
+      handle_of(handle.get()).run_among(run, queue.next());
     } else {
       run.leave();
       run_specially(handle.get(), run.thread());

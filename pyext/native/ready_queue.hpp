@@ -28,6 +28,9 @@ class ReadyQueue {
   }
   binding::Ref pop() { return std::move(places_[head_++ & (capacity_ - 1)]); }
 
+  // The first of them, or null.
+  PyObject* next() const { return empty() ? nullptr : places_[head_ & (capacity_ - 1)].get(); }
+
   template <class Each>
   void for_each(Each each) {
     for (size_t i = head_; i != tail_; ++i)

@@ -25,32 +25,36 @@ Ref SharedContext::copy_of(PyObject* context) const {
   return copy;
 }
 
-bool SharedRun::enter_anew(PyObject* context) {
+bool ContextRun::enter(PyObject* context, bool is_shared) {
   leave();
+  if (!binding::context_layout_fits || !PyContext_CheckExact(context)) return false;
   if (SharedContext::is_entered(context)) return false;
   if (!binding::enter_context(thread_, context)) throw binding::PythonError{};
   context_ = binding::Ref::borrow(context);
-  scope_.emplace(owner_, context);
+  if (is_shared) scope_.emplace(owner_, context);
   return true;
 }
 
-void SharedRun::exit() {
+void ContextRun::exit() {
   Ref context = std::move(context_);  // outlives the scope, which puts its variables back
   // Somebody left another one behind: then ours cannot be left, as after PyContext_Exit's error.
   if (thread_->context == context.get()) binding::exit_context(thread_, context.get());
   scope_.reset();
 }
 
-Ref SharedRun::leave_failed() {
+Ref ContextRun::leave_failed() {
   Ref error = binding::take_exception();
   Ref context = std::move(context_);
   if (!binding::exit_context(thread_, context.get())) {
     Ref why = binding::take_exception();
     if (!error) error = std::move(why);
   }
-  Ref copy = Ref::steal(PyContext_Copy(context.get()));
-  scope_.reset();
-  if (!copy) throw binding::PythonError{};
+  Ref copy;
+  if (scope_) {
+    copy = Ref::steal(PyContext_Copy(context.get()));
+    scope_.reset();
+    if (!copy) throw binding::PythonError{};
+  }
   binding::restore_exception(std::move(error));
   return copy;
 }

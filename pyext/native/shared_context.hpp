@@ -19,7 +19,7 @@
 namespace rloop::native {
 
 class SharedContextScope;
-class SharedRun;
+class ContextRun;
 
 // Owned by a loop.
 class SharedContext {
@@ -85,43 +85,42 @@ class SharedContextScope {
   binding::Ref table_;
 };
 
-// Handles that run one after the other in the same shared context: it is entered once for all of
-// them, and left when one with another context comes, when a variable was changed, and at the end.
-// From 3.14 on entering and leaving are calls (binding/context.hpp).
-class SharedRun {
+// Handles that run one after the other in the same context, a shared one or one that they were
+// given: it is entered once for all of them, and left when one with another context comes, when a
+// variable of a shared one was changed, and at the end. From 3.14 on entering and leaving are calls
+// (binding/context.hpp).
+class ContextRun {
  public:
-  SharedRun(SharedContext& owner, PyThreadState* thread) : owner_(owner), thread_(thread) {}
-  ~SharedRun() { leave(); }
-  SharedRun(const SharedRun&) = delete;
-  SharedRun& operator=(const SharedRun&) = delete;
+  ContextRun(SharedContext& owner, PyThreadState* thread) : owner_(owner), thread_(thread) {}
+  ~ContextRun() { leave(); }
+  ContextRun(const ContextRun&) = delete;
+  ContextRun& operator=(const ContextRun&) = delete;
 
   PyThreadState* thread() const { return thread_; }
-  // Makes `context`, a shared one, the current one with the variables that it was shared with;
-  // false when it is entered by somebody else.
-  bool enter(PyObject* context) {
-    if (context_.is(context) && is_current() && !scope_->is_changed()) [[likely]]
-      return true;
-    return enter_anew(context);
+  bool is_entered() const { return static_cast<bool>(context_); }
+  // `context` is the current one, with the variables that it was shared with.
+  bool is_in(PyObject* context) const {
+    return context_.is(context) && is_current() && !(scope_ && scope_->is_changed());
   }
+  // Makes it so; false when it is entered by somebody else, or is no Context.
+  bool enter(PyObject* context, bool is_shared);
   // False when a callback has left the context, or another one in its place.
   bool is_current() const { return thread_->context == context_.get(); }
-  bool is_entered() const { return static_cast<bool>(context_); }
   void leave() {
     if (context_) exit();
   }
   // After a callback that failed, whose exception stays set, or that has left another context
-  // behind, which becomes the exception: leaves, and returns a copy of the context as it is by
+  // behind, which becomes the exception: leaves, and returns a copy of a shared context as it is by
   // then.
   binding::Ref leave_failed();
 
  private:
-  bool enter_anew(PyObject* context);
   void exit();
 
   SharedContext& owner_;
   PyThreadState* thread_;
-  binding::Ref context_;  // the one that is entered, or null
-  std::optional<SharedContextScope> scope_;
+  binding::Ref context_;                     // the one that is entered, or null
+  std::optional<SharedContextScope> scope_;  // of a shared one
 };
 
 }  // namespace rloop::native
