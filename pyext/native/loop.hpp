@@ -20,6 +20,7 @@
 #include "native/literal_answers.hpp"
 #include "native/overrides.hpp"
 #include "native/ready_queue.hpp"
+#include "native/recycled_bytes.hpp"
 #include "native/shared_context.hpp"
 #include "net/context.hpp"
 #include "reactor/reactor.hpp"
@@ -148,6 +149,7 @@ class Loop : public base::ListNode<TrackingTag> {
   // For the transports.
   net::Context& context() { return context_; }
   SharedContext& shared_context() { return shared_context_; }
+  RecycledBytes& received_bytes() { return received_bytes_; }
   reactor::Reactor& reactor() { return *reactor_; }
   void transport_opened(Transport& transport);
   void transport_closed(Transport& transport);
@@ -255,6 +257,7 @@ class Loop : public base::ListNode<TrackingTag> {
   ReadyQueue watched_;  // handles of add_reader and add_writer, within a turn
   base::TimerHeap<Ref, NotePlace> timers_;
   SharedContext shared_context_;
+  RecycledBytes received_bytes_;
   Ref loop_keyword_;  // while the loop runs, once it was asked for
   Ref task_factory_;  // null: none
   Ref interruption_;  // an exception that must leave run_forever

@@ -181,6 +181,7 @@ void Loop::close_io() {
   shared_context_.forget();
   context_.reactor = nullptr;
   reactor_.reset();
+  received_bytes_.forget();
 }
 
 bool Loop::truth(PyObject* value) {

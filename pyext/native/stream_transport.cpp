@@ -94,13 +94,13 @@ void StreamTransport::on_data(std::span<const std::byte> data) {
   ContextScope scope(context_.get());
   Ref result;
   try {
-    Ref bytes = Ref::checked(PyBytes_FromStringAndSize(reinterpret_cast<const char*>(data.data()),
-                                                       static_cast<Py_ssize_t>(data.size())));
+    Ref bytes = loop_.received_bytes().of(loop_.reactor(), data);
     Ref protocol = protocol_.copy();  // it may be switched by its own call
     result = binding::try_call_method(protocol.get(), names::data_received, bytes.get());
   } catch (const binding::PythonError&) {
     // reported below
   }
+  loop_.received_bytes().take_back(loop_.reactor());
   if (!result) [[unlikely]]
     fail("Fatal error: protocol.data_received() call failed.");
 }

@@ -146,7 +146,13 @@ class Reactor {
   const Config& config() const { return config_; }
   Statistics& statistics() { return statistics_; }
   // The loop's one hot receive buffer; its content is gone with the next receive.
-  std::span<std::byte> scratch() { return {scratch_.get(), config_.scratch_size}; }
+  std::span<std::byte> scratch() {
+    return foreign_scratch_.empty() ? std::span(scratch_.get(), config_.scratch_size)
+                                    : foreign_scratch_;
+  }
+  // Takes memory of the owner's for it, as large or larger, until the next call; empty: its own
+  // again. `large_scratch` stays what it is.
+  void set_scratch(std::span<std::byte> memory) { foreign_scratch_ = memory; }
   // The same and what lies behind it, for receives whose size somebody else has chosen.
   std::span<std::byte> large_scratch() { return {scratch_.get(), config_.large_scratch_size}; }
 
@@ -207,6 +213,7 @@ class Reactor {
   bool ending_ = false;
   std::atomic<bool> sleeping_{false};
   std::unique_ptr<std::byte[]> scratch_;
+  std::span<std::byte> foreign_scratch_;
 };
 
 // The io_uring reactor; throws std::system_error when the process-wide probe says that it cannot
