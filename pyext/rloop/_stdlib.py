@@ -12,7 +12,6 @@ WritePipeTransport ``_loop``, ``_fileno``, ``_call_connection_lost``; Subprocess
 transport those that tls_protocol.py overrides and calls.
 """
 
-import inspect
 from asyncio import (
     base_events,
     coroutines,
@@ -57,7 +56,9 @@ iscoroutinefunction: Callable[[object], bool] = getattr(
     coroutines, "_iscoroutinefunction", None
 ) or getattr(coroutines, "iscoroutinefunction")  # noqa: B009 - mypy knows neither everywhere
 
-_HIDES_ARGUMENTS = "debug" in inspect.signature(format_helpers._format_callback_source).parameters
+_HIDES_ARGUMENTS = "debug" in (
+    getattr(format_helpers._format_callback_source, "__kwdefaults__", None) or ()
+)
 
 
 def format_callback(callback: Any, arguments: Any, *, debug: bool) -> str:

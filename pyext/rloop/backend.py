@@ -5,7 +5,6 @@ A backend that is demanded and impossible raises BackendUnavailable with the rea
 """
 
 import os
-import platform
 from typing import Any
 
 from . import _core
@@ -42,7 +41,7 @@ def backend_info() -> dict[str, Any]:
     return {
         "backend": backend,
         "reason": reason,
-        "kernel": platform.release(),
+        "kernel": os.uname().release,
         "capabilities": capabilities,
         "override": os.environ.get("RLOOP_BACKEND") or None,
     }
