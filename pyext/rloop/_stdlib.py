@@ -12,6 +12,8 @@ WritePipeTransport ``_loop``, ``_fileno``, ``_call_connection_lost``; Subprocess
 transport those that tls_protocol.py overrides and calls.
 """
 
+from __future__ import annotations
+
 from asyncio import (
     base_events,
     coroutines,
@@ -23,7 +25,10 @@ from asyncio import (
     unix_events,
 )
 from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
 
 BaseEventLoop = base_events.BaseEventLoop
 Server = base_events.Server

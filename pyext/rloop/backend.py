@@ -4,10 +4,15 @@
 A backend that is demanded and impossible raises BackendUnavailable with the reason.
 """
 
+from __future__ import annotations
+
 import os
-from typing import Any
 
 from . import _core
+
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
 
 BACKENDS = ("auto", "io_uring", "epoll")
 

@@ -7,6 +7,8 @@ program has set itself is respected, unless it calls add_signal_handler, which a
 taking it over. The semantics and texts of add_signal_handler are asyncio's (unix_events).
 """
 
+from __future__ import annotations
+
 import contextlib
 import contextvars
 import errno
@@ -15,11 +17,14 @@ import socket
 from asyncio import coroutines
 from asyncio.log import logger
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from . import _stdlib
 
-_Registration = tuple[Callable[..., object], tuple[Any, ...], contextvars.Context]
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
+
+    _Registration = tuple[Callable[..., object], tuple[Any, ...], contextvars.Context]
 
 
 class SignalWakeup:

@@ -5,12 +5,17 @@ connect or bind a socket and go on as create_connection and create_server do. Fr
 removes its socket's path when it stops; the table for that is ours.
 """
 
+from __future__ import annotations
+
 import os
 import socket
 from asyncio.log import logger
-from typing import Any
 
 from . import _stdlib
+
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class UnixSocketMixin:
