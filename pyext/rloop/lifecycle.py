@@ -101,7 +101,7 @@ class LifecycleMixin:
         return wakeup
 
     def _start_over(self: Any) -> None:
-        # What else is the parent's: its children, the socket of its signals, its threads.
+        # What else is the parent's: its children, the pipe of its signals, its threads.
         self._forget_children()
         if self._signal_wakeup is not None:
             self._signal_wakeup.start_over()
