@@ -241,7 +241,7 @@ configure() {
 python = '$venv/bin/python'
 pybind11-config = '$venv/bin/pybind11-config'"
   arguments=(--native-file "$venv/rloop-native.ini" "-Dpython.platlibdir=$site"
-    "-Dpython.purelibdir=$site" -Dpython.bytecompile=-1 "$@" "${extra[@]}")
+    "-Dpython.purelibdir=$site" -Dpython.bytecompile=0 "$@" "${extra[@]}")
   if [[ -f "$build/build.ninja" ]] && cmp -s "$build/.rloop-arguments" - <<<"${arguments[*]}" &&
     [[ ! "$venv/rloop-native.ini" -nt "$build/.rloop-arguments" ]]; then
     return 0

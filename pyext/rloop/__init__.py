@@ -6,9 +6,9 @@
 ``python -m rloop`` explains what this machine allows.
 """
 
+from __future__ import annotations
+
 import asyncio
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _stdlib
 from . import logs as _logs
@@ -17,8 +17,14 @@ from .backend import backend_info
 from .errors import BackendUnavailable
 from .event_loop import UringEventLoop
 
+TYPE_CHECKING = False  # typing is not imported for nothing
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any, TypeVar
+
     from .policy import EventLoopPolicy
+
+    _T = TypeVar("_T")
 
 __all__ = [
     "BackendUnavailable",
@@ -31,8 +37,6 @@ __all__ = [
     "new_uring_event_loop",
     "run",
 ]
-
-_T = TypeVar("_T")
 
 if _stdlib.DefaultEventLoopPolicy is not None:
     __all__ += ["EventLoopPolicy"]

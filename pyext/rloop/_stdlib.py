@@ -12,7 +12,8 @@ WritePipeTransport ``_loop``, ``_fileno``, ``_call_connection_lost``; Subprocess
 transport those that tls_protocol.py overrides and calls.
 """
 
-import inspect
+from __future__ import annotations
+
 from asyncio import (
     base_events,
     coroutines,
@@ -24,7 +25,10 @@ from asyncio import (
     unix_events,
 )
 from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
 
 BaseEventLoop = base_events.BaseEventLoop
 Server = base_events.Server
@@ -57,7 +61,9 @@ iscoroutinefunction: Callable[[object], bool] = getattr(
     coroutines, "_iscoroutinefunction", None
 ) or getattr(coroutines, "iscoroutinefunction")  # noqa: B009 - mypy knows neither everywhere
 
-_HIDES_ARGUMENTS = "debug" in inspect.signature(format_helpers._format_callback_source).parameters
+_HIDES_ARGUMENTS = "debug" in (
+    getattr(format_helpers._format_callback_source, "__kwdefaults__", None) or ()
+)
 
 
 def format_callback(callback: Any, arguments: Any, *, debug: bool) -> str:

@@ -4,11 +4,15 @@
 A backend that is demanded and impossible raises BackendUnavailable with the reason.
 """
 
+from __future__ import annotations
+
 import os
-import platform
-from typing import Any
 
 from . import _core
+
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
 
 BACKENDS = ("auto", "io_uring", "epoll")
 
@@ -42,7 +46,7 @@ def backend_info() -> dict[str, Any]:
     return {
         "backend": backend,
         "reason": reason,
-        "kernel": platform.release(),
+        "kernel": os.uname().release,
         "capabilities": capabilities,
         "override": os.environ.get("RLOOP_BACKEND") or None,
     }

@@ -6,6 +6,8 @@ thread: only names do. A function that the program has put in the place of socke
 asked each time, in the executor as with asyncio: it may block, and change its mind.
 """
 
+from __future__ import annotations
+
 import _socket
 import functools
 import socket
@@ -13,9 +15,12 @@ from asyncio import constants
 from collections.abc import Callable
 from contextvars import Context
 from types import BuiltinFunctionType, FunctionType
-from typing import Any
 
 from . import _stdlib
+
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
 
 Host = str | bytes | None
 Port = str | bytes | int | None

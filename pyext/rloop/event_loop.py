@@ -7,10 +7,11 @@ rule: native wins, then the mixins, then asyncio. The class is named after the i
 serves both; ``loop.backend`` says which one works below it.
 """
 
+from __future__ import annotations
+
 import asyncio
 import time
 import weakref
-from typing import Any
 
 from . import _core, _stdlib, logs, reports
 from .backend import choose_backend
@@ -22,6 +23,10 @@ from .sockets import SocketMixin
 from .subprocesses import SubprocessMixin
 from .tls import TlsMixin
 from .unix_sockets import UnixSocketMixin
+
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no *args

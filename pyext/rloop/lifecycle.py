@@ -4,6 +4,8 @@ run_forever is asyncio's, with the native turn in the middle; run_until_complete
 close() ends all I/O first and then does what BaseEventLoop.close does.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import signal
@@ -12,12 +14,15 @@ import threading
 import weakref
 from asyncio import events
 from asyncio.log import logger
-from typing import Any
 
 from . import _stdlib
 from .signals import SignalWakeup
 
-_live_loops: "weakref.WeakSet[LifecycleMixin]" = weakref.WeakSet()
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
+
+_live_loops: weakref.WeakSet[LifecycleMixin] = weakref.WeakSet()
 
 
 class LifecycleMixin:
@@ -96,7 +101,7 @@ class LifecycleMixin:
         return wakeup
 
     def _start_over(self: Any) -> None:
-        # What else is the parent's: its children, the socket of its signals, its threads.
+        # What else is the parent's: its children, the pipe of its signals, its threads.
         self._forget_children()
         if self._signal_wakeup is not None:
             self._signal_wakeup.start_over()

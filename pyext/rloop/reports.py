@@ -6,6 +6,8 @@ what they know. Called by name from pyext/native (names.hpp); a change of a name
 the parameters is a change in both.
 """
 
+from __future__ import annotations
+
 import asyncio
 import collections
 import logging
@@ -16,13 +18,16 @@ from asyncio import constants, coroutines, format_helpers, trsock
 from asyncio.log import logger
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
 
 from . import _stdlib
 from .transport_socket import TransportSocket
 
-Loop = Any  # UringEventLoop; imported by it, so not imported here
-Transport = Any
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
+
+    Loop = Any  # UringEventLoop; imported by it, so not imported here
+    Transport = Any
 
 
 def callback_failed(loop: Loop, handle: Any, exc: BaseException) -> None:
@@ -59,7 +64,7 @@ def slow_callback(loop: Loop, handle: Any, seconds: float) -> None:
     logger.warning("Executing %s took %.3f seconds", _stdlib.format_handle(handle), seconds)
 
 
-def wake_waiter(loop: Loop, waiter: "asyncio.Future[None]", context: Context | None) -> None:
+def wake_waiter(loop: Loop, waiter: asyncio.Future[None], context: Context | None) -> None:
     """Schedule the end of a connect's wait, after connection_made."""
     loop.call_soon(_stdlib.set_result_unless_cancelled, waiter, None, context=context)
 

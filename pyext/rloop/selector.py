@@ -6,8 +6,13 @@ original, which waits. asyncio's pipe transports ask get_key() for their repr().
 else here: no register(), no get_map().
 """
 
+from __future__ import annotations
+
 import selectors
-from typing import Any
+
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Selector:

@@ -5,13 +5,18 @@ call is made whenever the socket is writable. loop.sendfile, loop.sock_sendfile,
 their fallbacks are asyncio's own; they come here for the native way.
 """
 
+from __future__ import annotations
+
 import errno
 import io
 import os
 import socket
 from asyncio import SendfileNotAvailableError
 from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
 
 _MOST_AT_ONCE = 2**30  # bytes
 

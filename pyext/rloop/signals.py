@@ -2,28 +2,33 @@
 
 Python's C handler only notes a signal; its Python handler runs between two bytecodes, and a loop
 that waits in the kernel runs none. So while a loop runs in the main thread,
-``signal.set_wakeup_fd`` points to a socket that the loop reads; a wakeup descriptor that the
+``signal.set_wakeup_fd`` points to a pipe that the loop reads; a wakeup descriptor that the
 program has set itself is respected, unless it calls add_signal_handler, which asyncio defines as
 taking it over. The semantics and texts of add_signal_handler are asyncio's (unix_events).
 """
 
+from __future__ import annotations
+
 import contextlib
 import contextvars
 import errno
+import os
 import signal
-import socket
 from asyncio import coroutines
 from asyncio.log import logger
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from . import _stdlib
 
-_Registration = tuple[Callable[..., object], tuple[Any, ...], contextvars.Context]
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
+
+    _Registration = tuple[Callable[..., object], tuple[Any, ...], contextvars.Context]
 
 
 class SignalWakeup:
-    """The socket pair of one loop, and the callbacks of its signals."""
+    """The pipe of one loop, and the callbacks of its signals."""
 
     def __init__(self, loop: Any) -> None:
         self.handlers: dict[int, _Registration] = {}
@@ -33,25 +38,23 @@ class SignalWakeup:
         self._open()
 
     def _open(self) -> None:
-        reader, writer = socket.socketpair()
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            reader.setblocking(False)
-            writer.setblocking(False)
             # Not in the context of whoever runs the loop first, whose values it would keep.
             empty = contextvars.Context()
-            empty.run(self._loop._add_reader, reader.fileno(), self._on_signals)
+            empty.run(self._loop._add_reader, reader, self._on_signals)
         except BaseException:
-            reader.close()
-            writer.close()
+            os.close(reader)
+            os.close(writer)
             raise
         self._reader, self._writer = reader, writer
 
     def start_over(self) -> None:
-        """In the child of a fork: the sockets are the parent's; others are made when needed.
+        """In the child of a fork: the pipe is the parent's; another one is made when needed.
 
         Until then signals that have a handler are kept by the Python handler.
         """
-        self._close_sockets()
+        self._close_pipe()
         self._installed = False
         self._kept.clear()
         for number in self.handlers:
@@ -67,7 +70,7 @@ class SignalWakeup:
             signal.siginterrupt(number, False)
 
     def _open_again(self) -> None:
-        if self._reader.fileno() == -1:
+        if self._reader == -1:
             self._open()
 
     def _deliver_kept(self) -> None:
@@ -84,7 +87,7 @@ class SignalWakeup:
             return
         self._open_again()
         try:
-            before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+            before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         except ValueError:  # not the main interpreter
             return
         if before != -1:
@@ -101,7 +104,7 @@ class SignalWakeup:
         """As install, whoever had it; RuntimeError outside the main thread."""
         self._open_again()
         try:
-            signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+            signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         except (ValueError, OSError) as exc:
             raise RuntimeError(str(exc)) from None
         self._installed = True
@@ -114,27 +117,29 @@ class SignalWakeup:
         self._installed = False
         try:
             current = signal.set_wakeup_fd(-1)
-            if current not in (-1, self._writer.fileno()):
+            if current not in (-1, self._writer):
                 signal.set_wakeup_fd(current)
         except (ValueError, OSError) as exc:
             logger.info("set_wakeup_fd(-1) failed: %s", exc)
 
     def close(self) -> None:
-        """Close both sockets; the loop is about to be closed."""
+        """Close both ends; the loop is about to be closed."""
         self.uninstall()
-        self._close_sockets()
+        self._close_pipe()
 
-    def _close_sockets(self) -> None:
-        if self._reader.fileno() == -1:
+    def _close_pipe(self) -> None:
+        if self._reader == -1:
             return
-        self._loop._remove_reader(self._reader.fileno())
-        self._reader.close()
-        self._writer.close()
+        reader, self._reader = self._reader, -1
+        writer, self._writer = self._writer, -1
+        self._loop._remove_reader(reader)
+        os.close(reader)
+        os.close(writer)
 
     def _on_signals(self) -> None:
         while True:
             try:
-                numbers = self._reader.recv(4096)
+                numbers = os.read(self._reader, 4096)
             except (BlockingIOError, InterruptedError):
                 return
             if not numbers:  # the program has closed the writer's descriptor

@@ -5,12 +5,17 @@ call is made by the waiting coroutine itself, so one that was cancelled has cons
 byte is lost. Whatever ends a wait, its request is told and lets go of the socket.
 """
 
+from __future__ import annotations
+
 import asyncio
 import errno
 import socket
-from typing import Any
 
 from . import _stdlib
+
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
 
 # Between two tries to connect to a Unix socket whose backlog is full, in seconds.
 _SHORTEST_CONNECT_DELAY = 0.001

@@ -8,15 +8,20 @@ Popen too (poll, wait, from any thread), so its lock and its returncode decide w
 whoever came first has the status, and everybody else reads it there.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import os
 import signal
 import threading
 from asyncio.log import logger
-from typing import Any
 
 from . import _stdlib
+
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class ChildTransport(_stdlib.SubprocessTransport):  # type: ignore[misc] # a private class

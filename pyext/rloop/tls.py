@@ -6,14 +6,19 @@ SSLProtocol is a BufferedProtocol that reads ciphertext from a native transport 
 text to the user's protocol, with the handshake and shutdown timeouts of the running version.
 """
 
+from __future__ import annotations
+
 import ssl
 from asyncio import Future
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
 
 from . import _core
 from .tls_protocol import TlsBuffers, TlsProtocol
+
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class TlsMixin:
@@ -33,7 +38,7 @@ class TlsMixin:
         rawsock: Any,
         protocol: Any,
         sslcontext: ssl.SSLContext | None,
-        waiter: "Future[None] | None" = None,
+        waiter: Future[None] | None = None,
         *,
         server_side: bool = False,
         server_hostname: str | None = None,
@@ -145,7 +150,7 @@ class TlsMixin:
             )
             transport = tls._app_transport
 
-            def handshake_done(waiter: "Future[None]") -> None:
+            def handshake_done(waiter: Future[None]) -> None:
                 if waiter.cancelled() or waiter.exception() is None:
                     return
                 transport.close()

@@ -7,12 +7,17 @@ end of the data is known beforehand. States, handshake, shutdown, timeouts and f
 those of the running version, except that every connection ends: see the second half of TlsProtocol.
 """
 
+from __future__ import annotations
+
 import asyncio
 import ssl
-from typing import Any
 
 from . import _stdlib
 from ._stdlib import TlsAppState, TlsState
+
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
 
 _BUFFER_SIZE = 256 * 1024  # bytes, as asyncio's SSLProtocol.max_size
 

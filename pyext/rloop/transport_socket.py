@@ -5,10 +5,15 @@ the socket: from then on the program may write to it by itself, and what it writ
 transport must leave in the order of the calls.
 """
 
+from __future__ import annotations
+
 import socket
 import weakref
 from asyncio import trsock
-from typing import Any
+
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class TransportSocket(trsock.TransportSocket):

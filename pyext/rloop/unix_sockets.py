@@ -5,12 +5,17 @@ connect or bind a socket and go on as create_connection and create_server do. Fr
 removes its socket's path when it stops; the table for that is ours.
 """
 
+from __future__ import annotations
+
+import os
 import socket
 from asyncio.log import logger
-from pathlib import Path
-from typing import Any
 
 from . import _stdlib
+
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class UnixSocketMixin:
@@ -27,15 +32,15 @@ class UnixSocketMixin:
         """Called by asyncio's Server for each of its sockets."""
         inode = self._unix_server_sockets.pop(sock, None)
         try:
-            path = Path(sock.getsockname()) if inode is not None else None
+            path = sock.getsockname() if inode is not None else None
         finally:  # the user may have closed it
             self._stop_listening(sock)
         if path is None:
             return
         try:
-            if path.stat().st_ino == inode:  # not what somebody else has bound there since
-                path.unlink()
+            if os.stat(path).st_ino == inode:  # noqa: PTH116 - not what others bound there since
+                os.unlink(path)  # noqa: PTH108
         except FileNotFoundError:
             pass
         except OSError as exc:
-            logger.error("Unable to clean up listening UNIX socket %r: %r", str(path), exc)
+            logger.error("Unable to clean up listening UNIX socket %r: %r", path, exc)

@@ -103,12 +103,14 @@ enum class Replay : uint8_t { yes, unless_lost, no };
 // Kernel-selected receive buffers come from a group of a ring: one for streams, one for datagrams.
 inline constexpr uint16_t kReceiveBufferGroup = 0;
 inline constexpr uint16_t kDatagramBufferGroup = 1;
+inline constexpr uint16_t kBufferGroups = 2;
+inline constexpr uint16_t kNoBufferGroup = kBufferGroups;
 
 struct OperationListTag;
 class Operation : public base::ListNode<OperationListTag> {
  public:
   Operation(Descriptor& descriptor, Direction direction, Replay replay = Replay::yes,
-            uint16_t buffer_group = kReceiveBufferGroup)
+            uint16_t buffer_group = kNoBufferGroup)
       : descriptor_(descriptor),
         direction_(direction),
         replay_(replay),
@@ -126,6 +128,7 @@ class Operation : public base::ListNode<OperationListTag> {
   Replay replay() const { return replay_; }
   // Where its buffers come from, if it takes any.
   uint16_t buffer_group() const { return buffer_group_; }
+  bool takes_buffers() const { return buffer_group_ != kNoBufferGroup; }
   State state() const { return state_; }
   bool idle() const { return state_ == State::idle; }
 

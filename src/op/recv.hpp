@@ -13,7 +13,7 @@ namespace rloop::op {
 class Recv : public Operation {
  public:
   explicit Recv(Descriptor& descriptor)
-      : Operation(descriptor, Direction::read, Replay::unless_lost) {}
+      : Operation(descriptor, Direction::read, Replay::unless_lost, kReceiveBufferGroup) {}
 
   void prepare(io_uring_sqe& sqe) override;
   Attempt attempt(std::span<std::byte> scratch) override;

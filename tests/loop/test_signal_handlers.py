@@ -10,10 +10,9 @@ import contextvars
 import errno
 import os
 import signal
-import socket
 
 import pytest
-from support import RLOOP_IDS, differs, loops_only, run_briefly, wait_until
+from support import RLOOP_IDS, differs, loops_only, open_descriptors, run_briefly, wait_until
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="nowhere")
 
@@ -124,13 +123,15 @@ def test_a_coroutine_function_is_refused(loop: asyncio.AbstractEventLoop) -> Non
 def test_a_run_that_could_not_watch_for_signals_leaves_nothing_behind(
     loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: socket.socket, blocking: bool) -> None:
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    def fail(self: asyncio.AbstractEventLoop, *arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    before = open_descriptors()
     with monkeypatch.context() as failing:
-        failing.setattr(socket.socket, "setblocking", fail)
-        with pytest.raises(OSError, match="Bad file descriptor"):
+        failing.setattr(type(loop), "_add_reader", fail)
+        with pytest.raises(OSError, match="No space left"):
             loop.run_until_complete(asyncio.sleep(0))
+    assert open_descriptors() == before
     seen: list[str] = []
     loop.add_signal_handler(signal.SIGUSR1, seen.append, "usr1")
     os.kill(os.getpid(), signal.SIGUSR1)

@@ -49,7 +49,11 @@ base::Result RingReactor::attach_to_thread() {
     owner_thread_ = thread;
     owner_pthread_ = ::pthread_self();
   }
-  if (buffers_[op::kDatagramBufferGroup]) provide_datagram_buffers();
+  for (uint16_t group = 0; group < op::kBufferGroups; ++group) {
+    if (!buffers_[group] || registered_[group] || !lends(group)) continue;
+    base::Result registered = register_buffers(group);
+    if (!registered.ok()) go_without_buffers(group, registered);
+  }
   // A sandbox may have been set up since the last run.
   base::Result entered = ring_.enter(0);
   if (!entered.ok()) return entered;
@@ -58,61 +62,51 @@ base::Result RingReactor::attach_to_thread() {
 }
 
 base::Result RingReactor::open_ring() {
-  datagram_buffers_registered_ = false;
-  base::Result result = supply_ring(ring_, config_.sq_entries, config_.cq_entries, capabilities_);
-  if (!result.ok()) return result;
-  if (capabilities_.buffer_ring) {
-    result = register_stream_buffers();
-    if (result.is(ENOMEM)) {
-      base::log(
-          base::LogLevel::warning, "reactor",
-          "io_uring works without its buffer ring, which is slower: ", explain_memory_limit());
-      capabilities_.buffer_ring = false;
-      return base::Result(0);
-    }
-    if (!result.ok()) ring_.close();
-  }
-  return result;
+  for (bool& registered : registered_)
+    registered = false;
+  return supply_ring(ring_, config_.sq_entries, config_.cq_entries, capabilities_);
 }
 
-base::Result RingReactor::register_stream_buffers() {
-  std::optional<BufferRing>& buffers = buffers_[op::kReceiveBufferGroup];
-  try {
-    if (!buffers) {
-      buffers.emplace(config_.buffer_count, config_.buffer_size, op::kReceiveBufferGroup);
+// When the first receive of a group is wanted, and for each ring after that.
+base::Result RingReactor::provide_buffers(uint16_t group) {
+  std::optional<BufferRing>& buffers = buffers_[group];
+  if (!buffers) {
+    bool streams = group == op::kReceiveBufferGroup;
+    try {
+      buffers.emplace(streams ? config_.buffer_count : config_.datagram_count,
+                      streams ? config_.buffer_size : op::RecvDatagram::kBufferSize, group);
+    } catch (const std::system_error& error) {
+      return base::Result::error(error.code().value());
     }
-  } catch (const std::system_error& error) {
-    return base::Result::error(error.code().value());
   }
+  if (!ring_.is_open() || owner_thread_ != this_thread()) return base::Result(0);
+  return register_buffers(group);
+}
+
+base::Result RingReactor::register_buffers(uint16_t group) {
   base::Result result(0);
   do {
-    result = buffers->register_with(ring_);
+    result = buffers_[group]->register_with(ring_);
   } while (result.is(ENOMEM) && ring_memory_may_come_back());
+  registered_[group] = result.ok();
   return result;
 }
 
-// When the first datagrams are wanted, and for each ring after that. Where the memory for them is
-// refused datagrams come one by one: receives that find no group end with ENOBUFS, and whoever
-// reads the capability then polls.
-void RingReactor::provide_datagram_buffers() {
-  std::optional<BufferRing>& buffers = buffers_[op::kDatagramBufferGroup];
-  base::Result result(0);
-  if (!buffers) {
-    try {
-      buffers.emplace(config_.datagram_count, op::RecvDatagram::kBufferSize,
-                      op::kDatagramBufferGroup);
-    } catch (const std::system_error& error) {
-      result = base::Result::error(error.code().value());
-    }
-  }
-  if (!ring_.is_open() || owner_thread_ != this_thread() || datagram_buffers_registered_) return;
-  if (buffers) result = buffers->register_with(ring_);
-  datagram_buffers_registered_ = result.ok();
-  if (result.ok()) return;
-  capabilities_.multishot_recvmsg = false;  // before the log, whose handlers are user code
-  base::log(
-      base::LogLevel::warning, "reactor",
-      "datagrams are received without lent buffers, which is slower: ", explain_memory_limit());
+// The capability by which owners know whether to submit receives of a group.
+bool& RingReactor::lends(uint16_t group) {
+  return group == op::kReceiveBufferGroup ? capabilities_.buffer_ring
+                                          : capabilities_.multishot_recvmsg;
+}
+
+// Receives that find no group end with ENOBUFS, and whoever reads the capability then polls.
+void RingReactor::go_without_buffers(uint16_t group, base::Result why) {
+  lends(group) = false;
+  const char* what = group == op::kReceiveBufferGroup
+                         ? "io_uring works without its buffer ring, which is slower: "
+                         : "datagrams are received without lent buffers, which is slower: ";
+  base::log(base::LogLevel::warning, "reactor", what,
+            why.is(ENOMEM) ? explain_memory_limit()
+                           : explain_refusal(why.error_number(), "io_uring_register"));
 }
 
 void RingReactor::collect_all() {
@@ -280,7 +274,8 @@ base::Result RingReactor::complete_watch_set() {
 
 void RingReactor::let_go_of_descriptors() {
   ring_.abandon();
-  datagram_buffers_registered_ = false;
+  for (bool& registered : registered_)
+    registered = false;
   for (std::optional<BufferRing>& buffers : buffers_)
     if (buffers) buffers->abandon();
   watch_fd_.reset();

@@ -59,10 +59,14 @@ void RingReactor::submit(op::Operation& operation) {
   RLOOP_ASSERT(operation.idle(), "an operation was submitted while in flight");
   if (operation.waits_in_epoll_set()) return watch_once(operation);
   make_room_for_one();
-  if (operation.buffer_group() == op::kDatagramBufferGroup) provide_datagram_buffers();
+  uint16_t group = operation.buffer_group();
+  base::Result provided(0);
+  if (group != op::kNoBufferGroup && !registered_[group]) provided = provide_buffers(group);
   operation.set_state(op::State::queued);
   queued_.push_back(operation);
   rouse();
+  if (!provided.ok()) [[unlikely]]
+    go_without_buffers(group, provided);  // last: whoever handles the log line is user code
 }
 
 // What an operation may lack memory for, before anything of it has changed.
@@ -221,10 +225,10 @@ void RingReactor::collect_one(uint64_t user_data, int result, uint32_t flags) {
         static_cast<uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT));
     ++statistics_.buffers_lent;
   }
-  if (result == -ENOBUFS) {
+  if (result == -ENOBUFS && operation.takes_buffers()) {
     ++statistics_.buffers_short;
     auto& buffers = buffers_[operation.buffer_group()];
-    if (buffers && operation.direction() == op::Direction::read) buffers->note_short();
+    if (buffers) buffers->note_short();
   }
   arrive(operation, base::Result(result), flags, final);
 }

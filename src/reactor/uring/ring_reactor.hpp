@@ -60,8 +60,10 @@ class RingReactor final : public Reactor {
   void run_batch() override;
   base::Result open_ring();
   void put_ring_away();
-  base::Result register_stream_buffers();
-  void provide_datagram_buffers();
+  base::Result provide_buffers(uint16_t group);
+  base::Result register_buffers(uint16_t group);
+  bool& lends(uint16_t group);
+  void go_without_buffers(uint16_t group, base::Result why);
   base::Result open_watch_set();
   base::Result complete_watch_set();
   void let_go_of_descriptors();
@@ -89,11 +91,11 @@ class RingReactor final : public Reactor {
   bool wait_enters_ = false;
   int64_t wait_timeout_ns_ = 0;
   base::Result waited_{0};
-  std::optional<BufferRing> buffers_[2];      // by buffer group; for datagrams once they are wanted
-  bool datagram_buffers_registered_ = false;  // with the present ring
-  OperationList queued_;                      // accepted, not in the ring yet
-  OperationList in_flight_;                   // the kernel's
-  std::vector<op::Operation*> cancels_;       // in flight, their cancel is not in the ring yet
+  std::optional<BufferRing> buffers_[op::kBufferGroups];  // each once it is wanted
+  bool registered_[op::kBufferGroups] = {};               // with the present ring
+  OperationList queued_;                                  // accepted, not in the ring yet
+  OperationList in_flight_;                               // the kernel's
+  std::vector<op::Operation*> cancels_;  // in flight, their cancel is not in the ring yet
 
   // add_reader and add_writer: a private epoll set, polled through the ring.
   base::UniqueFd watch_fd_;
