@@ -27,6 +27,7 @@ class Name {
   // gives its context by one that is not.
   bool is(PyObject* text) const {
     if (text == interned_) return true;
+    if (!PyUnicode_CheckExact(text)) return PyUnicode_Compare(text, interned_) == 0;
     return PyUnicode_IS_COMPACT_ASCII(text) &&
            PyUnicode_GET_LENGTH(text) == PyUnicode_GET_LENGTH(interned_) &&
            std::memcmp(PyUnicode_1BYTE_DATA(text), text_,

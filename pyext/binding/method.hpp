@@ -162,4 +162,17 @@ PyGetSetDef attribute(const char* name, const char* doc) {
   return definition;
 }
 
+// The same, but deleting it sets None: mock.patch deletes what it has set on an object.
+template <auto Getter, auto Setter, class Owner = typename detail::ClassOf<decltype(Getter)>::type>
+PyGetSetDef resettable(const char* name, const char* doc) {
+  PyGetSetDef definition = attribute<Getter, Setter, Owner>(name, doc);
+  definition.set = [](PyObject* self, PyObject* value, void*) -> int {
+    PyObject* done = detail::MethodOf<Setter, Owner>::slot(self, value ? value : Py_None);
+    if (!done) return -1;
+    Py_DECREF(done);
+    return 0;
+  };
+  return definition;
+}
+
 }  // namespace rloop::binding

@@ -54,6 +54,12 @@ class CallArguments {
     }
     return false;
   }
+  Py_ssize_t count_of(PyObject* object) const {
+    Py_ssize_t found = 0;
+    for (size_t i = 0; i < count_; ++i)
+      found += places_[i].is(object);
+    return found;
+  }
   template <class Each>
   void references(Each each) {
     for (size_t i = 0; i < count_; ++i)

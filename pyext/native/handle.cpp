@@ -96,6 +96,9 @@ void Handle::run_among(ContextRun& among, PyObject* next) {
   if (failed) [[unlikely]]
     fail_among(among);
   running_ = false;
+  // What ends with the call ends outside, as in asyncio.
+  if (cancelled_ || callback_replaced_ || (result && Py_REFCNT(result.get()) == 1)) [[unlikely]]
+    among.leave();
   if (failed || cancelled_ || callback_replaced_) [[unlikely]]
     end_run(failed);
 }
@@ -104,10 +107,12 @@ void Handle::run_among(ContextRun& among, PyObject* next) {
 inline bool Handle::enters_among(ContextRun& among, PyObject* next) {
   if (running_ || is_locked_to_run_) [[unlikely]]
     return false;
-  PyObject* context = context_.get();
-  if (among.is_in(context)) return true;
-  bool goes_on = next && handle_of(next).context_.is(context);
-  return goes_on && among.enter(context, shares_context_);
+  if (among.is_in(context_.get())) return true;
+  bool goes_on = next && handle_of(next).context_.is(context_.get());
+  if (!goes_on) return false;
+  among.leave();  // finalizers may cancel this one, run it, or ask for its context
+  if (cancelled_ || running_) return false;
+  return among.enter(context_.get(), shares_context_);
 }
 
 // The loop's exception handler runs in what the callback has left behind.
@@ -119,15 +124,28 @@ void Handle::fail_among(ContextRun& among) {
 }
 
 bool Handle::takes_something_along() const {
-  auto is_last = [](PyObject* object) { return object && Py_REFCNT(object) == 1; };
   PyObject* callback = callback_.get();
-  if (is_last(callback)) {  // a method that was made for the call is not what counts
-    bool is_method = PyMethod_Check(callback);
-    if (!is_method && !PyCFunction_CheckExact(callback)) return true;
-    if (is_last(is_method ? PyMethod_GET_SELF(callback) : PyCFunction_GET_SELF(callback)))
+  PyObject* self = nullptr;
+  PyObject* function = nullptr;
+  auto is_last = [&](PyObject* object) {
+    if (!object) return false;
+    Py_ssize_t ours = (object == callback) + (object == self) + (object == function) +
+                      arguments_.count_of(object);
+    return Py_REFCNT(object) == ours;
+  };
+  if (rare_ || (context_ && Py_REFCNT(context_.get()) == 1)) return true;
+  if (callback && Py_REFCNT(callback) == 1) {  // a method made for the call is not what counts
+    if (PyMethod_Check(callback)) {
+      self = PyMethod_GET_SELF(callback);
+      function = PyMethod_GET_FUNCTION(callback);
+    } else if (PyCFunction_CheckExact(callback)) {
+      self = PyCFunction_GET_SELF(callback);
+    } else {
       return true;
+    }
   }
-  return arguments_.any(is_last);
+  bool is_last_callback = !self && !function && is_last(callback);
+  return is_last_callback || is_last(self) || is_last(function) || arguments_.any(is_last);
 }
 
 void Handle::run_rarely(PyThreadState* thread) {

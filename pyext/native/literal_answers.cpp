@@ -33,7 +33,9 @@ std::array<Entry, kPlaces>& entries() {
 }
 
 PyObject* attributes_of(const char* module) {
-  return PyModule_GetDict(Ref::checked(PyImport_ImportModule(module)).release());
+  PyObject* attributes = PyModule_GetDict(Ref::checked(PyImport_ImportModule(module)).release());
+  if (!attributes) throw binding::PythonError{};
+  return attributes;
 }
 
 std::array<Function, 2>& functions() {
@@ -85,6 +87,10 @@ Entry* place_of(const Arguments& question, Numbers& numbers) {
 
 }  // namespace
 
+void define_literal_answers() {
+  functions();
+}
+
 Ref find_literal_answer(const Arguments& question) {
   question.require_exactly(6, "_known_answer");
   Numbers numbers;
@@ -93,7 +99,8 @@ Ref find_literal_answer(const Arguments& question) {
                   PyUnicode_Compare(entry->host.get(), question.values[0]) == 0 &&
                   functions_are_in_place();
   if (!is_known) return Ref::borrow(Py_None);
-  return Ref::checked(PySequence_List(entry->answer.get()));
+  Ref answer = entry->answer.copy();  // a collection on the way may ask for another one's place
+  return Ref::checked(PySequence_List(answer.get()));
 }
 
 void remember_literal_answer(const Arguments& question) {

@@ -11,6 +11,9 @@
 
 namespace rloop::native {
 
+// When the module is imported: finds the two modules, before a program puts others in their place.
+void define_literal_answers();
+
 // (host, port, family, type, proto, flags): the answer, a new list, or None.
 binding::Ref find_literal_answer(const binding::Arguments& question);
 

@@ -22,14 +22,15 @@ Ref instance_of(PyObject* type, PyObject* arguments, PyObject* keywords) {
   }));
 }
 
-// asyncio.tasks.Task, as it is now.
-PyObject* task_type() {
-  static PyObject* attributes =
-      PyModule_GetDict(Ref::checked(PyImport_ImportModule("asyncio.tasks")).release());
-  PyObject* found = PyDict_GetItemWithError(attributes, names::task.get());
-  if (!found) binding::raise(PyExc_AttributeError, "asyncio.tasks has no Task");
-  return found;
-}
+#if PY_VERSION_HEX < 0x030E0000
+constexpr const char* kCreateTaskDoc =
+    "create_task($self, coro, *, name=None, context=None)\n--\n\n"
+    "Schedule a coroutine; an asyncio.Task, or what the task factory makes.";
+#else
+constexpr const char* kCreateTaskDoc =
+    "create_task($self, coro, **kwargs)\n--\n\n"
+    "Schedule a coroutine; an asyncio.Task, or what the task factory makes.";
+#endif
 
 }  // namespace
 
@@ -53,12 +54,11 @@ Ref Loop::create_future() {
 Ref Loop::create_task(Arguments arguments) {
   bool is_plain = arguments.count == 1 && !closed_ && !debug_ && !task_factory_ &&
                   !overrides_.has(object(), Override::asyncio_create_task) &&
-                  !LoopOverrides::has_other_create_task_code();
+                  !LoopOverrides::has_other_tasks();
   Ref keywords = is_plain ? task_keywords(arguments) : Ref();
   if (!keywords) return create_task_by_asyncio(arguments);
   Ref positional = Ref::checked(PyTuple_Pack(1, arguments.values[0]));
-  Ref type = Ref::borrow(task_type());
-  return instance_of(type.get(), positional.get(), keywords.get());
+  return instance_of(LoopOverrides::own_task(), positional.get(), keywords.get());
 }
 
 // Null: there are others than the task's name and context.
@@ -95,17 +95,10 @@ void Loop::set_task_factory(PyObject* factory) {
 
 std::vector<PyMethodDef> Loop::future_methods() {
   using binding::method;
-#if PY_VERSION_HEX < 0x030E0000
-#define RLOOP_CREATE_TASK "create_task($self, coro, *, name=None, context=None)"
-#else
-#define RLOOP_CREATE_TASK "create_task($self, coro, **kwargs)"
-#endif
   return {
       method<&Loop::create_future>("create_future",
                                    "create_future($self)\n--\n\nAn asyncio.Future of this loop."),
-      method<&Loop::create_task>("create_task", RLOOP_CREATE_TASK
-                                 "\n--\n\nSchedule a coroutine; an asyncio.Task, or what the "
-                                 "task factory makes."),
+      method<&Loop::create_task>("create_task", kCreateTaskDoc),
   };
 }
 

@@ -140,7 +140,7 @@ std::vector<PyGetSetDef> Loop::attributes() {
       attribute<&Loop::selector>("_selector", nullptr),
       attribute<&Loop::debug, &Loop::set_debug>("_debug", nullptr),
       attribute<&Loop::stopping, &Loop::set_stopping>("_stopping", nullptr),
-      attribute<&Loop::task_factory, &Loop::set_task_factory>("_task_factory", nullptr),
+      binding::resettable<&Loop::task_factory, &Loop::set_task_factory>("_task_factory", nullptr),
       attribute<&Loop::current_handle, &Loop::set_current_handle>("_current_handle", nullptr),
       attribute<&Loop::slow_callback_duration, &Loop::set_slow_callback_duration>(
           "slow_callback_duration",
@@ -152,6 +152,7 @@ std::vector<PyGetSetDef> Loop::attributes() {
 void define_loop(PyObject* module) {
   LoopType::define(module, nullptr);
   LoopOverrides::define();
+  define_literal_answers();
   SockRequestType::define(module, nullptr);
   ServerListenerType::define(module, nullptr);
 }

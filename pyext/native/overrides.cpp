@@ -52,6 +52,15 @@ Ref LoopOverrides::behind(PyObject* loop, binding::Name& name) {
 void LoopOverrides::define() {
   own_create_task_ = own_function("own_create_task");
   if (own_create_task_) own_create_task_code_ = Py_NewRef(PyFunction_GET_CODE(own_create_task_));
+  Ref found = binding::call(binding::import_from("rloop._stdlib", "own_task").get());
+  if (!PyTuple_Check(found.get())) return;
+  own_task_ = Py_NewRef(PyTuple_GET_ITEM(found.get(), 0));
+  tasks_ = Py_NewRef(PyTuple_GET_ITEM(found.get(), 1));
+}
+
+// As asyncio's create_task finds it; null where there is none.
+PyObject* LoopOverrides::look_up_task() {
+  return PyDict_GetItemWithError(tasks_, names::task.get());
 }
 
 unsigned LoopOverrides::look_up(PyObject* loop) {

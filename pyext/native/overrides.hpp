@@ -39,10 +39,14 @@ class LoopOverrides {
       return false;
     return (look_up(loop) & static_cast<unsigned>(which)) != 0;
   }
-  // asyncio's create_task is the same function, but with other code.
-  static bool has_other_create_task_code() {
-    return own_create_task_ && PyFunction_GET_CODE(own_create_task_) != own_create_task_code_;
+  // asyncio.tasks.Task is another class, or asyncio's create_task has other code.
+  static bool has_other_tasks() {
+    if (!own_task_ || !own_create_task_) return true;
+    if (PyFunction_GET_CODE(own_create_task_) != own_create_task_code_) return true;
+    return look_up_task() != own_task_;
   }
+  // asyncio's own one, or null.
+  static PyObject* own_task() { return own_task_; }
   // What `loop` would call by super() from our own class.
   static binding::Ref behind(PyObject* loop, binding::Name& name);
   // An attribute of the loop was set or deleted.
@@ -50,12 +54,15 @@ class LoopOverrides {
 
  private:
   unsigned look_up(PyObject* loop);
+  static PyObject* look_up_task();
 
   unsigned plain_version_ = kNoVersion;  // of a class with nothing replaced
   unsigned seen_version_ = kNoVersion;   // of the class that found_ is about
   unsigned found_ = 0;
   static inline PyObject* own_create_task_ = nullptr;  // null: it was replaced before our import
   static inline PyObject* own_create_task_code_ = nullptr;
+  static inline PyObject* own_task_ = nullptr;  // likewise
+  static inline PyObject* tasks_ = nullptr;     // the attributes of asyncio.tasks
 };
 
 // Whether asyncio's Handle._run is another function than asyncio's own, or has other code

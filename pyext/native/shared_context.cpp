@@ -45,16 +45,16 @@ void ContextRun::exit() {
 Ref ContextRun::leave_failed() {
   Ref error = binding::take_exception();
   Ref context = std::move(context_);
+  bool is_shared = scope_.has_value();
+  // Before it is left: memory may be the collector's occasion (before 3.12), and somebody's to
+  // look.
+  Ref copy = is_shared ? Ref::steal(PyContext_Copy(context.get())) : Ref();
   if (!binding::exit_context(thread_, context.get())) {
     Ref why = binding::take_exception();
     if (!error) error = std::move(why);
   }
-  Ref copy;
-  if (scope_) {
-    copy = Ref::steal(PyContext_Copy(context.get()));
-    scope_.reset();
-    if (!copy) throw binding::PythonError{};
-  }
+  scope_.reset();
+  if (is_shared && !copy) throw binding::PythonError{};
   binding::restore_exception(std::move(error));
   return copy;
 }

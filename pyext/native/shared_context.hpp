@@ -71,7 +71,6 @@ class SharedContextScope {
   SharedContextScope(const SharedContextScope&) = delete;
   SharedContextScope& operator=(const SharedContextScope&) = delete;
 
-  PyObject* context() const { return context_; }
   // A variable has another value than at the beginning.
   bool is_changed() const { return !table_.is(binding::layout_of(context_).table); }
 

@@ -87,13 +87,22 @@ def own_create_task() -> Any:
     return _genuine(vars(BaseEventLoop).get("create_task"), BaseEventLoop.run_until_complete)
 
 
+def own_task() -> Any:
+    """asyncio.tasks.Task and the attributes it stands among; None when it is not asyncio's."""
+    module = getattr(base_events, "tasks", None)
+    task = getattr(module, "Task", None)
+    attributes = getattr(module, "__dict__", None)
+    is_own = isinstance(task, type) and task.__module__ in ("_asyncio", "asyncio.tasks")
+    return (task, attributes) if is_own and isinstance(attributes, dict) else None
+
+
 def _genuine(function: Any, neighbour: Any) -> Any:
     """`function`, or None when it is from another file than `neighbour`, or traced.
 
     Tracers put functions of theirs among the constants of the code; compiled code has none.
     """
-    code = getattr(function, "__code__", None)
-    if code is None or code.co_filename != neighbour.__code__.co_filename:
+    code, beside = (getattr(one, "__code__", None) for one in (function, neighbour))
+    if code is None or beside is None or code.co_filename != beside.co_filename:
         return None
     return None if any(map(callable, code.co_consts)) else function
 

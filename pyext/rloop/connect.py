@@ -91,7 +91,7 @@ class ConnectMixin:
             return answer
         answer = resolve(host, port, family, type, proto, flags)
         has_zone = isinstance(host, str) and "%" in host  # interfaces come and go
-        if not has_zone and not flags & ~_PURE_FLAGS:
+        if not has_zone and isinstance(flags, int) and not flags & ~_PURE_FLAGS:
             self._remember_answer(host, port, family, type, proto, flags, answer, *functions)
         return answer
 
