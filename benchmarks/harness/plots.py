@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.measure import MODE_LABELS, Point
 from harness.peers import LIMITS, REFERENCE
-from harness.report import Results, Spread
+from harness.report import Results, Spread, ratio
 
 if TYPE_CHECKING:
     from harness.claims import Verdict
@@ -197,10 +197,10 @@ def write_programs(path: Path, collected: Collected, verdicts: list[Verdict], ca
         ours = peer.name in ("uring", "epoll")
         found = []
         for row, verdict in enumerate(shown):
-            spread = collected.spread(verdict.claim.key, peer.name)
-            reference = collected.spread(verdict.claim.key, REFERENCE)
-            if spread and reference:
-                found.append((verdict.gain(spread.median / reference.median), row))
+            key, figure_name = verdict.claim.key, collected.cases[verdict.claim.key].figure
+            rounds = collected.rounds(key, peer.name), collected.rounds(key, REFERENCE)
+            if compared := ratio(*rounds, figure_name):
+                found.append((verdict.gain(compared), row))
         axis.plot(
             [x for x, _ in found],
             [y for _, y in found],

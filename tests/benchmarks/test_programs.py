@@ -17,7 +17,9 @@ from harness.asked import AskedClient  # noqa: E402
 from harness.machine import choose_cpus  # noqa: E402
 from harness.measure import MeasurementError, Rig, UnsupportedError  # noqa: E402
 from harness.peers import Peer  # noqa: E402
+from harness.plots import write_programs  # noqa: E402
 from harness.services import HttpAnswers, Service  # noqa: E402
+from harness.suite import Case, Collected  # noqa: E402
 from traffic.clients import window  # noqa: E402
 from traffic.http_answers import answers_to  # noqa: E402
 from traffic.websocket_load import frame  # noqa: E402
@@ -139,3 +141,16 @@ def verdicts(*ratios: float) -> Iterator[claims.Verdict]:
 )
 def test_the_median_of_the_programs_has_bounds(ratios: tuple[float, ...], ending: str) -> None:
     assert claims.real_programs([*verdicts(*ratios)]).endswith(ending)
+
+
+def test_a_picture_of_the_programs_that_uvloop_ran(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (requirements-dev.txt)")
+    case = Case("programs/grpc", "gRPC unary", "messages_per_cpu_second")
+    found = Collected([Peer(name, "python", "Loop", "1") for name in ("uvloop", "uring")])
+    for peer in found.peers:
+        found.add(case, peer, {case.figure: 100.0})
+    rows = claims.verdicts_of(found)
+    assert write_programs(tmp_path / "it.png", found, rows, "caption") == ""
+    assert (tmp_path / "it.png").read_bytes().startswith(b"\x89PNG")
+    found.samples[case.key].pop("uvloop")
+    assert "uvloop ran none" in write_programs(tmp_path / "none.png", found, rows, "caption")
