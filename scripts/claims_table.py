@@ -27,7 +27,11 @@ MEASURED = [ROOT / "build" / "benchmarks", ROOT / "build" / "in-debian" / "bench
 RUN = "compare_loops-full.json"
 PICTURES = DOCS / "pictures"
 #: as compare_loops.sh names them -> as the documentation shows them
-PICTURE_NAMES = {"compare_loops-full.png": "claims.png", "scaling.png": "scaling.png"}
+PICTURE_NAMES = {
+    "compare_loops-full.png": "claims.png",
+    "scaling.png": "scaling.png",
+    "programs.png": "programs.png",
+}
 OURS = ("uring", "epoll")
 NAMES = {"peer": "Rust rloop", None: "-"}  # those that have another name in the table
 BOLD = {"NO": "**no**", "BEHIND": "**BEHIND**"}

@@ -13,9 +13,10 @@
 # Does the whole set-up on a fresh machine: scripts/bootstrap.sh builds the loop, the load generator
 # and their environment under build/; the packages that are compared have environments of their own
 # (one of them is imported under the same name as ours), with wheels from PyPI. --full also installs
-# requirements-benchmarks.txt. What cannot be had (a package, strace, a web server) is named and left
-# out. Results are printed and written to build/benchmarks/ (of a run in the tree to
-# build/in-debian/benchmarks/). A second run starts measuring at once.
+# requirements-benchmarks.txt, and PostgreSQL and Redis (scripts/services.sh). What cannot be had (a
+# package, strace, a service) is named and left out. Results are printed and written to
+# build/benchmarks/ (of a run in the tree to build/in-debian/benchmarks/). A second run starts
+# measuring at once.
 
 set -euo pipefail
 
@@ -59,7 +60,7 @@ main() {
     fi
   done
   case " $* " in
-    *" --full "*) prepare_web "$python" "${environments[@]}" ;;
+    *" --full "*) prepare_programs "$python" "${environments[@]}" ;;
   esac
   exec "$python" benchmarks/compare_loops.py --loadgen "$loadgen" "$@"
 }
@@ -91,15 +92,25 @@ prepare_peer() {
   return 1
 }
 
-# The web servers that --full measures, the same versions everywhere; what is installed is kept.
-prepare_web() {
-  local python
+# The programs that --full measures, the same versions everywhere; what is installed is kept. A
+# package without a wheel, as at first for a new CPython, does not cost the others.
+prepare_programs() {
+  local python package
+  scripts/services.sh
   for python in "$@"; do
     [[ -n "$python" ]] || continue
-    "$python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
-      -r "$root/requirements-benchmarks.txt" >&2 ||
-      say "web servers could not be installed for $python: they are left out"
+    install_wheels "$python" -r requirements-benchmarks.txt 2>/dev/null && continue
+    while read -r package; do
+      install_wheels "$python" "$package" </dev/null ||
+        say "$package cannot be installed for $python: its rows are left out"
+    done < <(grep -o '^[^ #]\+' requirements-benchmarks.txt)
   done
+}
+
+install_wheels() {
+  local python=$1
+  shift
+  "$python" -m pip install --quiet --disable-pip-version-check --only-binary :all: "$@" >&2
 }
 
 # The build makes the load generator; should it not have, a compiler makes it in a few seconds.

@@ -20,15 +20,14 @@ from pathlib import Path
 
 from harness.alone import main_of
 from harness.measure import (
-    SLACK_SECONDS,
     MeasurementError,
     Point,
     Rig,
     Sample,
     Server,
-    run_load,
+    measure_python_load,
 )
-from harness.peers import Peer, command_of
+from harness.peers import Peer
 from harness.suite import Benchmark, Case, Group, Service, Settings, load_group, point_case
 
 KIB = 1024
@@ -63,26 +62,17 @@ def certificates() -> Certificates:
 
 
 def measure(rig: Rig, server: Server, case: Case, settings: Settings) -> Sample:
-    point: Point = case.detail
-    server.wait_until_ready()
-    options = {
-        "--addr": server.address,
-        "--cafile": certificates().authority,
-        "--connections": point.connections,
-        "--size": point.size,
-        "--warm-up": settings.warm_up,
-        "--seconds": settings.seconds,
-        "--limit": settings.warm_up + settings.seconds + SLACK_SECONDS,
-        "--server-pid": server.process.pid,
-    }
     shakes_hands = case.figure == HANDSHAKES
-    command = command_of(sys.executable, "handshakes" if shakes_hands else "tls_load")
-    command += [str(word) for pair in options.items() for word in pair]
-    try:
-        sample = run_load(rig, command, server.name, settings.warm_up + settings.seconds)
-    except MeasurementError:
-        server.raise_if_unsupported()
-        raise
+    sample = measure_python_load(
+        rig,
+        server,
+        "handshakes" if shakes_hands else "tls_load",
+        case.detail,
+        settings.warm_up,
+        settings.seconds,
+        "--cafile",
+        certificates().authority,
+    )
     return sample | {HANDSHAKES: sample["messages_per_cpu_second"]} if shakes_hands else sample
 
 

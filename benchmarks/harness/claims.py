@@ -19,8 +19,9 @@ from harness.report import Table, number, ratios
 from harness.suite import Collected
 
 OTHERS = ("asyncio", "uvloop", "peer", "zuvloop", "rsloop", "blazio")
-# The keys of the real programs begin so; their median has a bound of its own, 1.10.
-REAL = ("web/",)
+# The keys of the real programs begin so; their median has bounds of its own.
+REAL = ("web/", "programs/")
+REAL_AT_LEAST, REAL_GOAL = 1.1, 1.2  # of their median
 BEHIND, EQUAL = "BEHIND", "equal"
 LEAST_ROUNDS = 3  # for a verdict that somebody is ahead
 
@@ -83,6 +84,15 @@ CLAIMS = [
     Claim("uvicorn plaintext", "web/uvicorn-13", 1.0, 1.2),
     Claim("uvicorn, body of 10 KiB", f"web/uvicorn-{10 * KIB}", 1.0, 1.2),
     Claim("aiohttp server", "web/aiohttp-13", 1.0, 1.2),
+    Claim("aiohttp client", "programs/aiohttp-get", 1.0, 1.2),
+    Claim("httpx client", "programs/httpx-get", 1.0, 1.2),
+    Claim("websockets echo", "programs/websockets", 1.0, 1.2),
+    Claim("gRPC unary", "programs/grpc", 1.0, 1.2),
+    Claim("asyncpg SELECT 1", "programs/asyncpg-select", 1.0, 1.2),
+    Claim("asyncpg 1000 rows", "programs/asyncpg-rows", 1.0, 1.2),
+    Claim("redis GET", "programs/redis-get", 1.0, 1.2),
+    Claim("redis pipeline of 100", "programs/redis-pipeline", 1.0, 1.2),
+    Claim("asyncssh copy", "programs/asyncssh-copy", 1.0, 1.2),
     Claim("memory per idle connection", "idle/memory-proto", 0.85, 0.6),
     Claim("system calls per message x 100", "echo/syscalls", 0.1, 0.05, absolute=True),
     Claim("latency p50, 1 connection", "echo/latency", 1.0, 0.9),
@@ -224,10 +234,23 @@ def _two_digits(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def real_programs(verdicts: list[Verdict]) -> float | None:
-    """Return the median of the ratios of the programs that are measured whole."""
-    found = [v.ours_ratio for v in verdicts if v.claim.key.startswith(REAL) and v.ours_ratio]
-    return statistics.median(found) if found else None
+def is_program(verdict: Verdict) -> bool:
+    """Whether it is of a program that is measured whole."""
+    return verdict.claim.key.startswith(REAL)
+
+
+def real_programs(verdicts: list[Verdict]) -> str:
+    """Return the line on the median of the programs' ratios, which has bounds; "" without any."""
+    found = [v.ours_ratio for v in verdicts if is_program(v) and v.ours_ratio]
+    if not found:
+        return ""
+    median = statistics.median(found)
+    bounds = ((REAL_GOAL, "goal"), (REAL_AT_LEAST, "yes"), (0.0, "NO"))
+    reached = next(word for bound, word in bounds if round(median, 2) >= bound)
+    return (
+        f"median of the {len(found)} real programs: {median:.2f} "
+        f"(at least {REAL_AT_LEAST:g}, goal {REAL_GOAL:g}): {reached}"
+    )
 
 
 def summary(verdicts: list[Verdict]) -> str:
@@ -235,13 +258,11 @@ def summary(verdicts: list[Verdict]) -> str:
     reached = [verdict.reached for verdict in verdicts]
     behind = [v.claim.label for v in verdicts if v.reached == BEHIND]
     worse = [v.claim.label for v in verdicts if v.epoll_is_worse]
-    programs = real_programs(verdicts)
     return (
         f"of {len(verdicts)} claims {_named(behind)} behind the best other; "
         f"{reached.count('goal')} reach their goal, {reached.count('yes')} at least their bound, "
         f"{reached.count('NO')} are ahead by less, {reached.count(EQUAL)} equal within the noise, "
         f"{reached.count('-')} were not measured; epoll: {_named(worse)} behind uvloop"
-        + ("" if programs is None else f"; median of the real programs: {programs:.2f}")
     )
 
 

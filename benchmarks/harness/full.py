@@ -21,6 +21,7 @@ from claims import (
     churn,
     echo,
     idle,
+    programs,
     resolve,
     scaling,
     shuffle,
@@ -36,7 +37,7 @@ from claims import (
 from harness import claims
 from harness.alone import caption_of, case_table, print_remarks, start
 from harness.measure import Rig
-from harness.plots import write_claims
+from harness.plots import write_claims, write_programs
 from harness.report import Spread, print_table, progress, write_json
 from harness.suite import Benchmark, Collected, Settings, as_json, run_round, steps_of
 
@@ -52,6 +53,7 @@ MODULES = (
     tls,
     churn,
     web,
+    programs,
     startup,
     shuffle,
     spawn,
@@ -142,10 +144,12 @@ def report(
     stem = folder / "compare_loops-full"
     caption = caption_of(environment, collected)
     verdicts = claims.verdicts_of(collected)
+    of_programs = [verdict for verdict in verdicts if claims.is_program(verdict)]
     remarks = (
         noise_note(collected),
         write_claims(stem.with_suffix(".png"), verdicts, caption),
         scaling.draw(collected, caption, folder),
+        write_programs(folder / "programs.png", collected, of_programs, caption),
     )
     collected.notes += [remark for remark in remarks if remark]
     content = as_json(collected, environment, settings)
@@ -155,7 +159,9 @@ def report(
         print_table(case_table(benchmark, collected))
     print_table(claims.claim_table(verdicts))
     print(claims.summary(verdicts))
+    if programs_line := claims.real_programs(verdicts):
+        print(programs_line)
     print_remarks(collected)
     for name, reason in collected.left_out.items():
         print(f"left out: {name}: {reason}")
-    print(f"written: {stem}.json, {stem}.png, {folder}/scaling.png")
+    print(f"written: {stem}.json, {stem}.png, {folder}/scaling.png, {folder}/programs.png")

@@ -14,6 +14,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -232,6 +233,36 @@ def measure_load(rig: Rig, server: Server, point: Point, warm_up: float, seconds
         raise
 
 
+def measure_python_load(
+    rig: Rig,
+    server: Server,
+    program: str,
+    point: Point,
+    warm_up: float,
+    seconds: float,
+    *options: str,
+) -> Sample:
+    """As `measure_load`, by a load of traffic/ that is built on `tls_load.Load`."""
+    server.wait_until_ready()
+    common = {
+        "--addr": server.address,
+        "--connections": point.connections,
+        "--size": point.size,
+        "--warm-up": warm_up,
+        "--seconds": seconds,
+        "--limit": warm_up + seconds + SLACK_SECONDS,
+        "--server-pid": server.process.pid,
+    }
+    command = command_of(sys.executable, program)
+    command += [str(word) for pair in common.items() for word in pair]
+    try:
+        what = f"{server.name}, {point.label}"
+        return run_load(rig, [*command, *options], what, warm_up + seconds)
+    except MeasurementError:
+        server.raise_if_unsupported()
+        raise
+
+
 def run_load(rig: Rig, command: list[str], what: str, seconds: float) -> Sample:
     """Run a load program on the load CPU; it prints the figures of the load generator as JSON."""
     with pinned_to(rig.cpus.load):
@@ -256,13 +287,14 @@ def with_derived(sample: Sample) -> Sample:
     if messages == 0:
         raise MeasurementError("no message was answered in the measured window")
     sample["server_cpu_us"] = sample["server_cpu_seconds"] * 1e6 / messages
-    both = sample["server_cpu_seconds"] + sample["client_cpu_seconds"]
-    sample["both_cpu_us"] = both * 1e6 / messages
     for counter in COUNTERS & sample.keys():
         sample[f"{counter}_per_message"] = sample[counter] / messages
     sample["server_busy"] = sample["server_cpu_seconds"] / sample["seconds"]
     sample["messages_per_cpu_second"] = messages / max(sample["server_cpu_seconds"], 1e-9)
-    sample["client_busy"] = sample["client_cpu_seconds"] / sample["seconds"]
+    if "client_cpu_seconds" in sample:  # not of a client that is measured itself
+        both = sample["server_cpu_seconds"] + sample["client_cpu_seconds"]
+        sample["both_cpu_us"] = both * 1e6 / messages
+        sample["client_busy"] = sample["client_cpu_seconds"] / sample["seconds"]
     return sample
 
 

@@ -3,9 +3,10 @@
 `write_plot`: throughput above, server CPU per message below; one column of panels per mode and
 message size, one group of bars per number of connections, one bar per loop; the thin line on a bar
 runs from the smallest to the largest round. `write_curves`: how a cost grows, a line per loop, a
-dashed one per limit. `write_claims`: the ratios of the claim table with their bounds. The caption
-names machine, kernel and versions, so that a file means something by itself. Needs matplotlib;
-without it there is no picture, and the report says so.
+dashed one per limit. `write_claims`: the ratios of the claim table with their bounds.
+`write_programs`: real programs, every loop to uvloop. The caption names machine, kernel and
+versions, so that a file means something by itself. Needs matplotlib; without it there is no
+picture, and the report says so.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.measure import MODE_LABELS, Point
-from harness.peers import LIMITS
-from harness.report import Results, Spread
+from harness.peers import LIMITS, REFERENCE
+from harness.report import Results, Spread, ratio
 
 if TYPE_CHECKING:
     from harness.claims import Verdict
@@ -172,6 +173,50 @@ def write_claims(path: Path, verdicts: list[Verdict], caption: str) -> str:
     axis.spines[["top", "right"]].set_visible(False)
     axis.set_ylim(-1, len(shown))
     axis.set_title("dot: io_uring to the best other; ring: epoll to uvloop", fontsize=9)
+    figure.text(0.01, 0.005, caption, fontsize=6, color="#555555")
+    figure.tight_layout(rect=(0, 0.02, 1, 1))
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return ""
+
+
+def write_programs(path: Path, collected: Collected, verdicts: list[Verdict], caption: str) -> str:
+    """Write a PNG of real programs, right is better: a mark per loop, uvloop is 1; "" or why not.
+
+    Our engines are filled; what a loop lacks could not be measured on it.
+    """
+    try:
+        plt = _pyplot()
+    except ImportError as error:
+        return f"no picture: {error}"
+    shown = [v for v in reversed(verdicts) if collected.spread(v.claim.key, REFERENCE)]
+    if not shown:
+        return "no picture of real programs: uvloop ran none"
+    figure, axis = plt.subplots(figsize=(10, 1.8 + 0.42 * len(shown)))
+    for peer in collected.peers:
+        ours = peer.name in ("uring", "epoll")
+        found = []
+        for row, verdict in enumerate(shown):
+            key, figure_name = verdict.claim.key, collected.cases[verdict.claim.key].figure
+            rounds = collected.rounds(key, peer.name), collected.rounds(key, REFERENCE)
+            if compared := ratio(*rounds, figure_name):
+                found.append((verdict.gain(compared), row))
+        axis.plot(
+            [x for x, _ in found],
+            [y for _, y in found],
+            linestyle="none",
+            marker="o" if ours else "d",
+            mfc=COLORS[peer.name] if ours else "none",
+            color=COLORS[peer.name],
+            label=peer.label,
+            zorder=3 if ours else 2,
+        )
+    axis.axvline(1, color="black", lw=0.8)
+    axis.set_yticks(range(len(shown)), [verdict.claim.label for verdict in shown])
+    axis.set(xlabel="done per second of CPU time, uvloop = 1", ylim=(-1, len(shown)))
+    axis.grid(axis="y", color="#dddddd", lw=0.6)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.4, 1.12), ncols=8, frameon=False, fontsize=8)
     figure.text(0.01, 0.005, caption, fontsize=6, color="#555555")
     figure.tight_layout(rect=(0, 0.02, 1, 1))
     figure.savefig(path, dpi=110)

@@ -40,6 +40,7 @@ UNITS = {
     PER_CPU_SECOND: "per CPU second",
     "messages_per_cpu_second": "requests per CPU second",
     "handshakes_per_cpu_second": "handshakes per CPU second",
+    "megabytes_per_cpu_second": "MB per CPU second",
     "p50_us": "us, median latency",
     "syscalls": "system calls per message",
     "kib_per_connection": "KiB per connection",
@@ -50,6 +51,7 @@ MORE_IS_BETTER = (
     PER_CPU_SECOND,
     "messages_per_cpu_second",
     "handshakes_per_cpu_second",
+    "megabytes_per_cpu_second",
     "operations_per_second",
 )
 

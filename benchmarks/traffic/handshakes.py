@@ -32,7 +32,10 @@ class Handshake:
 class HandshakeLoad(Load):
     """As many connections as asked for, each on its way through one handshake."""
 
-    def open(self, address: TcpAddress, context: ssl.SSLContext, size: int, count: int) -> None:
+    def open(
+        self, address: TcpAddress, context: ssl.SSLContext | None, size: int, count: int
+    ) -> None:
+        assert context
         self.address = (address.host, address.port)
         self.context = context
         self.count = count

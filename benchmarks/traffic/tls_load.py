@@ -51,7 +51,10 @@ class Load:
     connections: dict[int, Connection] = field(default_factory=dict)
     latencies_ns: list[int] = field(default_factory=list)
 
-    def open(self, address: TcpAddress, context: ssl.SSLContext, size: int, count: int) -> None:
+    def open(
+        self, address: TcpAddress, context: ssl.SSLContext | None, size: int, count: int
+    ) -> None:
+        assert context
         for number in range(count):
             plain = socket.create_connection((address.host, address.port), SILENCE_SECONDS)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -150,7 +153,7 @@ def measure(load: Load, options: argparse.Namespace) -> dict[str, float]:
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--addr", required=True, type=parse_address, help="host:port")
-    parser.add_argument("--cafile", required=True, help="PEM file to trust")
+    parser.add_argument("--cafile", help="PEM file to trust, for a load over TLS")
     parser.add_argument("--server-pid", required=True, type=int)
     parser.add_argument("--connections", type=int, default=1)
     parser.add_argument("--size", type=int, default=1024, help="message size in bytes (1024)")
@@ -168,7 +171,7 @@ def main_of(kind: type[Load]) -> None:
     signal.setitimer(signal.ITIMER_REAL, options.limit)
     load = kind(select.epoll())
     try:
-        context = ssl.create_default_context(cafile=options.cafile)
+        context = ssl.create_default_context(cafile=options.cafile) if options.cafile else None
         load.open(options.addr, context, options.size, options.connections)
         print(json.dumps(measure(load, options)))
     except (LoadError, OSError) as error:

@@ -1,10 +1,12 @@
-"""The HTTP server of the benchmarks: uvicorn or aiohttp on one of the loops.
+"""The real servers of the benchmarks on one of the loops: uvicorn, aiohttp, websockets, gRPC.
 
     python benchmarks/run.py web_server --loop uring --app uvicorn --addr 127.0.0.1:25001 --body 9
 
-Answers every GET with 200 and a body of `--body` bytes; no access log, no middleware. uvicorn runs
-the smallest ASGI application with httptools, aiohttp one handler on one route. Loopback only; ends
-on SIGTERM, SIGINT or by itself after `--exit-after` seconds, as `server.py` does.
+The first two answer every GET with 200 and a body of `--body` bytes; no access log, no middleware.
+uvicorn runs the smallest ASGI application with httptools, aiohttp one handler on one route.
+websockets and grpc.aio echo messages; the latter's core polls its sockets in threads of its own and
+wakes the loop for what is complete. Loopback only; ends on SIGTERM, SIGINT or by itself after
+`--exit-after` seconds, as `server.py` does.
 """
 
 from __future__ import annotations
@@ -20,10 +22,21 @@ from harness.loops import LoopUnavailableError, factory_for
 from server import GRACE_SECONDS, address_option, allow_tracer
 from traffic.addresses import TcpAddress, check_local, listening_socket
 
-Serve = Callable[[socket.socket, bytes, asyncio.Event], Awaitable[None]]
+# Called with where to listen, what web pages hold and what ends the server.
+Serve = Callable[[TcpAddress, bytes, asyncio.Event], Awaitable[None]]
 
 
-async def serve_uvicorn(listener: socket.socket, body: bytes, stop: asyncio.Event) -> None:
+def listening(address: TcpAddress) -> socket.socket:
+    listener = listening_socket(address)
+    say_address(listener.getsockname())
+    return listener
+
+
+def say_address(name: tuple[str, int]) -> None:
+    print(f"serving on: {name}", flush=True)
+
+
+async def serve_uvicorn(address: TcpAddress, body: bytes, stop: asyncio.Event) -> None:
     import uvicorn
 
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
@@ -43,11 +56,11 @@ async def serve_uvicorn(listener: socket.socket, body: bytes, stop: asyncio.Even
         server.force_exit = True
 
     ending = asyncio.create_task(end())
-    await server.serve(sockets=[listener])
+    await server.serve(sockets=[listening(address)])
     ending.cancel()
 
 
-async def serve_aiohttp(listener: socket.socket, body: bytes, stop: asyncio.Event) -> None:
+async def serve_aiohttp(address: TcpAddress, body: bytes, stop: asyncio.Event) -> None:
     from aiohttp import web
 
     async def handle(request: web.Request) -> web.Response:
@@ -57,12 +70,45 @@ async def serve_aiohttp(listener: socket.socket, body: bytes, stop: asyncio.Even
     application.router.add_get("/", handle)
     runner = web.AppRunner(application, access_log=None, handle_signals=False)
     await runner.setup()
-    await web.SockSite(runner, listener, shutdown_timeout=0.1).start()
+    await web.SockSite(runner, listening(address), shutdown_timeout=0.1).start()
     await stop.wait()
     await runner.cleanup()
 
 
-SERVERS: dict[str, Serve] = {"uvicorn": serve_uvicorn, "aiohttp": serve_aiohttp}
+async def serve_websockets(address: TcpAddress, body: bytes, stop: asyncio.Event) -> None:
+    from websockets.asyncio.server import ServerConnection, serve
+
+    async def echo(client: ServerConnection) -> None:
+        async for message in client:
+            await client.send(message)
+
+    async with serve(echo, sock=listening(address)):
+        await stop.wait()
+
+
+async def serve_grpc(address: TcpAddress, body: bytes, stop: asyncio.Event) -> None:
+    """It does not take a socket that listens already."""
+    import grpc.aio
+
+    async def echo(request: bytes, context: Any) -> bytes:
+        return request
+
+    methods = {"unary": grpc.unary_unary_rpc_method_handler(echo)}
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("echo", methods)])
+    port = server.add_insecure_port(f"{address.host}:{address.port}")
+    await server.start()
+    say_address((address.host, port))
+    await stop.wait()
+    await server.stop(0)
+
+
+SERVERS: dict[str, Serve] = {
+    "uvicorn": serve_uvicorn,
+    "aiohttp": serve_aiohttp,
+    "websockets": serve_websockets,
+    "grpc": serve_grpc,
+}
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -73,11 +119,8 @@ async def run(options: argparse.Namespace) -> None:
         loop.add_signal_handler(number, stop.set)
     if options.exit_after:
         loop.call_later(options.exit_after, stop.set)
-    listener = listening_socket(options.addr)
     print(f"using {type(loop).__name__} under {options.app}")
-    print(f"serving on: {listener.getsockname()}", flush=True)
-    await SERVERS[options.app](listener, b"x" * options.body, stop)
-    listener.close()
+    await SERVERS[options.app](options.addr, b"x" * options.body, stop)
 
 
 def read_options() -> argparse.Namespace:
