@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import types
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -55,14 +57,61 @@ class Leaver:
         self.seen.append(where.get())
         where.set("left by the one before")
 
-    def called(self) -> None:
+    def called(self, *_: object) -> None:
         pass
 
 
+def schedule_argument(loop: Any, leaver: Leaver) -> None:
+    loop.call_soon(lambda _: None, leaver)
+
+
+def schedule_twice(loop: Any, leaver: Leaver) -> None:
+    loop.call_soon(lambda *_: None, leaver, leaver)
+
+
+def schedule_method(loop: Any, leaver: Leaver) -> None:
+    loop.call_soon(leaver.called)
+
+
+def schedule_method_with_itself(loop: Any, leaver: Leaver) -> None:
+    loop.call_soon(leaver.called, leaver)
+
+
+def schedule_closure(loop: Any, leaver: Leaver) -> None:
+    loop.call_soon(lambda held=leaver: None)
+
+
+def schedule_function_of_a_method(loop: Any, leaver: Leaver) -> None:
+    loop.call_soon(types.MethodType(lambda _self, held=leaver: None, loop))
+
+
+def schedule_result(loop: Any, leaver: Leaver) -> None:
+    held = [leaver]
+    loop.call_soon(lambda: held.pop())
+
+
+def schedule_one_that_cancels_itself(loop: Any, leaver: Leaver) -> None:
+    handles: list[Any] = []
+    handles.append(loop.call_soon(lambda _: handles.pop().cancel(), leaver))
+
+
 @differs("uvloop", "it ends them in no context of the program's")
-@pytest.mark.parametrize("kind", ["argument", "method", "closure"])
+@pytest.mark.parametrize(
+    "one",
+    [
+        schedule_argument,
+        schedule_twice,
+        schedule_method,
+        schedule_method_with_itself,
+        schedule_closure,
+        schedule_function_of_a_method,
+        schedule_result,
+        schedule_one_that_cancels_itself,
+    ],
+    ids=lambda one: one.__name__.removeprefix("schedule_"),
+)
 def test_what_ends_with_a_callback_ends_outside_of_its_context(
-    loop: asyncio.AbstractEventLoop, kind: str
+    loop: asyncio.AbstractEventLoop, one: Callable[[Any, Leaver], None]
 ) -> None:
     ended: list[str] = []
     seen: list[str] = []
@@ -70,13 +119,7 @@ def test_what_ends_with_a_callback_ends_outside_of_its_context(
     def schedule() -> None:
         where.set("inside")
         for _ in range(3):
-            leaver = Leaver(ended)
-            if kind == "argument":
-                loop.call_soon(lambda _: None, leaver)
-            elif kind == "method":
-                loop.call_soon(leaver.called)
-            else:
-                loop.call_soon(lambda held=leaver: None)
+            one(loop, Leaver(ended))
             loop.call_soon(lambda: seen.append(where.get()))
 
     def run() -> None:
@@ -88,6 +131,53 @@ def test_what_ends_with_a_callback_ends_outside_of_its_context(
     contextvars.copy_context().run(run)
     assert seen == ["inside"] * 3
     assert ended == ["outside"] + ["left by the one before"] * 2
+
+
+class Ender:
+    """A variable's value that does something when it ends."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.act = act
+
+    def __del__(self) -> None:
+        self.act()
+
+
+@loops_only("asyncio", *RLOOP_IDS)
+@pytest.mark.parametrize("act", ["cancel", "run", "look at"])
+def test_a_value_that_ends_with_its_callback_meets_the_next(
+    loop: asyncio.AbstractEventLoop, act: str
+) -> None:
+    seen: list[str] = []
+    value: contextvars.ContextVar[object] = contextvars.ContextVar("value")
+
+    handles: list[Any] = []
+
+    def end() -> None:
+        if act == "cancel":
+            handles[0].cancel()
+        elif act == "run":
+            handles[0]._run()
+        else:
+            for handle in handles:
+                handle.get_context().run(where.set, "looked at")
+
+    def first() -> None:
+        value.set(Ender(end))
+
+    def look(name: str) -> None:
+        seen.append(f"{name} {where.get()}")
+
+    loop.call_soon(first)
+    handles += [loop.call_soon(look, name) for name in ("second", "third")]
+    loop.call_soon(look, "fourth")
+    run_briefly(loop)
+    expected = {
+        "cancel": ["third nowhere", "fourth nowhere"],
+        "run": ["second nowhere", "second nowhere", "third nowhere", "fourth nowhere"],
+        "look at": ["second looked at", "third looked at", "fourth nowhere"],
+    }
+    assert seen == expected[act]
 
 
 def test_one_that_fails_between_others(loop: asyncio.AbstractEventLoop, noise: Noise) -> None:

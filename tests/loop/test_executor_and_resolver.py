@@ -196,6 +196,18 @@ async def test_the_answer_for_a_literal_is_the_callers(loop: asyncio.AbstractEve
     assert await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM) == expected
 
 
+async def test_many_literals_keep_their_answers_apart(loop: asyncio.AbstractEventLoop) -> None:
+    # More than are remembered, and many that would have the same place.
+    questions = [(f"10.0.{n % 3}.{n % 7}", 1 + 256 * (n % 5) + n % 11) for n in range(400)]
+    for _ in range(2):
+        for host, port in questions:
+            answer = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            assert [item[4] for item in answer] == [(host, port)]
+    for family, flags in ((socket.AF_INET, 0), (0, 0), (0, socket.AI_NUMERICHOST)):
+        answer = await loop.getaddrinfo("10.0.0.1", 80, family=family, flags=flags)
+        assert answer == socket.getaddrinfo("10.0.0.1", 80, family=family, flags=flags)
+
+
 @differs("uvloop", "it calls getaddrinfo(3) itself")
 @pytest.mark.parametrize("host", ["10.9.8.7", "service.invalid"])
 async def test_a_replaced_getaddrinfo_is_asked_each_time(

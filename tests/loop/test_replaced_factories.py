@@ -12,6 +12,7 @@ import inspect
 import types
 import weakref
 from typing import Any
+from unittest import mock
 
 import pytest
 from support import RLOOP_IDS, loops_only, run_briefly
@@ -82,6 +83,7 @@ def test_tasks_are_of_the_class_that_asyncio_has_by_then(
     second: Any = loop.create_task(nothing(), name="second")
     assert type(first) is type(second) is Task
     assert first.options["loop"] is second.options["loop"] is loop
+    assert set(first.options) == set(second.options) | ({"name"} & set(first.options))
     assert second.get_name() == "second"
     loop.run_until_complete(asyncio.gather(first, second))
 
@@ -101,6 +103,20 @@ def test_what_is_no_class_may_stand_there_as_well(
         monkeypatch.setattr(asyncio.tasks, "Task", task)
         assert type(loop.create_task(nothing())) is Double
     monkeypatch.undo()
+
+
+def test_a_task_factory_may_be_a_mocks(loop: asyncio.AbstractEventLoop) -> None:
+    class Task(asyncio.Task[Any]):
+        pass
+
+    def factory(owner: Any, coro: Any, **options: Any) -> Task:
+        return Task(coro, loop=owner, **options)
+
+    with mock.patch.object(loop, "_task_factory", factory):
+        assert type(loop.create_task(nothing())) is Task
+    assert loop.get_task_factory() is None
+    assert type(loop.create_task(nothing())) is not Task
+    run_briefly(loop)
 
 
 @pytest.mark.parametrize(
