@@ -6,9 +6,10 @@
 Runs each case under `valgrind --tool=callgrind` with N and with 2 N operations and divides the
 difference by N, so that start-up and the imports cancel out. Hash seed, allocator and environment
 are fixed and the cyclic garbage collector is off; figures of the same build then repeat to a
-percent. `call_soon` and `call_later_cancel` as in their own files, `task_step` is sleep(0) in one
-task, `echo` a 1 KiB message and its echo between two protocols on the ends of a socket pair in one
-process, system calls not counted. Prints one JSON object. valgrind may not know io_uring: `engine`
+percent. The cases are those of the other files, `task_step` is sleep(0) in one task, `create_task`
+and `gather` count one of a hundred tasks, `resolve` is getaddrinfo of a literal, `echo` a 1 KiB
+message and its echo between two protocols on the ends of a socket pair in one process, system calls
+not counted. Prints one JSON object. valgrind may not know io_uring: `engine`
 says on what the loop really ran, and without it the command ends with status 3 and says why; use
 `--loop epoll`.
 """
