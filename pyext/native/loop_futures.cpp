@@ -2,6 +2,8 @@
 //
 // They are asyncio's own, made as `Future(loop=loop)` and `Task(coroutine, loop=loop)` make them,
 // but the keywords that all of them have are made once in a run of the loop.
+#include <string>
+
 #include "native/loop.hpp"
 #include "native/names.hpp"
 
@@ -22,15 +24,15 @@ Ref instance_of(PyObject* type, PyObject* arguments, PyObject* keywords) {
   }));
 }
 
-#if PY_VERSION_HEX < 0x030E0000
-constexpr const char* kCreateTaskDoc =
-    "create_task($self, coro, *, name=None, context=None)\n--\n\n"
-    "Schedule a coroutine; an asyncio.Task, or what the task factory makes.";
-#else
-constexpr const char* kCreateTaskDoc =
-    "create_task($self, coro, **kwargs)\n--\n\n"
-    "Schedule a coroutine; an asyncio.Task, or what the task factory makes.";
-#endif
+// With the signature of asyncio's own method, which changes in patch releases too.
+const char* create_task_doc() {
+  static std::string doc;
+  doc = "create_task($self, coro";
+  if (LoopOverrides::create_task_names_its_keywords()) doc += ", *, name=None, context=None";
+  if (LoopOverrides::create_task_takes_any_keyword()) doc += ", **kwargs";
+  doc += ")\n--\n\nSchedule a coroutine; an asyncio.Task, or what the task factory makes.";
+  return doc.c_str();
+}
 
 }  // namespace
 
@@ -98,7 +100,7 @@ std::vector<PyMethodDef> Loop::future_methods() {
   return {
       method<&Loop::create_future>("create_future",
                                    "create_future($self)\n--\n\nAn asyncio.Future of this loop."),
-      method<&Loop::create_task>("create_task", kCreateTaskDoc),
+      method<&Loop::create_task>("create_task", create_task_doc()),
   };
 }
 

@@ -150,8 +150,8 @@ std::vector<PyGetSetDef> Loop::attributes() {
 }
 
 void define_loop(PyObject* module) {
+  LoopOverrides::define();  // the methods' signatures follow asyncio's
   LoopType::define(module, nullptr);
-  LoopOverrides::define();
   define_literal_answers();
   SockRequestType::define(module, nullptr);
   ServerListenerType::define(module, nullptr);

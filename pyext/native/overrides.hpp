@@ -45,6 +45,13 @@ class LoopOverrides {
     if (PyFunction_GET_CODE(own_create_task_) != own_create_task_code_) return true;
     return look_up_task() != own_task_;
   }
+  // Of asyncio's create_task, as it was at import.
+  static bool create_task_names_its_keywords() {
+    return own_create_task_ && code_of_create_task()->co_kwonlyargcount > 0;
+  }
+  static bool create_task_takes_any_keyword() {
+    return !own_create_task_ || (code_of_create_task()->co_flags & CO_VARKEYWORDS) != 0;
+  }
   // asyncio's own one, or null.
   static PyObject* own_task() { return own_task_; }
   // What `loop` would call by super() from our own class.
@@ -55,6 +62,9 @@ class LoopOverrides {
  private:
   unsigned look_up(PyObject* loop);
   static PyObject* look_up_task();
+  static PyCodeObject* code_of_create_task() {
+    return reinterpret_cast<PyCodeObject*>(own_create_task_code_);
+  }
 
   unsigned plain_version_ = kNoVersion;  // of a class with nothing replaced
   unsigned seen_version_ = kNoVersion;   // of the class that found_ is about
