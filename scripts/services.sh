@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs the servers that tests/ecosystem talks to: PostgreSQL and Redis, as Debian packages.
+# Installs the servers that tests/ecosystem and the benchmarks of real programs talk to: PostgreSQL and
+# Redis, as Debian packages.
 #
 #   scripts/services.sh
 #
-# The tests start their own instances in a temporary folder; of the packages they need the programs
-# alone. So nothing is started here or enabled for the next boot, and no database cluster is
+# They start their own instances in a temporary folder (scripts/service_programs.py); of the packages they
+# need the programs alone. So nothing is started here or enabled for the next boot, and no database cluster is
 # created. Where the packages cannot be installed (no apt-get, neither root nor sudo without a
 # password) this says what is missing and still succeeds: the tests that need it are skipped then.
 

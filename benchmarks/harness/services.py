@@ -33,6 +33,16 @@ from harness.measure import (
 )
 from harness.peers import command_of
 
+# Shared with the tests, which start the same programs.
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+from service_programs import (
+    initdb_command,
+    postgres_command,
+    postgres_programs,
+    start_as,
+    unprivileged_user,
+)
+
 TIMEOUT_SECONDS = 5.0
 
 
@@ -71,20 +81,6 @@ class Service:
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 
-    def run_as_user(self, command: list[str]) -> subprocess.Popen[bytes]:
-        privileges = ["setpriv", "--pdeathsig", "KILL"]
-        if user := self._user():
-            own = ["--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups"]
-            privileges += own
-        with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen(
-                [*privileges, *command],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
     def _start(self, rig: Rig) -> None:
         if self.refusal:
             raise self.refusal
@@ -94,7 +90,7 @@ class Service:
             (self.folder / "log").write_bytes(b"")  # an address in it is that of this start
             self.port = unused_port()
             with pinned_to(rig.cpus.load):
-                self.process = self.run_as_user(self.command())
+                self.process = start_as(self._user(), self.command(), self.folder)
             if not wait_for(self.is_ready, START_SECONDS, self.process):
                 raise MeasurementError(f"{self.name} does not start: {last_line(self.log)}")
         except MeasurementError as error:
@@ -115,9 +111,7 @@ class Service:
             self.process = None
 
     def _user(self) -> pwd.struct_passwd | None:
-        known = {entry.pw_name: entry for entry in pwd.getpwall()}
-        found = (known[name] for name in self.users if name in known)
-        return next(found, None) if os.getuid() == 0 else None
+        return unprivileged_user(*self.users) if self.users else None
 
     @property
     def name(self) -> str:
@@ -143,38 +137,22 @@ class PostgreSQL(Service):
     stop_signal = signal.SIGINT  # "fast": it does not wait for its clients
 
     def check(self) -> None:
-        # Debian keeps the programs in a folder of the version, which is not on PATH.
-        folders = sorted(
-            Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name)
-        )
-        found = [str(folder) for folder in reversed(folders) if (folder / "initdb").exists()]
-        on_path = shutil.which("initdb")
-        found += [str(Path(on_path).resolve().parent)] if on_path else []
-        if not found:
+        programs = postgres_programs()
+        if programs is None:
             raise UnsupportedError("PostgreSQL is not installed (scripts/services.sh)")
-        self.programs = found[0]
+        self.programs = programs
 
     def prepare(self) -> None:
-        initdb = [f"{self.programs}/initdb", "-D", str(self.folder / "data"), "-U", "tester"]
-        initdb += ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
-        if self.run_as_user(initdb).wait() != 0:
+        initdb = initdb_command(self.programs, self.folder / "data")
+        if start_as(self._user(), initdb, self.folder).wait() != 0:
             raise MeasurementError(f"initdb failed: {last_line(self.log)}")
 
     def command(self) -> list[str]:
-        settings = {
-            "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": str(self.folder),
-            "fsync": "off",
-            "autovacuum": "off",
-            "max_connections": "200",
-            "shared_buffers": "16MB",
-        }
-        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        data = str(self.folder / "data")
-        return [f"{self.programs}/postgres", "-D", data, "-p", str(self.port), *options]
+        data = self.folder / "data"
+        return postgres_command(self.programs, data, self.port, max_connections="200")
 
     def is_ready(self) -> bool:
-        command = [f"{self.programs}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        command = [str(self.programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(command, check=False).returncode == 0
 
 

@@ -7,8 +7,6 @@
 // starts it like any loop's server. What a loop's server costs beyond it is what Python and the
 // loop cost together. It ends on SIGTERM or SIGINT, or by itself after --exit-after seconds.
 #include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -18,6 +16,7 @@
 
 #include "engines.hpp"
 #include "options.hpp"
+#include "process.hpp"
 #include "ring.hpp"
 #include "sockets.hpp"
 
@@ -37,19 +36,7 @@ void end_on_signals(const limit::Options& options) {
   for (const int number : {SIGTERM, SIGINT, SIGALRM}) {
     std::signal(number, end);
   }
-  itimerval timer{};
-  timer.it_value.tv_sec = static_cast<time_t>(options.exit_after_s);
-  const double rest = options.exit_after_s - static_cast<double>(timer.it_value.tv_sec);
-  timer.it_value.tv_usec = static_cast<suseconds_t>(rest * 1e6);
-  setitimer(ITIMER_REAL, &timer, nullptr);
-}
-
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-  }
+  start_alarm(options.exit_after_s);
 }
 
 void announce(const limit::Options& options, int fd) {

@@ -11,8 +11,6 @@
 // good, 1 wrong bytes came back, 2 usage, 3 the server failed (closed, refused, silent), 4 the hard
 // time limit was reached.
 #include <getopt.h>
-#include <sys/resource.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -29,6 +27,7 @@
 #include "endpoint.hpp"
 #include "http.hpp"
 #include "load.hpp"
+#include "process.hpp"
 #include "window.hpp"
 
 namespace {
@@ -187,20 +186,7 @@ void on_limit(int /*signal*/) {
 
 void arm_limit(double seconds) {
   std::signal(SIGALRM, on_limit);
-  itimerval timer{};
-  timer.it_value.tv_sec = static_cast<time_t>(seconds);
-  timer.it_value.tv_usec =
-      static_cast<suseconds_t>((seconds - static_cast<double>(timer.it_value.tv_sec)) * 1e6);
-  setitimer(ITIMER_REAL, &timer, nullptr);
-}
-
-// A thousand connections exceed the usual soft limit of 1024 descriptors.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-  }
+  start_alarm(seconds);
 }
 
 void await_go() {

@@ -1,8 +1,6 @@
 // The rare ways: another context, a nested callback, a changed variable; see shared_context.hpp.
 #include "native/shared_context.hpp"
 
-#include "binding/handling.hpp"
-
 namespace rloop::native {
 
 using binding::layout_of;
@@ -46,8 +44,8 @@ Ref ContextRun::leave_failed() {
   Ref error = binding::take_exception();
   Ref context = std::move(context_);
   bool is_shared = scope_.has_value();
-  // Before it is left: memory may be the collector's occasion (before 3.12), and somebody's to
-  // look.
+  // Before it is left: memory may be the collector's occasion (before 3.12), and a finalizer's to
+  // look at a handle with this context.
   Ref copy = is_shared ? Ref::steal(PyContext_Copy(context.get())) : Ref();
   if (!binding::exit_context(thread_, context.get())) {
     Ref why = binding::take_exception();

@@ -19,7 +19,6 @@
 namespace rloop::native {
 
 class SharedContextScope;
-class ContextRun;
 
 // Owned by a loop.
 class SharedContext {

@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 # The loop's tests share what is not about packages: deadlines, resets, descriptors.
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "loop"))
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -20,9 +20,15 @@ from pathlib import Path
 
 import trustme
 from leftovers import servers
+from service_programs import (
+    Command,
+    initdb_command,
+    postgres_command,
+    postgres_programs,
+    start_as,
+    unprivileged_user,
+)
 from support import DEADLINE, unused_port
-
-Command = list[str]
 
 
 class Unavailable(Exception):
@@ -56,8 +62,8 @@ class Service:
 
     stop_signal = signal.SIGTERM
 
-    def __init__(self, user: str | None = None) -> None:
-        self.user = pwd.getpwnam(user) if user and os.getuid() == 0 else None
+    def __init__(self, user: pwd.struct_passwd | None = None) -> None:
+        self.user = user
         self.folder = Path(tempfile.mkdtemp(prefix="rloop-service-"))
         if self.user:
             os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
@@ -85,7 +91,7 @@ class Service:
         while time.monotonic() < end:
             if not self.was_ready:
                 self.port = unused_port()
-            self.process = self.run_as_user(self.command())
+            self.process = start_as(self.user, self.command(), self.folder)
             servers.add(self.process.pid)
             if self.becomes_ready(end):
                 self.was_ready = True
@@ -120,20 +126,6 @@ class Service:
             time.sleep(0.02)
         return False
 
-    def run_as_user(self, command: Command) -> subprocess.Popen[bytes]:
-        privileges = ["setpriv", "--pdeathsig", "KILL"]
-        if self.user:
-            user, group = str(self.user.pw_uid), str(self.user.pw_gid)
-            privileges += ["--reuid", user, "--regid", group, "--clear-groups"]
-        with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen(
-                [*privileges, *command],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 
@@ -150,12 +142,14 @@ class Postgres(Service):
     stop_signal = signal.SIGINT  # "fast": it does not wait for its clients
 
     def __init__(self) -> None:
-        self.programs = _postgres_programs()
-        super().__init__(_first_user("postgres", "nobody"))
+        programs = postgres_programs()
+        if programs is None:
+            raise Unavailable("PostgreSQL is not installed (scripts/services.sh installs it)")
+        self.programs = programs
+        super().__init__(unprivileged_user("postgres", "nobody"))
         self.data = self.folder / "data"
-        initdb = [str(self.programs / "initdb"), "-D", str(self.data), "-U", "tester"]
-        initdb += ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
-        if self.run_as_user(initdb).wait() != 0:
+        initdb = initdb_command(programs, self.data)
+        if start_as(self.user, initdb, self.folder).wait() != 0:
             raise RuntimeError(f"initdb failed:\n{self.log()}")
         self.certificate = self.make_certificate()
         self.start()
@@ -169,26 +163,15 @@ class Postgres(Service):
         return certificate
 
     def command(self) -> Command:
-        settings = {
-            "ssl": "on",
-            "ssl_cert_file": str(self.certificate.cert),
-            "ssl_key_file": str(self.certificate.key),
-            "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": str(self.folder),
-            "fsync": "off",
-            "autovacuum": "off",
-            "max_connections": "30",
-            "shared_buffers": "16MB",
-        }
-        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        return [
-            str(self.programs / "postgres"),
-            "-D",
-            str(self.data),
-            "-p",
-            str(self.port),
-            *options,
-        ]
+        return postgres_command(
+            self.programs,
+            self.data,
+            self.port,
+            ssl="on",
+            ssl_cert_file=str(self.certificate.cert),
+            ssl_key_file=str(self.certificate.key),
+            max_connections="30",
+        )
 
     def is_ready(self) -> bool:
         command = [str(self.programs / "pg_isready"), "-q", "-h", str(self.folder)]
@@ -212,7 +195,7 @@ class Redis(Service):
         if program is None:
             raise Unavailable("redis-server is not installed (scripts/services.sh installs it)")
         self.program = program
-        super().__init__(_first_user("redis", "nobody"))
+        super().__init__(unprivileged_user("redis", "nobody"))
         self.path = self.folder / "redis.sock"
         self.start()
 
@@ -237,20 +220,3 @@ class Redis(Service):
         if kind == "tcp":
             return {"host": "127.0.0.1", "port": self.port}
         return {"unix_socket_path": str(self.path)}
-
-
-def _postgres_programs() -> Path:
-    """The folder of PostgreSQL's programs: of Debian's newest version, or where PATH has them."""
-    folders = Path("/usr/lib/postgresql").glob("*/bin")
-    for folder in sorted(folders, key=lambda path: int(path.parent.name), reverse=True):
-        if (folder / "initdb").exists():
-            return folder
-    found = shutil.which("initdb")
-    if found is None:
-        raise Unavailable("PostgreSQL is not installed (scripts/services.sh installs it)")
-    return Path(found).resolve().parent
-
-
-def _first_user(*names: str) -> str | None:
-    known = {entry.pw_name for entry in pwd.getpwall()}
-    return next((name for name in names if name in known), None)
