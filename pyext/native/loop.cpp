@@ -45,6 +45,7 @@ void Loop::run() {
 void Loop::leave() {
   context_.loop_running = false;
   loop_keyword_ = nullptr;
+  meter_.run_ends(base::now_ns());
   if (forked_) return;
   context_.flush_dirty_now();
   reactor_->quiesce();
@@ -112,14 +113,17 @@ void Loop::wait_natively(int64_t timeout_ns) {
   check_fork();  // by code of the program's in this turn
   base::Result result(0);
   if (timeout_ns != 0) {
-    int64_t asleep_since_ns = base::now_ns();
+    int64_t asleep_since_ns = base::now_ns(), awake_ns;
+    meter_.sleep_begins(asleep_since_ns);
     reactor_->prepare_wait(timeout_ns);
     reactor_->announce_sleep();
     {
       GilRelease unlocked;
       reactor_->block();
+      awake_ns = base::now_ns();  // to wait for the GIL is no sleep
     }
-    context_.slept_ns += base::now_ns() - asleep_since_ns;
+    meter_.sleep_ends(awake_ns);
+    context_.slept_ns += awake_ns - asleep_since_ns;
     result = reactor_->collect();
   } else if (reactor_->needs_poll()) {
     result = reactor_->wait(0);
@@ -135,9 +139,12 @@ void Loop::wait_natively(int64_t timeout_ns) {
 
 void Loop::make_due_timers_ready() {
   if (timers_.empty()) return;
-  double end = base::due_before(clock(), resolution());
-  while (!timers_.empty() && timers_.earliest_deadline() < end)
+  double now = clock();
+  double end = base::due_before(now, resolution());
+  while (!timers_.empty() && timers_.earliest_deadline() < end) {
+    meter_.timer_is_due(static_cast<int64_t>((now - timers_.earliest_deadline()) * 1e9));
     ready_.push(timers_.pop());
+  }
 }
 
 // The first `count` handles of the queue.

@@ -14,6 +14,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/meter.hpp"
 #include "base/timer_heap.hpp"
 #include "binding/heap_type.hpp"
 #include "native/handle.hpp"
@@ -228,6 +229,9 @@ class Loop : public base::ListNode<TrackingTag> {
                          PyObject* context);
   void wait_by_selector(int64_t timeout_ns);
 
+  void add_times(PyObject* dict);
+  void add_gauges(PyObject* dict);
+
   static void track_if_held(PyObject* handle);
   void track_held_handles_later();
   static int track_held_handles(void*);
@@ -245,6 +249,7 @@ class Loop : public base::ListNode<TrackingTag> {
   Ref serving(PyObject* socket);
 
   reactor::Statistics statistics_;
+  base::Meter meter_;
   net::Context context_;
   std::unique_ptr<reactor::Reactor> reactor_;
   const char* backend_ = "none";
@@ -308,6 +313,7 @@ void Loop::run_attached(Turns turns) {
   check_fork();
   attach();
   context_.loop_running = true;
+  meter_.run_begins(base::now_ns());
   try {
     turns();
   } catch (const binding::PythonError&) {

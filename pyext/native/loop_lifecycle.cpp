@@ -1,7 +1,7 @@
 // The loop's engine: choosing it, attaching it, replacing it, closing it; see loop.hpp.
 //
 // A refused ring is replaced by epoll here, once, also in the middle of a run; the end of the loop
-// and the child of a fork are here too. What the user sees of it (reason, statistics) as well.
+// and the child of a fork are here too. What the user sees of it (the reason) as well.
 #include <cerrno>
 #include <system_error>
 
@@ -203,16 +203,6 @@ Ref Loop::current_handle() {
 Ref Loop::backend_reason() {
   return Ref::checked(PyUnicode_FromStringAndSize(backend_reason_.data(),
                                                   static_cast<Py_ssize_t>(backend_reason_.size())));
-}
-
-Ref Loop::statistics() {
-  const reactor::Statistics& s = statistics_;
-  return Ref::checked(Py_BuildValue(
-      "{sK sK sK sK sK sK sK sK sK sK sK sK}", "turns", s.turns, "syscalls", s.syscalls,
-      "submitted", s.submitted, "completions", s.completions, "messages_in", s.messages_in,
-      "messages_out", s.messages_out, "bytes_in", s.bytes_in, "bytes_out", s.bytes_out,
-      "buffers_short", s.buffers_short, "buffers_lent", s.buffers_lent, "buffers_returned",
-      s.buffers_returned, "ring_rebuilds", s.ring_rebuilds));
 }
 
 }  // namespace rloop::native

@@ -120,10 +120,9 @@ std::vector<PyMethodDef> Loop::methods() {
           method<&Loop::after_fork_in_child>("_after_fork_in_child", nullptr),
           method<&Loop::statistics>(
               "statistics",
-              "statistics($self)\n--\n\nCounters since the loop was made: turns, syscalls, "
-              "submitted, "
-              "completions,\nmessages_in, messages_out, bytes_in, bytes_out, buffers_short, "
-              "buffers_lent,\nbuffers_returned, ring_rebuilds."),
+              "statistics($self)\n--\n\nWhat happened since the loop was made, how it spent its "
+              "time, "
+              "and what there is\nof everything now. The keys are in the documentation (Observe)."),
       });
   return all;
 }

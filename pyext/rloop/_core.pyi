@@ -30,6 +30,37 @@ class _Probe(TypedDict):
     reason: str
     capabilities: dict[str, bool]
 
+@type_check_only
+class _Statistics(TypedDict):
+    # Counted since the loop was made.
+    turns: int
+    syscalls: int
+    submitted: int
+    completions: int
+    messages_in: int
+    messages_out: int
+    bytes_in: int
+    bytes_out: int
+    buffers_short: int
+    buffers_lent: int
+    buffers_returned: int
+    ring_rebuilds: int
+    # How it spent its time.
+    busy_ns: int
+    idle_ns: int
+    longest_awake_ns: int
+    awake_ns: tuple[int, ...]
+    timer_lag_ns: tuple[int, ...]
+    # What there is now.
+    ready: int
+    timers: int
+    watched_descriptors: int
+    streams: int
+    datagram_endpoints: int
+    listeners: int
+    backlog_bytes: int
+    operations_in_flight: int
+
 def probe() -> _Probe: ...
 def set_log_level(lowest: int) -> None: ...
 def _context_layout_fits() -> bool: ...
@@ -144,7 +175,7 @@ class Loop:
     def backend(self) -> str: ...
     @property
     def backend_reason(self) -> str: ...
-    def statistics(self) -> dict[str, int]: ...
+    def statistics(self) -> _Statistics: ...
 
     # Scheduling.
     def call_soon(

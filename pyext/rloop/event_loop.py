@@ -26,6 +26,7 @@ from .unix_sockets import UnixSocketMixin
 
 TYPE_CHECKING = False  # typing is not imported for nothing
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 
@@ -80,6 +81,18 @@ class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no
         self._pidfds = set()
         self.set_debug(asyncio.coroutines._is_debug_mode())  # type: ignore[attr-defined]
         self._remember_for_fork()
+
+    def utilization(self, since: Mapping[str, Any] | None = None) -> float:
+        """The part of its running time in which the loop was awake, 0.0 to 1.0.
+
+        `since`: what statistics() gave earlier; without it, since the loop was made. 0.0 where it
+        did not run. As Node.js computes it: what is no wait in the engine is busy, also a callback
+        that blocks and the wait for the GIL.
+        """
+        now = self.statistics()
+        busy: int = now["busy_ns"] - (since["busy_ns"] if since else 0)
+        idle: int = now["idle_ns"] - (since["idle_ns"] if since else 0)
+        return busy / (busy + idle) if busy + idle > 0 else 0.0
 
     def __repr__(self) -> str:
         return (

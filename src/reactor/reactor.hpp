@@ -102,6 +102,8 @@ class Reactor {
   virtual void flush() {}
   // True when dispatch has something to do without another wait.
   virtual bool has_undispatched() const { return arrivals_head_ < arrivals_.size(); }
+  // Operations that are not idle: with the kernel, or on their way to it or back.
+  size_t busy_count() const { return busy_count_; }
   // How an operation ended whose final completion waits for dispatch; Result(0) when none does.
   base::Result undispatched_end(const op::Operation& operation) const;
   // Called by a completion that leaves an exception behind: dispatch returns after it.
