@@ -209,7 +209,7 @@ void DatagramTransport::on_datagram(std::span<const std::byte> data, const base:
     Ref protocol = protocol_.copy();  // it may be switched by its own call
     ContextScope scope(context_.get());
     result =
-        binding::try_call_method(protocol.get(), names::datagram_received, bytes.get(), peer.get());
+        call_protocol(loop_, protocol.get(), names::datagram_received, bytes.get(), peer.get());
   } catch (const binding::PythonError&) {
     // no memory; reported below
   }
@@ -236,7 +236,7 @@ bool DatagramTransport::error_received(PyObject* error) {
   if (!protocol) return true;  // sendto() was in the socket while the loop, in its thread, ended it
   ContextScope scope(sendto_depth_ > 0 ? nullptr : context_.get());
   HandlingScope handling(error);
-  Ref result = binding::try_call_method(protocol.get(), names::error_received, error);
+  Ref result = call_protocol(loop_, protocol.get(), names::error_received, error);
   return static_cast<bool>(result);
 }
 

@@ -45,7 +45,7 @@ void Loop::run() {
 void Loop::leave() {
   context_.loop_running = false;
   loop_keyword_ = nullptr;
-  meter_.run_ends(base::now_ns());
+  context_.meter.run_ends(base::now_ns());
   if (forked_) return;
   context_.flush_dirty_now();
   reactor_->quiesce();
@@ -66,13 +66,13 @@ void Loop::turn() {
   // asyncio's order: what was ready before the wait, then I/O, then timers; what these schedule
   // belongs to the next turn. Connections that were closed end where the first close put them.
   size_t ready_count = ready_.size();
-  make_due_timers_ready();  // may fail, by the program's clock
+  double due_found_at = make_due_timers_ready();  // may fail, by the program's clock
   size_t due_count = ready_.size() - ready_count;
   size_t ends_position = std::exchange(ends_position_, kNoEnds);
   size_t before_ends_count =
       ends_position == kNoEnds ? 0 : std::min(ready_.count_before(ends_position), ready_count);
   context_.begin_turn();
-  runs_handles_plainly_ = !debug_ && !HandleOverrides::has();
+  runs_handles_plainly_ = !debug_ && !times_callbacks_ && !HandleOverrides::has();
   run_handles(ready_, before_ends_count);
   // No end overtakes the beginning: connection_made of what was closed before it was called.
   size_t beginnings_count =
@@ -85,6 +85,7 @@ void Loop::turn() {
   raise_interruption();
   check_fork();  // a callback forked, and this is the child
   run_handles(watched_, watched_.size());
+  if (due_count > 0) count_timer_lag(due_count, due_found_at);
   run_handles(ready_, due_count);
 }
 
@@ -113,20 +114,18 @@ void Loop::wait_natively(int64_t timeout_ns) {
   check_fork();  // by code of the program's in this turn
   base::Result result(0);
   if (timeout_ns != 0) {
-    int64_t asleep_since_ns = base::now_ns(), awake_ns;
-    meter_.sleep_begins(asleep_since_ns);
+    turn_took(context_.meter.sleep_begins(base::now_ns()));
     reactor_->prepare_wait(timeout_ns);
     reactor_->announce_sleep();
     {
       GilRelease unlocked;
       reactor_->block();
-      awake_ns = base::now_ns();  // to wait for the GIL is no sleep
+      context_.meter.wakes(base::now_ns());  // to wait for the GIL is no sleep
     }
-    meter_.sleep_ends(awake_ns);
-    context_.slept_ns += awake_ns - asleep_since_ns;
     result = reactor_->collect();
-  } else if (reactor_->needs_poll()) {
-    result = reactor_->wait(0);
+  } else {
+    turn_took(context_.meter.turn_passes(!ready_.empty()));
+    if (reactor_->needs_poll()) result = reactor_->wait(0);
   }
   binding::check(PyErr_CheckSignals());
   if (result.ok()) return;
@@ -137,14 +136,14 @@ void Loop::wait_natively(int64_t timeout_ns) {
   throw binding::PythonError{};
 }
 
-void Loop::make_due_timers_ready() {
-  if (timers_.empty()) return;
+// Answers when that was, by the loop's clock.
+double Loop::make_due_timers_ready() {
+  if (timers_.empty()) return 0;
   double now = clock();
   double end = base::due_before(now, resolution());
-  while (!timers_.empty() && timers_.earliest_deadline() < end) {
-    meter_.timer_is_due(static_cast<int64_t>((now - timers_.earliest_deadline()) * 1e9));
+  while (!timers_.empty() && timers_.earliest_deadline() < end)
     ready_.push(timers_.pop());
-  }
+  return now;
 }
 
 // The first `count` handles of the queue.
@@ -177,10 +176,11 @@ void Loop::set_debug(PyObject* value) {
   if (debug_) runs_handles_plainly_ = false;
 }
 
-// In debug mode, or by a _run of the program's.
+// In debug mode, after a slow turn, or by a _run of the program's.
 void Loop::run_specially(PyObject* handle, PyThreadState* thread) {
   if (handle_of(handle).cancelled()) return;
-  if (debug_) return run_timed(handle, thread);
+  if (debug_) return run_in_debug_mode(handle, thread);
+  if (times_callbacks_) return run_timed(handle, thread);
   run_by_anyone(handle, thread);
 }
 
@@ -192,13 +192,14 @@ void Loop::run_by_anyone(PyObject* handle, PyThreadState* thread) {
   }
 }
 
-void Loop::run_timed(PyObject* handle, PyThreadState* thread) {
+void Loop::run_in_debug_mode(PyObject* handle, PyThreadState* thread) {
   current_handle_ = Ref::borrow(handle);
   absl::Cleanup done = [this] { current_handle_ = nullptr; };
   double start = clock();
   run_by_anyone(handle, thread);
   double seconds = clock() - start;
   if (seconds >= slow_callback_duration_) {
+    ++slow_callbacks_;
     Ref duration = Ref::checked(PyFloat_FromDouble(seconds));
     names::report("slow_callback", object(), handle, duration.get());
   }

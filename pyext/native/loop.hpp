@@ -14,7 +14,6 @@
 #include <unordered_map>
 #include <utility>
 
-#include "base/meter.hpp"
 #include "base/timer_heap.hpp"
 #include "binding/heap_type.hpp"
 #include "native/handle.hpp"
@@ -124,7 +123,6 @@ class Loop : public base::ListNode<TrackingTag> {
   void configure(Arguments arguments);
   void close_io();
   void after_fork_in_child(PyObject* was_running);
-  Ref statistics();
   const char* backend() { return backend_; }
   Ref backend_reason();
   bool is_closed() { return closed_; }
@@ -146,6 +144,15 @@ class Loop : public base::ListNode<TrackingTag> {
   void set_current_handle(PyObject* handle) { current_handle_ = Ref::borrow(handle); }
   bool stopping() { return stopping_; }
   void set_stopping(PyObject* value) { stopping_ = truth(value); }
+
+  // --- for operators (loop_observation.cpp) ---
+  Ref statistics(PyObject* takes_longest);
+  Ref connections(PyObject* heaviest_count);
+  const base::Meter& meter() const { return context_.meter; }
+  // Turns take longer than slow_callback_duration, so callbacks are timed for a while.
+  bool times_callbacks() const { return times_callbacks_; }
+  // A protocol's method has; its exception may be set.
+  void upcall_took(int64_t spent_ns, PyObject* protocol, PyObject* method);
 
   // For the transports.
   net::Context& context() { return context_; }
@@ -213,11 +220,21 @@ class Loop : public base::ListNode<TrackingTag> {
   int64_t wait_timeout_ns();
   void wait(int64_t timeout_ns);
   void wait_natively(int64_t timeout_ns);
-  void make_due_timers_ready();
+  double make_due_timers_ready();
   void run_handles(ReadyQueue& queue, size_t count);
   void run_specially(PyObject* handle, PyThreadState* thread);
   void run_by_anyone(PyObject* handle, PyThreadState* thread);
+  void run_in_debug_mode(PyObject* handle, PyThreadState* thread);
   void run_timed(PyObject* handle, PyThreadState* thread);
+  bool was_slow(int64_t spent_ns);
+  void report_slow(const char* report, std::initializer_list<PyObject*> what, int64_t spent_ns);
+  // A turn was timed; 0: it was not.
+  void turn_took(int64_t longest_ns) {
+    if (longest_ns >= slow_turn_ns_) [[unlikely]]
+      time_callbacks();
+  }
+  void time_callbacks();
+  void count_timer_lag(size_t due_count, double found_at);
   void raise_interruption();
   void leave();
 
@@ -229,7 +246,7 @@ class Loop : public base::ListNode<TrackingTag> {
                          PyObject* context);
   void wait_by_selector(int64_t timeout_ns);
 
-  void add_times(PyObject* dict);
+  void add_times(PyObject* dict, bool takes_longest);
   void add_gauges(PyObject* dict);
 
   static void track_if_held(PyObject* handle);
@@ -249,7 +266,6 @@ class Loop : public base::ListNode<TrackingTag> {
   Ref serving(PyObject* socket);
 
   reactor::Statistics statistics_;
-  base::Meter meter_;
   net::Context context_;
   std::unique_ptr<reactor::Reactor> reactor_;
   const char* backend_ = "none";
@@ -278,7 +294,11 @@ class Loop : public base::ListNode<TrackingTag> {
   bool debug_ = false;
   bool forked_ = false;
   bool fallback_allowed_ = false;
+  bool times_callbacks_ = false;
   double slow_callback_duration_ = 0.1;  // seconds
+  int64_t slow_turn_ns_ = 100'000'000;   // the same
+  int64_t times_until_ns_ = 0;           // of now_ns()
+  uint64_t slow_callbacks_ = 0;
 
   // Not absl's: its table is broken when it cannot grow for want of memory.
   std::unordered_map<int, std::unique_ptr<FdWatch>> watches_;
@@ -313,7 +333,7 @@ void Loop::run_attached(Turns turns) {
   check_fork();
   attach();
   context_.loop_running = true;
-  meter_.run_begins(base::now_ns());
+  context_.meter.run_begins(base::now_ns());
   try {
     turns();
   } catch (const binding::PythonError&) {

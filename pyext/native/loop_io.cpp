@@ -230,6 +230,7 @@ void Loop::transport_opened(Transport& transport) {
 void Loop::transport_closed(Transport& transport) {
   if (!transport.linked()) return;  // it was never opened
   transport.unlink();
+  context_.past_traffic += transport.traffic();
   Transport*& user = transports_by_fd_[static_cast<size_t>(transport.fd())];
   if (user == &transport) user = nullptr;
 }

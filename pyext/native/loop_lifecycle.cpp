@@ -194,6 +194,9 @@ void Loop::set_slow_callback_duration(PyObject* value) {
   double seconds = PyFloat_AsDouble(value);
   if (seconds == -1.0 && PyErr_Occurred()) throw binding::PythonError{};
   slow_callback_duration_ = seconds;
+  // Not 0, which is what a turn takes that was not timed; never for NaN.
+  slow_turn_ns_ =
+      seconds < 9e9 ? 1 + static_cast<int64_t>(std::max(seconds, 0.0) * 1e9) : base::kNever;
 }
 
 Ref Loop::current_handle() {

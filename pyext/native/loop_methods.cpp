@@ -118,11 +118,8 @@ std::vector<PyMethodDef> Loop::methods() {
           method<&Loop::set_waits_by_selector>("_wait_by_selector", nullptr),
           method<&Loop::close_io>("_close_io", nullptr),
           method<&Loop::after_fork_in_child>("_after_fork_in_child", nullptr),
-          method<&Loop::statistics>(
-              "statistics",
-              "statistics($self)\n--\n\nWhat happened since the loop was made, how it spent its "
-              "time, "
-              "and what there is\nof everything now. The keys are in the documentation (Observe)."),
+          method<&Loop::statistics>("_statistics", nullptr),
+          method<&Loop::connections>("_connections", nullptr),
       });
   return all;
 }
@@ -143,8 +140,8 @@ std::vector<PyGetSetDef> Loop::attributes() {
       attribute<&Loop::current_handle, &Loop::set_current_handle>("_current_handle", nullptr),
       attribute<&Loop::slow_callback_duration, &Loop::set_slow_callback_duration>(
           "slow_callback_duration",
-          "Debug mode: callbacks that take longer, in seconds, are "
-          "logged."),
+          "Callbacks that take longer, in seconds, are logged: all of them in debug mode, else "
+          "those\nthat come within ten seconds after a turn that took longer."),
   };
 }
 

@@ -1,62 +1,85 @@
-// What an operator sees of a loop: counters, time, and what there is of everything; see loop.hpp.
+// What an operator sees of a loop: counters, time, what there is of everything, and which
+// callbacks are slow; see loop.hpp.
 //
-// Nothing here costs anything until it is asked for. Counters and the meter are fed where things
-// happen; what there is now is counted then and there, over the loop's own lists.
+// Counters and the meter are fed where things happen; what there is now is counted when it is asked
+// for, over the loop's own lists, without a call of Python on the way. Callbacks are timed only
+// after a turn that was slow, for a while.
+#include <algorithm>
+#include <vector>
+
+#include "absl/cleanup/cleanup.h"
+#include "binding/dict.hpp"
 #include "native/datagram_transport.hpp"
 #include "native/fd_watch.hpp"
 #include "native/loop.hpp"
+#include "native/names.hpp"
 #include "native/server.hpp"
+#include "native/stream_transport.hpp"
+#include "native/upcall.hpp"
 
 namespace rloop::native {
 namespace {
 
-void set(PyObject* dict, const char* name, Ref value) {
-  if (PyDict_SetItemString(dict, name, value.get()) < 0) throw binding::PythonError{};
-}
+using binding::put;
 
-void set(PyObject* dict, const char* name, uint64_t value) {
-  set(dict, name, Ref::checked(PyLong_FromUnsignedLongLong(value)));
-}
+// So long callbacks are timed after a slow turn.
+constexpr int64_t kTimedFor_ns = 10'000'000'000;
 
-void set(PyObject* dict, const char* name, const base::Histogram& histogram) {
+// As <what>_ns and <what>_total_ns.
+void put_histogram(PyObject* dict, const std::string& what, const base::Histogram& histogram) {
   Ref counts = Ref::checked(PyTuple_New(base::Histogram::kBuckets));
   for (size_t i = 0; i < base::Histogram::kBuckets; ++i) {
     Ref count = Ref::checked(PyLong_FromUnsignedLongLong(histogram.buckets()[i]));
     PyTuple_SET_ITEM(counts.get(), static_cast<Py_ssize_t>(i), count.release());
   }
-  set(dict, name, std::move(counts));
+  put(dict, (what + "_ns").c_str(), std::move(counts));
+  put(dict, (what + "_total_ns").c_str(), histogram.total_ns());
+}
+
+Transport& transport_of(PyObject* object) {
+  if (DatagramTransportType::check(object)) return DatagramTransportType::value(object);
+  return StreamTransportType::value(object);
+}
+
+const char* kind_of(PyObject* object) {
+  return DatagramTransportType::check(object) ? "datagram" : "stream";
 }
 
 }  // namespace
 
-Ref Loop::statistics() {
+Ref Loop::statistics(PyObject* takes_longest) {
+  net::Traffic traffic = context_.past_traffic;
+  transports_.for_each([&](Transport& transport) { traffic += transport.traffic(); });
   Ref made = Ref::checked(PyDict_New());
   PyObject* dict = made.get();
   const reactor::Statistics& s = statistics_;
-  set(dict, "turns", s.turns);
-  set(dict, "syscalls", s.syscalls);
-  set(dict, "submitted", s.submitted);
-  set(dict, "completions", s.completions);
-  set(dict, "messages_in", s.messages_in);
-  set(dict, "messages_out", s.messages_out);
-  set(dict, "bytes_in", s.bytes_in);
-  set(dict, "bytes_out", s.bytes_out);
-  set(dict, "buffers_short", s.buffers_short);
-  set(dict, "buffers_lent", s.buffers_lent);
-  set(dict, "buffers_returned", s.buffers_returned);
-  set(dict, "ring_rebuilds", s.ring_rebuilds);
-  add_times(dict);
+  put(dict, "turns", s.turns);
+  put(dict, "syscalls", s.syscalls);
+  put(dict, "submitted", s.submitted);
+  put(dict, "completions", s.completions);
+  put(dict, "messages_in", traffic.messages_in);
+  put(dict, "messages_out", traffic.messages_out);
+  put(dict, "bytes_in", traffic.bytes_in);
+  put(dict, "bytes_out", traffic.bytes_out);
+  put(dict, "buffers_short", s.buffers_short);
+  put(dict, "buffers_lent", s.buffers_lent);
+  put(dict, "buffers_returned", s.buffers_returned);
+  put(dict, "ring_rebuilds", s.ring_rebuilds);
+  put(dict, "slow_callbacks", slow_callbacks_);
+  add_times(dict, truth(takes_longest));
   add_gauges(dict);
   return made;
 }
 
-void Loop::add_times(PyObject* dict) {
+void Loop::add_times(PyObject* dict, bool takes_longest) {
   int64_t now = base::now_ns();
-  set(dict, "busy_ns", static_cast<uint64_t>(meter_.busy_ns(now)));
-  set(dict, "idle_ns", static_cast<uint64_t>(meter_.idle_ns(now)));
-  set(dict, "longest_awake_ns", static_cast<uint64_t>(meter_.take_longest_awake_ns(now)));
-  set(dict, "awake_ns", meter_.awake());
-  set(dict, "timer_lag_ns", meter_.timer_lag());
+  put(dict, "busy_ns", static_cast<uint64_t>(context_.meter.busy_ns(now)));
+  put(dict, "idle_ns", static_cast<uint64_t>(context_.meter.idle_ns(now)));
+  put(dict, "longest_turn_ns",
+      static_cast<uint64_t>(context_.meter.longest_turn_ns(now, takes_longest)));
+  put_histogram(dict, "turn", context_.meter.turns());
+  put_histogram(dict, "ready_lag", context_.meter.ready_lag());
+  put_histogram(dict, "timer_lag", context_.meter.timer_lag());
 }
 
 void Loop::add_gauges(PyObject* dict) {
@@ -68,14 +91,100 @@ void Loop::add_gauges(PyObject* dict) {
   listeners_.for_each([&](ServerListener&) { ++listeners; });
   for (const auto& [fd, watch] : watches_)
     watched += !watch->empty();
-  set(dict, "ready", ready_.size());
-  set(dict, "timers", timers_.size());
-  set(dict, "watched_descriptors", watched);
-  set(dict, "streams", streams);
-  set(dict, "datagram_endpoints", datagrams);
-  set(dict, "listeners", listeners);
-  set(dict, "backlog_bytes", backlog);
-  set(dict, "operations_in_flight", reactor_ ? reactor_->busy_count() : 0);
+  put(dict, "ready", ready_.size());
+  put(dict, "timers", timers_.size());
+  put(dict, "watched_descriptors", watched);
+  put(dict, "streams", streams);
+  put(dict, "datagram_endpoints", datagrams);
+  put(dict, "listeners", listeners);
+  put(dict, "backlog_bytes", backlog);
+  put(dict, "buffers_held", statistics_.buffers_lent - statistics_.buffers_returned);
+  put(dict, "operations_in_flight", reactor_ ? reactor_->busy_count() : 0);
+}
+
+// Its connections by state, and those with the heaviest backlogs.
+Ref Loop::connections(PyObject* heaviest_count) {
+  size_t count = PyLong_AsSize_t(heaviest_count);
+  if (PyErr_Occurred()) throw binding::PythonError{};
+  constexpr const char* kStates[] = {"open", "reading_paused", "writing_paused", "closing"};
+  uint64_t in_state[std::size(kStates)] = {};
+  std::vector<std::pair<size_t, Ref>> heaviest;  // they may end while they are described
+  transports_.for_each([&](Transport& transport) {
+    ++in_state[std::ranges::find(kStates, std::string_view(transport.state())) - kStates];
+    heaviest.emplace_back(transport.backlog(), Ref::borrow(transport.object()));
+  });
+  count = std::min(count, heaviest.size());
+  auto heavier = [](const auto& one, const auto& other) { return one.first > other.first; };
+  std::ranges::partial_sort(heaviest, heaviest.begin() + static_cast<ptrdiff_t>(count), heavier);
+  Ref list = Ref::checked(PyList_New(0));
+  for (size_t i = 0; i < count; ++i) {
+    PyObject* one = heaviest[i].second.get();
+    Ref described = transport_of(one).describe(kind_of(one));
+    binding::check(PyList_Append(list.get(), described.get()));
+  }
+  Ref states = Ref::checked(PyDict_New());
+  for (size_t i = 0; i < std::size(kStates); ++i)
+    put(states.get(), kStates[i], in_state[i]);
+  Ref made = Ref::checked(PyDict_New());
+  put(made.get(), "states", std::move(states));
+  put(made.get(), "heaviest", std::move(list));
+  return made;
+}
+
+void Loop::count_timer_lag(size_t due_count, double found_at) {
+  // A clock of the program's is not asked more often than asyncio asks it.
+  bool is_ours = !overrides_.has(object(), Override::time);
+  double now = is_ours ? time() : found_at;
+  ready_.for_first(due_count, [&](const Ref& handle) {
+    if (!TimerHandleType::check(handle.get())) return;  // a turn within the turn took them
+    TimerHandle& timer = TimerHandleType::value(handle.get());
+    if (timer.cancelled()) return;
+    double late_ns = (now - timer.when_seconds()) * 1e9;
+    context_.meter.timer_is_late(late_ns < 9e18 ? static_cast<int64_t>(late_ns) : base::kNever);
+  });
+}
+
+// --- slow callbacks ----------------------------------------------------------------------------
+
+void Loop::time_callbacks() {
+  times_callbacks_ = true;
+  times_until_ns_ = base::now_ns() + kTimedFor_ns;
+}
+
+// Outside debug mode; the exception of the callback is raised after its report.
+void Loop::run_timed(PyObject* handle, PyThreadState* thread) {
+  int64_t began = base::now_ns();
+  absl::Cleanup done = [&] {
+    int64_t spent_ns = base::now_ns() - began;
+    if (!was_slow(spent_ns)) return;
+    report_slow("slow_handle", {handle}, spent_ns);
+  };
+  run_by_anyone(handle, thread);
+}
+
+void Loop::upcall_took(int64_t spent_ns, PyObject* protocol, PyObject* method) {
+  if (was_slow(spent_ns)) report_slow("slow_upcall", {protocol, method}, spent_ns);
+}
+
+bool Loop::was_slow(int64_t spent_ns) {
+  if (base::now_ns() > times_until_ns_) times_callbacks_ = false;
+  if (spent_ns < slow_turn_ns_) return false;
+  ++slow_callbacks_;
+  return true;
+}
+
+// A Python error that is set stays so.
+void Loop::report_slow(const char* report, std::initializer_list<PyObject*> what,
+                       int64_t spent_ns) {
+  Ref error = PyErr_Occurred() ? binding::take_exception() : Ref();
+  contained(*this, [&] {
+    Ref seconds = Ref::checked(PyFloat_FromDouble(base::to_seconds(spent_ns)));
+    Ref tuple = Ref::checked(PyTuple_New(static_cast<Py_ssize_t>(what.size())));
+    for (size_t i = 0; i < what.size(); ++i)
+      PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i), Py_NewRef(what.begin()[i]));
+    names::report(report, object(), seconds.get(), tuple.get());
+  });
+  if (error) binding::restore_exception(std::move(error));
 }
 
 }  // namespace rloop::native

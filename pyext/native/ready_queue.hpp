@@ -33,7 +33,12 @@ class ReadyQueue {
 
   template <class Each>
   void for_each(Each each) {
-    for (size_t i = head_; i != tail_; ++i)
+    for_first(size(), each);
+  }
+  // Of the first `count` of them.
+  template <class Each>
+  void for_first(size_t count, Each each) {
+    for (size_t i = head_; i != head_ + std::min(count, size()); ++i)
       each(places_[i & (capacity_ - 1)]);
   }
 

@@ -96,7 +96,7 @@ void StreamTransport::on_data(std::span<const std::byte> data) {
   try {
     Ref bytes = loop_.received_bytes().of(loop_.reactor(), data);
     Ref protocol = protocol_.copy();  // it may be switched by its own call
-    result = binding::try_call_method(protocol.get(), names::data_received, bytes.get());
+    result = call_protocol(loop_, protocol.get(), names::data_received, bytes.get());
   } catch (const binding::PythonError&) {
     // reported below
   }
@@ -151,7 +151,7 @@ void StreamTransport::on_buffer_filled(size_t size) {
   try {
     Ref count = Ref::checked(PyLong_FromSize_t(size));
     Ref protocol = protocol_.copy();
-    result = binding::try_call_method(protocol.get(), names::buffer_updated, count.get());
+    result = call_protocol(loop_, protocol.get(), names::buffer_updated, count.get());
   } catch (const binding::PythonError&) {
     // reported below
   }
@@ -162,7 +162,7 @@ void StreamTransport::on_eof() {
   base::log(LogLevel::trace, kArea, "TCP connection EOF received [fd=", fd(), "]");
   ContextScope scope(context_.get());
   Ref protocol = protocol_.copy();
-  Ref keep_open = binding::try_call_method(protocol.get(), names::eof_received);
+  Ref keep_open = call_protocol(loop_, protocol.get(), names::eof_received);
   if (!keep_open) return fail("Fatal error: protocol.eof_received() call failed.");
   int keep = PyObject_IsTrue(keep_open.get());
   if (keep < 0) return fail("Fatal error: protocol.eof_received() call failed.");

@@ -48,6 +48,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   void resume_reading();
   bool is_reading() { return !closing_ && !stream_.reading_paused(); }
   bool reading_paused() override { return stream_.reading_paused(); }
+  const net::Traffic& traffic() const override { return stream_.traffic(); }
   void set_protocol(Arguments arguments);
 
   void start_reading();

@@ -98,10 +98,14 @@ size_t Transport::get_write_buffer_size() {
 }
 
 void Transport::pause_protocol_if_needed() {
-  if (backlog() <= high_water_ || protocol_paused_ || lost_count_ > 0) return;
+  size_t waiting = backlog();
+  if (waiting == 0) return;
+  largest_backlog_ = std::max(largest_backlog_, waiting);
+  if (waiting <= high_water_ || protocol_paused_ || lost_count_ > 0) return;
   flush_backlog();
   if (backlog() <= high_water_ || protocol_paused_) return;
   protocol_paused_ = true;
+  ++pause_count_;
   Ref protocol = protocol_.copy();  // it may be switched by its own call
   try {
     binding::call_method(protocol.get(), names::pause_writing);
@@ -237,6 +241,7 @@ Ref Transport::get_extra_info(Arguments arguments) {
   // asyncio keeps None for a name that could not be asked for, e.g. of a peer that was gone.
   if (wanted == "sockname") return address_object(local_);
   if (wanted == "peername") return address_object(remote_);
+  if (wanted == "statistics") return statistics();
   return Ref::borrow(fallback);
 }
 
@@ -304,7 +309,7 @@ void Transport::call_connection_lost() {
   Ref result;
   {
     ContextScope scope(context_.get());
-    result = binding::try_call_method(protocol.get(), names::connection_lost, error.get());
+    result = call_protocol(loop_, protocol.get(), names::connection_lost, error.get());
   }
   if (!result) upcall_failed("connection_lost", {error.get()});
 }

@@ -15,6 +15,9 @@
 
 namespace rloop::native {
 
+// (host, port), (host, port, flow, scope), str, bytes or None, as the socket module gives it.
+Ref address_object(const base::Address& address);
+
 class Transport : public base::ListNode<OpenTransportTag> {
  public:
   virtual int fd() const = 0;      // for tables and logs
@@ -24,6 +27,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   virtual size_t backlog() const = 0;
   virtual void flush_backlog() = 0;
   virtual bool reading_paused() = 0;
+  virtual const net::Traffic& traffic() const = 0;
 
   // --- asyncio.BaseTransport and flow control ---
   void abort();
@@ -46,6 +50,10 @@ class Transport : public base::ListNode<OpenTransportTag> {
   bool protocol_paused() { return protocol_paused_; }
   Ref get_extra() { return extra_ ? extra_.copy() : Ref::checked(PyDict_New()); }
   size_t unsent_bytes() { return backlog(); }
+  // What an operator asks of a connection (transport_statistics.cpp).
+  Ref statistics();
+  const char* state();
+  Ref describe(const char* kind);
   // The program may write to the socket by itself from now on.
   void share_socket();
 
@@ -141,7 +149,10 @@ class Transport : public base::ListNode<OpenTransportTag> {
   base::Address local_, remote_;
   size_t high_water_ = 64 * 1024;  // bytes
   size_t low_water_ = 16 * 1024;
-  int lost_count_ = 0;  // asyncio's _conn_lost: 0 while writes are accepted
+  size_t largest_backlog_ = 0;  // bytes, of what a write could not hand over at once
+  int64_t made_at_ns_ = base::now_ns();
+  uint32_t pause_count_ = 0;  // calls of pause_writing
+  int lost_count_ = 0;        // asyncio's _conn_lost: 0 while writes are accepted
   bool closing_ = false;
   bool closed_ = false;
   bool abandoned_ = false;
@@ -154,9 +165,6 @@ class Transport : public base::ListNode<OpenTransportTag> {
 void require_bytes_like(PyObject* data, const char* refusal);
 // Exact bytes on their way to the kernel.
 net::Segment segment_of(Ref bytes);
-// (host, port), (host, port, flow, scope), str, bytes or None, as the socket module gives it.
-Ref address_object(const base::Address& address);
-
 template <class T>
 std::vector<PyMethodDef> Transport::shared_methods() {
   using binding::method;
@@ -177,7 +185,8 @@ std::vector<PyMethodDef> Transport::shared_methods() {
                                           "get_protocol($self)\n--\n\nThe current protocol."),
       method<&Transport::get_extra_info, T>(
           "get_extra_info",
-          "get_extra_info($self, name, default=None)\n--\n\n'socket', 'sockname', 'peername'."),
+          "get_extra_info($self, name, default=None)\n--\n\n'socket', 'sockname', 'peername', "
+          "'statistics'."),
       method<&Transport::share_socket, T>("_share_socket", nullptr),
       method<&Transport::force_close, T>("_force_close", nullptr),
       method<&Transport::fatal_error, T>("_fatal_error", nullptr),

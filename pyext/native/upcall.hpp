@@ -36,6 +36,17 @@ void contained(Loop& loop, Report report) {
   PyErr_WriteUnraisable(is_dying ? nullptr : loop.object());
 }
 
+// Calls a method of the protocol; null when it raised.
+template <class... Arguments>
+Ref call_protocol(Loop& loop, PyObject* protocol, binding::Name& method, Arguments... arguments) {
+  if (!loop.times_callbacks()) [[likely]]
+    return binding::try_call_method(protocol, method, arguments...);
+  int64_t began = base::now_ns();
+  Ref result = binding::try_call_method(protocol, method, arguments...);
+  loop.upcall_took(base::now_ns() - began, protocol, method.get());
+  return result;
+}
+
 // Enters a contextvars.Context for a scope. A context that is entered already (the user runs the
 // loop's callback inside it) is left as it is; null is what the collector has cleared.
 class ContextScope {

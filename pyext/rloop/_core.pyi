@@ -45,12 +45,17 @@ class _Statistics(TypedDict):
     buffers_lent: int
     buffers_returned: int
     ring_rebuilds: int
+    slow_callbacks: int
     # How it spent its time.
     busy_ns: int
     idle_ns: int
-    longest_awake_ns: int
-    awake_ns: tuple[int, ...]
+    longest_turn_ns: int
+    turn_ns: tuple[int, ...]
+    turn_total_ns: int
+    ready_lag_ns: tuple[int, ...]
+    ready_lag_total_ns: int
     timer_lag_ns: tuple[int, ...]
+    timer_lag_total_ns: int
     # What there is now.
     ready: int
     timers: int
@@ -58,7 +63,9 @@ class _Statistics(TypedDict):
     streams: int
     datagram_endpoints: int
     listeners: int
+    children: int
     backlog_bytes: int
+    buffers_held: int
     operations_in_flight: int
 
 def probe() -> _Probe: ...
@@ -175,7 +182,8 @@ class Loop:
     def backend(self) -> str: ...
     @property
     def backend_reason(self) -> str: ...
-    def statistics(self) -> _Statistics: ...
+    def _statistics(self, takes_longest: bool, /) -> _Statistics: ...
+    def _connections(self, heaviest: int, /) -> dict[str, Any]: ...
 
     # Scheduling.
     def call_soon(

@@ -10,6 +10,7 @@ serves both; ``loop.backend`` says which one works below it.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import weakref
 
@@ -17,8 +18,10 @@ from . import _core, _stdlib, logs, reports
 from .backend import choose_backend
 from .connect import ConnectMixin
 from .lifecycle import LifecycleMixin
+from .observation import ObservationMixin
 from .sendfile import SendfileMixin
 from .signals import SignalMixin
+from .slow_callbacks import SlowCallbacks
 from .sockets import SocketMixin
 from .subprocesses import SubprocessMixin
 from .tls import TlsMixin
@@ -26,13 +29,13 @@ from .unix_sockets import UnixSocketMixin
 
 TYPE_CHECKING = False  # typing is not imported for nothing
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Any
 
 
 class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no *args
     _core.Loop,
     LifecycleMixin,
+    ObservationMixin,
     ConnectMixin,
     TlsMixin,
     UnixSocketMixin,
@@ -52,8 +55,11 @@ class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no
 
     __slots__ = (
         *_stdlib.STATE,
+        "_given_name",
+        "_maker",
         "_pidfds",
         "_signal_wakeup",
+        "_slow",
         "_tls_buffers",
         "_transports",
         "_unix_server_sockets",
@@ -79,20 +85,11 @@ class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no
         self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._unix_server_sockets = {}
         self._pidfds = set()
+        self._given_name = None
+        self._maker = threading.current_thread().name
+        self._slow = SlowCallbacks()
         self.set_debug(asyncio.coroutines._is_debug_mode())  # type: ignore[attr-defined]
         self._remember_for_fork()
-
-    def utilization(self, since: Mapping[str, Any] | None = None) -> float:
-        """The part of its running time in which the loop was awake, 0.0 to 1.0.
-
-        `since`: what statistics() gave earlier; without it, since the loop was made. 0.0 where it
-        did not run. As Node.js computes it: what is no wait in the engine is busy, also a callback
-        that blocks and the wait for the GIL.
-        """
-        now = self.statistics()
-        busy: int = now["busy_ns"] - (since["busy_ns"] if since else 0)
-        idle: int = now["idle_ns"] - (since["idle_ns"] if since else 0)
-        return busy / (busy + idle) if busy + idle > 0 else 0.0
 
     def __repr__(self) -> str:
         return (

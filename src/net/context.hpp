@@ -16,6 +16,8 @@
 
 #include "base/buffer_pool.hpp"
 #include "base/intrusive_list.hpp"
+#include "base/meter.hpp"
+#include "net/traffic.hpp"
 #include "reactor/reactor.hpp"
 
 namespace rloop::net {
@@ -43,8 +45,10 @@ struct Context {
   bool loop_running = true;
   // The loop counts its turns here.
   uint32_t turn = 1;
-  // How long the loop has slept so far, in ns.
-  int64_t slept_ns = 0;
+  // How the loop spends its time; it feeds it.
+  base::Meter meter;
+  // Of the sockets that are gone.
+  Traffic past_traffic;
 
   void begin_turn();
   // Whether an idle socket that has written hands it to the kernel before write() returns.

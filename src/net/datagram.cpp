@@ -203,9 +203,7 @@ void Datagram::on_later(const op::Completion& /*completion*/) {
 }
 
 void Datagram::deliver(std::span<const std::byte> data, const base::Address& from) {
-  reactor::Statistics& statistics = context_.reactor->statistics();
-  ++statistics.messages_in;
-  statistics.bytes_in += data.size();
+  traffic_.received(data.size());
   events_->on_datagram(data, from);
 }
 
@@ -279,10 +277,8 @@ int Datagram::send_batch() {
   ++context_.reactor->statistics().syscalls;
   int taken = send_several(descriptor_.number(), std::span(headers).first(count));
   if (taken < 0) return errno;
-  reactor::Statistics& statistics = context_.reactor->statistics();
-  statistics.messages_out += static_cast<uint64_t>(taken);
   for (size_t i = 0; i < static_cast<size_t>(taken); ++i)
-    statistics.bytes_out += queue_[i].segment.size;
+    traffic_.sent(queue_[i].segment.size);
   sent(static_cast<size_t>(taken));
   return 0;
 }

@@ -17,6 +17,7 @@
 #include "base/address.hpp"
 #include "net/context.hpp"
 #include "net/segment.hpp"
+#include "net/traffic.hpp"
 #include "op/notice.hpp"
 #include "op/poll.hpp"
 #include "op/recv_datagram.hpp"
@@ -62,6 +63,7 @@ class Datagram : public base::ListNode<DirtyListTag> {
   // Sends what can be sent now, without waiting for the end of the turn. Raises events.
   void flush();
   size_t backlog_bytes() const { return backlog_bytes_; }
+  const Traffic& traffic() const { return traffic_; }
   size_t queued_count() const { return queue_.size(); }  // datagrams, also empty ones
 
   // Stops reading; on_closed after the backlog is sent.
@@ -125,6 +127,7 @@ class Datagram : public base::ListNode<DirtyListTag> {
   // Received while reading is paused, or when an exit left the loop before they were delivered.
   std::deque<Incoming> kept_;
   std::deque<Outgoing> queue_;
+  Traffic traffic_;
   size_t backlog_bytes_ = 0;
   size_t failures_left_ = 0;  // of the flush that runs
   SentAtOnce sent_at_once_;

@@ -82,8 +82,7 @@ int Listener::most_of_round() {
 }
 
 int Listener::most_by_work() {
-  int64_t slept_ns = context_.slept_ns - round_end_slept_ns_;
-  int64_t worked_ns = base::now_ns() - round_end_ns_ - slept_ns;
+  int64_t worked_ns = context_.meter.busy_ns(base::now_ns()) - busy_at_round_end_ns_;
   if (worked_ns <= kWorkAhead_ns / kMostPerRound) return kMostPerRound;
   int64_t most = (taken_ * kWorkAhead_ns + worked_ns - 1) / worked_ns;
   // Twice as many did not mean much more work: it was not theirs.
@@ -96,8 +95,7 @@ int Listener::most_by_work() {
 }
 
 void Listener::note_end_of_round() {
-  round_end_ns_ = base::now_ns();
-  round_end_slept_ns_ = context_.slept_ns;
+  busy_at_round_end_ns_ = context_.meter.busy_ns(base::now_ns());
 }
 
 void Listener::accept_some() {

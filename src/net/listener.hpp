@@ -71,13 +71,12 @@ class Listener {
   ListenerEvents* events_;
   op::Descriptor descriptor_;
   State state_ = State::suspended;
-  // The last round of accepts: how many it took, when it ended, and how long the loop had slept by
-  // then; and how many rounds in a row left something behind.
+  // The last round of accepts: how many it took, and how long the loop had been busy by its end;
+  // and how many rounds in a row left something behind.
   int taken_ = 1;
   int taken_before_ = 1;
   int64_t worked_before_ns_ = 0;  // after the round before
-  int64_t round_end_ns_ = 0;
-  int64_t round_end_slept_ns_ = 0;
+  int64_t busy_at_round_end_ns_ = 0;
   int full_rounds_ = 0;
   // The bound of the next round, but for work: of the first one of a burst, and twice as many
   // behind each that left something behind. So other workers have the time to wake up.

@@ -123,9 +123,7 @@ void Stream::sent(base::Result result) {
 }
 
 void Stream::count_sent(size_t size) {
-  reactor::Statistics& statistics = context_.reactor->statistics();
-  ++statistics.messages_out;
-  statistics.bytes_out += size;
+  traffic_.sent(size);
   queue_.consume(size);
 }
 

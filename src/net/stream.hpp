@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "net/context.hpp"
+#include "net/traffic.hpp"
 #include "net/write_queue.hpp"
 #include "op/notice.hpp"
 #include "op/poll.hpp"
@@ -86,6 +87,7 @@ class Stream : public base::ListNode<DirtyListTag> {
     if (linked() && context_.few_write()) flush_now();
   }
   size_t backlog_bytes() const { return queue_.backlog_bytes(); }
+  const Traffic& traffic() const { return traffic_; }
   // Shuts the sending side down after the backlog is sent. Returns how that ended where there is no
   // backlog: ENOTCONN after a reset that nothing has read yet.
   base::Result write_eof();
@@ -189,6 +191,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   };
   std::unique_ptr<Kept> kept_;
 
+  Traffic traffic_;
   WriteQueue queue_;
   SentAtOnce sent_at_once_;
   op::Completes<op::Recv, &Stream::on_recv> recv_{*this, descriptor_};

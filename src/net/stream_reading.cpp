@@ -175,9 +175,7 @@ size_t Stream::receive_directly() {
   if (result.is_again() || result.is(EINTR)) return 0;
   if (bulk_) judge_bulk(size, context_.reactor->config().buffer_size);
   if (own_memory && size > 0) {
-    reactor::Statistics& statistics = context_.reactor->statistics();
-    ++statistics.messages_in;
-    statistics.bytes_in += size;
+    traffic_.received(size);
     delivery_turn_ = context_.turn;
     events_->on_buffer_filled(size);
   } else {
@@ -198,11 +196,7 @@ void Stream::judge_bulk(size_t size, size_t capacity) {
 }
 
 void Stream::receive(base::Result result, std::span<const std::byte> data) {
-  if (!data.empty()) {
-    reactor::Statistics& statistics = context_.reactor->statistics();
-    ++statistics.messages_in;
-    statistics.bytes_in += data.size();
-  }
+  if (!data.empty()) traffic_.received(data.size());
   bool ends_now = state_ != State::open;  // by a reader that closed as it gave its memory
   if (!ends_now && (reading_paused_ || kept_)) return keep(result, data);
   if (!data.empty()) return deliver(data);

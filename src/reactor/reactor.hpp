@@ -21,16 +21,13 @@
 
 namespace rloop::reactor {
 
-// Counted since the reactor was made; the loop's statistics() shows them.
+// Counted since the reactor was made; the loop's statistics() shows them. (What sockets sent and
+// received they count by themselves: net/traffic.hpp.)
 struct Statistics {
   uint64_t turns = 0;
-  uint64_t syscalls = 0;      // made by the engine and by the transports for I/O and waiting
-  uint64_t submitted = 0;     // operations accepted
-  uint64_t completions = 0;   // brought home, also those with more to come
-  uint64_t messages_in = 0;   // receives that carried data
-  uint64_t messages_out = 0;  // sends that took data
-  uint64_t bytes_in = 0;
-  uint64_t bytes_out = 0;
+  uint64_t syscalls = 0;       // made by the engine and by the transports for I/O and waiting
+  uint64_t submitted = 0;      // operations accepted
+  uint64_t completions = 0;    // brought home, also those with more to come
   uint64_t buffers_short = 0;  // receives that found no kernel-selected buffer
   uint64_t buffers_lent = 0;   // by the kernel; what is not returned yet waits for dispatch
   uint64_t buffers_returned = 0;

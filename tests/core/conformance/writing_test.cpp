@@ -31,7 +31,7 @@ TEST_P(WritingTest, WhereManyWriteTheRingGathersAndEpollSendsAtOnce) {
   EXPECT_EQ(far_->received, "one two three");
   EXPECT_EQ(near_->stream.backlog_bytes(), 0U);
   EXPECT_EQ(near_->held, 0);
-  EXPECT_EQ(statistics_.messages_out, is_ring() ? 1U : 3U);
+  EXPECT_EQ(near_->stream.traffic().messages_out, is_ring() ? 1U : 3U);
 }
 
 // The peer has said all it has to say (nc -N), and reads the long answer slowly. Its half-close is

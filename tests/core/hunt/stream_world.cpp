@@ -257,7 +257,13 @@ class StreamWorld final : public World {
 
   // Until nobody receives or sends any more.
   void settle() {
-    loop_.settle([this] { return loop_.statistics.bytes_in + loop_.statistics.bytes_out; });
+    loop_.settle([this] {
+      uint64_t count = 0;
+      for (auto& user : users_)
+        if (user->alive())
+          count += user->stream().traffic().bytes_in + user->stream().traffic().bytes_out;
+      return count;
+    });
   }
 
   Mode mode_;

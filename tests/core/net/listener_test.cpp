@@ -17,7 +17,10 @@ namespace {
 
 class ListenerTest : public testing::Test, public net::ListenerEvents {
  protected:
-  void SetUp() override { context_.reactor = &reactor_; }
+  void SetUp() override {
+    context_.reactor = &reactor_;
+    context_.meter.run_begins(base::now_ns());
+  }
 
   void on_accepted(base::UniqueFd connection, const base::Address&) override {
     accepted_.push_back(std::move(connection));
@@ -125,8 +128,9 @@ TEST_F(ListenerTest, SleepIsNoWork) {
   listener_.start();
   turn();
   connect(5);
+  context_.meter.sleep_begins(base::now_ns());
   work(40'000'000);
-  context_.slept_ns += 40'000'000;
+  context_.meter.wakes(base::now_ns());
   turn();
   EXPECT_EQ(accepted_.size(), 3U) << "two, as an idle loop";
   stop();

@@ -61,7 +61,7 @@ TEST_F(StreamTest, AnAbortLeavesTheSendInFlightAlone) {
   settle();
   EXPECT_EQ(reactor_.wire, "ab");
   EXPECT_TRUE(connection_->closed());
-  EXPECT_EQ(statistics_.bytes_out, 2U);
+  EXPECT_EQ(stream().traffic().bytes_out, 2U);
 }
 
 TEST_F(StreamTest, AnAbortedCopySendsNothingOfWhatWasUnderWayAtTheFork) {
@@ -308,10 +308,11 @@ TEST_F(StreamTest, StatisticsCountMessagesAndBytes) {
   settle();
   reactor_.send(100);
   settle();
-  EXPECT_EQ(statistics_.messages_in, 1U);
-  EXPECT_EQ(statistics_.bytes_in, 5U);
-  EXPECT_EQ(statistics_.messages_out, 1U);
-  EXPECT_EQ(statistics_.bytes_out, 3U);
+  const net::Traffic& traffic = stream().traffic();
+  EXPECT_EQ(traffic.messages_in, 1U);
+  EXPECT_EQ(traffic.bytes_in, 5U);
+  EXPECT_EQ(traffic.messages_out, 1U);
+  EXPECT_EQ(traffic.bytes_out, 3U);
 }
 
 using StreamDeathTest = StreamTest;
