@@ -28,7 +28,7 @@ _OFFENDERS = 100
 
 
 class SlowCallbacks:
-    """Those of one loop. `handler` gets every report, `recent` keeps the last, the log says some."""
+    """Those of one loop: `handler` gets every report, `recent` the last, the log some of them."""
 
     __slots__ = ("_named", "handler", "recent")
 
