@@ -164,12 +164,16 @@ plain_steps() {
   add_step ruff_check "$first" 'ruff check'
   add_step docs "$first" documentation
   for label in "${labels[@]}"; do
+    minor=$(cut -d. -f2 <<<"$label")
+    [[ "$seen" != *" $minor "* ]] || tests=loop_tests_of_patch_release
     add_step "$tests" "$label" "pytest on $label"
     tests=loop_tests_of_ours
+    seen+="$minor "
   done
+  seen=' '
   for label in "${labels[@]}"; do
     minor=$(cut -d. -f2 <<<"$label")
-    if [[ "$label" == "$first" || "$label" == "$newest_in_tree" ]]; then
+    if [[ "$label" == "$first" ]]; then
       add_step ecosystem "$label" "packages on $label"
     elif [[ "$seen" != *" $minor "* ]]; then # to a package two patch releases are the same
       add_step ecosystem_of_one_process "$label" "packages on $label"
@@ -184,7 +188,7 @@ plain_steps() {
   add_step instruction_tests "$first" "instructions on $first"
   add_step core_tests "$first" GoogleTest
   if [[ -n "$newest_in_tree" && "$newest_in_tree" != "$first" ]]; then
-    add_step instruction_tests "$newest_in_tree" "instructions on $newest_in_tree"
+    add_step instruction_tests_alone "$newest_in_tree" "instructions on $newest_in_tree"
     # With another compiler and other libraries.
     add_step core_tests "$newest_in_tree" "GoogleTest on $newest_in_tree"
   fi

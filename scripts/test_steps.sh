@@ -155,14 +155,31 @@ loop_tests_of_ours() {
   run_pytest "$1" "$2" RLOOP_LEAK_CYCLES=500 RLOOP_TESTS_LOOPS=rloop -- tests/loop tests/tcp
 }
 
+# Another release of a Python that is tested already: what follows asyncio's own code and words, and
+# CPython's own tests.
+loop_tests_of_patch_release() {
+  local name
+  local -a files=()
+  for name in contexts_of_handles 'datagram*' debug_mode 'newer_asyncio' overrides 'replaced_*' \
+    rloop_signatures 'rloop_watchdog' 'server_object' 'streams' 'subprocesses*' tasks_and_futures \
+    'tls*' 'transport_*' 'wrong_*'; do
+    files+=(tests/loop/test_$name.py)
+  done
+  run_pytest "$1" "$2" RLOOP_TESTS_LOOPS=rloop -- "${files[@]}"
+}
+
 # With fixed seeds; scripts/hunt.sh and scripts/soak.sh take new ones, for as long as one wants.
 hunt_tests() {
   run_pytest "$1" "$2" -- tests/hunt tests/soak
 }
 
-# Under valgrind, so they take minutes.
+# Under valgrind, so they take minutes; with the tests of the benchmarks' own programs.
 instruction_tests() {
   run_pytest "$1" "$2" -- tests/benchmarks
+}
+
+instruction_tests_alone() {
+  run_pytest "$1" "$2" -- tests/benchmarks/test_instructions.py
 }
 
 # Ours alone: the peers' code and the packages' is not sanitized. The module is loaded by an
