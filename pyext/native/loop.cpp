@@ -43,6 +43,7 @@ void Loop::run() {
 
 // What was written in the last turn goes out, whoever runs the loop next and when.
 void Loop::leave() {
+  Watchdog::instance().leave(watched_run_);
   context_.loop_running = false;
   loop_keyword_ = nullptr;
   context_.meter.run_ends(base::now_ns());
@@ -58,7 +59,7 @@ void Loop::run_once() {
 }
 
 void Loop::turn() {
-  ++statistics_.turns;
+  watched_run_.turn_begins();
   context_.flush_dirty();
   // Its finalizers may schedule, so it comes before the look at what there is to do.
   if (shared_context_.is_held() && wait_timeout_ns() != 0) shared_context_.forget();

@@ -22,6 +22,7 @@
 #include "native/ready_queue.hpp"
 #include "native/recycled_bytes.hpp"
 #include "native/shared_context.hpp"
+#include "native/watchdog.hpp"
 #include "net/context.hpp"
 #include "reactor/reactor.hpp"
 
@@ -266,6 +267,7 @@ class Loop : public base::ListNode<TrackingTag> {
   Ref serving(PyObject* socket);
 
   reactor::Statistics statistics_;
+  WatchedRun watched_run_;
   net::Context context_;
   std::unique_ptr<reactor::Reactor> reactor_;
   const char* backend_ = "none";
@@ -335,6 +337,7 @@ void Loop::run_attached(Turns turns) {
   context_.loop_running = true;
   context_.meter.run_begins(base::now_ns());
   try {
+    Watchdog::instance().enter(watched_run_, *this);
     turns();
   } catch (const binding::PythonError&) {
     Ref error = binding::take_exception();

@@ -115,6 +115,7 @@ void Loop::fall_back_to_epoll(base::Result why, const char* call) {
   reactor_->move_to(*epoll);
   reactor_ = std::move(epoll);
   backend_ = reactor_->name();
+  watched_run_.set_backend(backend_);
   context_.reactor = reactor_.get();
   base::Result attached = reactor_->attach_to_thread();
   fallback_allowed_ = false;

@@ -53,7 +53,7 @@ Ref Loop::statistics(PyObject* takes_longest) {
   Ref made = Ref::checked(PyDict_New());
   PyObject* dict = made.get();
   const reactor::Statistics& s = statistics_;
-  put(dict, "turns", s.turns);
+  put(dict, "turns", watched_run_.turns());
   put(dict, "syscalls", s.syscalls);
   put(dict, "submitted", s.submitted);
   put(dict, "completions", s.completions);
@@ -66,6 +66,7 @@ Ref Loop::statistics(PyObject* takes_longest) {
   put(dict, "buffers_returned", s.buffers_returned);
   put(dict, "ring_rebuilds", s.ring_rebuilds);
   put(dict, "slow_callbacks", slow_callbacks_);
+  put(dict, "stalls", watched_run_.stalls());
   add_times(dict, truth(takes_longest));
   add_gauges(dict);
   return made;

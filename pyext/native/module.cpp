@@ -14,6 +14,7 @@
 #include "native/loop.hpp"
 #include "native/names.hpp"
 #include "native/stream_transport.hpp"
+#include "native/watchdog.hpp"
 #include "reactor/capabilities.hpp"
 
 namespace py = pybind11;
@@ -48,6 +49,26 @@ py::dict probe() {
   result["reason"] = found.reason;
   result["capabilities"] = capabilities;
   return result;
+}
+
+void start_watchdog(int64_t limit_ns, int fd, int dump_signal, py::function introduce,
+                    py::function describe) {
+  try {
+    Watchdog::instance().start({.limit_ns = limit_ns,
+                                .output = WatchdogOutput(fd),
+                                .dump_signal = dump_signal,
+                                .introduce = introduce.ptr(),
+                                .describe = describe.ptr()});
+  } catch (const binding::PythonError&) {
+    throw py::error_already_set();
+  }
+}
+
+// Also what was set behind Python's back, which signal.getsignal() does not see.
+uintptr_t signal_handler(int signal) {
+  struct sigaction action{};
+  if (::sigaction(signal, nullptr, &action) < 0) throw py::value_error("no such signal");
+  return reinterpret_cast<uintptr_t>(action.sa_handler);
 }
 
 // Types and names are the process's (HeapType<T>, names), with objects of the main interpreter in
@@ -107,6 +128,14 @@ PYBIND11_MODULE_EXEC(_core, module) {
   module.def(
       "_distrust_context_layout", [] { binding::context_layout_fits = false; },
       "For tests, before the first loop: as on a Python whose contexts we do not know.");
+  module.def("_watchdog_start", &native::start_watchdog, py::arg("limit_ns"), py::arg("fd"),
+             py::arg("dump_signal"), py::arg("introduce"), py::arg("describe"),
+             "While it is off: watch the loops of this process.");
+  module.def(
+      "_watchdog_stop", [](bool for_good) { return native::Watchdog::instance().stop(for_good); },
+      py::arg("for_good"), "Whether its threads have ended and use the descriptor no more.");
+  module.def("_signal_handler", &native::signal_handler, py::arg("signal"),
+             "The handler's address; 0: the default action.");
   // Now, and not when the first thing goes wrong: that may be a lack of descriptors.
   py::module_::import("rloop.errors");
   base::set_log_sink(&native::log_to_python);

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 from . import _stdlib
 from . import logs as _logs
@@ -21,6 +22,8 @@ TYPE_CHECKING = False  # typing is not imported for nothing
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any, TypeVar
+
+    from _typeshed import HasFileno, StrOrBytesPath
 
     from .policy import EventLoopPolicy
 
@@ -36,12 +39,17 @@ __all__ = [
     "new_tokio_event_loop",
     "new_uring_event_loop",
     "run",
+    "watchdog",
 ]
 
 if _stdlib.DefaultEventLoopPolicy is not None:
     __all__ += ["EventLoopPolicy"]
 
 _logs.configure_from_environment()
+if os.environ.get("RLOOP_WATCHDOG"):
+    from . import stall_watchdog as _stall_watchdog
+
+    _stall_watchdog.configure_from_environment()
 
 
 def new_event_loop(backend: str = "auto", *, masked: tuple[str, ...] = ()) -> UringEventLoop:
@@ -68,6 +76,21 @@ def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
     """asyncio.run() on a new rloop event loop, on every supported Python."""
     with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
         return runner.run(main)
+
+
+def watchdog(seconds: float | None, file: StrOrBytesPath | HasFileno | int | None = None) -> None:
+    """Write about every loop of this process that does not turn for `seconds`; 0 or None: no more.
+
+    file: a path, which is appended to, a descriptor or an object with fileno(); standard error
+    without it. What is written: the stack of the loop's thread, the task, who awaits it (3.14 and
+    newer), again each time the age has doubled, and that the loop turns again. Concerns loops that
+    run already as well; RLOOP_WATCHDOG and RLOOP_WATCHDOG_FILE do the same from outside. Raises
+    ValueError below 0.01 and above 86400 seconds, TypeError for what is no number or no file,
+    OSError when the file cannot be opened or no thread can be made.
+    """
+    from .stall_watchdog import watch
+
+    watch(seconds, file)
 
 
 def install() -> None:

@@ -46,6 +46,7 @@ class _Statistics(TypedDict):
     buffers_returned: int
     ring_rebuilds: int
     slow_callbacks: int
+    stalls: int
     # How it spent its time.
     busy_ns: int
     idle_ns: int
@@ -72,6 +73,15 @@ def probe() -> _Probe: ...
 def set_log_level(lowest: int) -> None: ...
 def _context_layout_fits() -> bool: ...
 def _distrust_context_layout() -> None: ...
+def _signal_handler(signal: int) -> int: ...
+def _watchdog_start(
+    limit_ns: int,
+    fd: int,
+    dump_signal: int,
+    introduce: Callable[[Any, int], tuple[bytes, bytes]],
+    describe: Callable[[Any, int], bytes],
+) -> None: ...
+def _watchdog_stop(for_good: bool) -> bool: ...
 
 @final
 class Handle(asyncio.Handle):

@@ -24,7 +24,6 @@ namespace rloop::reactor {
 // Counted since the reactor was made; the loop's statistics() shows them. (What sockets sent and
 // received they count by themselves: net/traffic.hpp.)
 struct Statistics {
-  uint64_t turns = 0;
   uint64_t syscalls = 0;       // made by the engine and by the transports for I/O and waiting
   uint64_t submitted = 0;      // operations accepted
   uint64_t completions = 0;    // brought home, also those with more to come
