@@ -205,6 +205,24 @@ def test_a_loop_that_sleeps_or_turns_does_not_stall(tmp_path: Path, backend: str
     assert program.errors == ""
 
 
+def test_turns_that_share_a_time_are_told_apart(tmp_path: Path) -> None:
+    # The loop reads the clock once for many quick turns, and what follows them here is slow.
+    source = """
+        async def main():
+            for _ in range(10_000):
+                await asyncio.sleep(0)
+            for _ in range(8):
+                time.sleep(0.4)
+                await asyncio.sleep(0)
+            print(asyncio.get_running_loop().statistics()["stalls"])
+
+        run(main())
+    """
+    with Program(tmp_path, source, RLOOP_WATCHDOG="1.5") as program:
+        assert program.finish().split() == ["0"]
+    assert program.errors == ""
+
+
 def test_of_many_loops_those_that_stall(tmp_path: Path) -> None:
     source = """
         ended = threading.Event()

@@ -22,8 +22,10 @@ from support import DEADLINE
 
 #: Before each program. `stall(function)` calls it and swallows GoOn.
 PREAMBLE = """\
-import asyncio, os, re, signal, socket, sys, threading, time
+import asyncio, logging, os, re, signal, socket, sys, threading, time
 import rloop
+
+logging.getLogger("rloop.slow").setLevel(100)  # these callbacks are
 
 class GoOn(Exception):
     pass
