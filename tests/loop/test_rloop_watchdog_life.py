@@ -357,11 +357,12 @@ def test_a_process_that_was_stopped_has_not_stalled(tmp_path: Path) -> None:
         async def main():
             await asyncio.sleep(0.5)
             os.kill(os.getpid(), signal.SIGSTOP)
-            await asyncio.sleep(0.5)
+            time.sleep(0.5)  # in the same turn, for the watchdog to look at
+            await asyncio.sleep(0)
 
         run(main())
     """
-    with Program(tmp_path, source, RLOOP_WATCHDOG="1") as program:
+    with Program(tmp_path, source, RLOOP_WATCHDOG="1.5") as program:
         os.waitid(os.P_PID, program.process.pid, os.WSTOPPED | os.WNOWAIT)
         time.sleep(2.5)
         program.send(signal.SIGCONT, program.process.pid)
