@@ -149,6 +149,7 @@ class Loop : public base::ListNode<TrackingTag> {
   // --- for operators (loop_observation.cpp) ---
   Ref statistics(PyObject* takes_longest);
   Ref connections(PyObject* heaviest_count);
+  void name_changed() { Watchdog::instance().name_again(watched_run_); }
   const base::Meter& meter() const { return context_.meter; }
   // Turns take longer than slow_callback_duration, so callbacks are timed for a while.
   bool times_callbacks() const { return times_callbacks_; }

@@ -119,6 +119,7 @@ std::vector<PyMethodDef> Loop::methods() {
           method<&Loop::close_io>("_close_io", nullptr),
           method<&Loop::after_fork_in_child>("_after_fork_in_child", nullptr),
           method<&Loop::statistics>("_statistics", nullptr),
+          method<&Loop::name_changed>("_name_changed", nullptr),
           method<&Loop::connections>("_connections", nullptr),
       });
   return all;

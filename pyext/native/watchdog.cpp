@@ -95,6 +95,10 @@ void Watchdog::enter(WatchedRun& run, Loop& loop) {
     base::log(base::LogLevel::warning, "watchdog", "no thread can be made; it does not watch");
 }
 
+void Watchdog::name_again(WatchedRun& run) {
+  if (is_on() && run.linked()) name(run, *run.loop_, run.ident_);
+}
+
 void Watchdog::leave(WatchedRun& run) noexcept {
   lock();
   if (run.linked()) {

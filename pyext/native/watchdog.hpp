@@ -89,6 +89,8 @@ class Watchdog {
   // Raises what `introduce` does; the run is not entered then.
   void enter(WatchedRun& run, Loop& loop);
   void leave(WatchedRun& run) noexcept;
+  // Its loop has another name, also in the middle of the run.
+  void name_again(WatchedRun& run);
   // While it is off. Raises what `introduce` does.
   void start(const Settings& settings);
   // Gives the GIL up until the threads have ended. False when one of them is held up by its output,

@@ -80,6 +80,7 @@ class ObservationMixin:
         if not isinstance(name, str):
             raise TypeError(f"the name of a loop is a str, not {type(name).__name__}")
         self._given_name = name
+        self._name_changed()
 
     def set_slow_callback_handler(
         self, handler: Callable[[Any, dict[str, Any]], object] | None

@@ -112,6 +112,24 @@ def test_a_loop_that_waits_for_the_gil_of_another_thread(tmp_path: Path, backend
     assert '"MainThread"' in report.partition("\n")[0]
 
 
+def test_a_loop_may_be_named_in_the_middle_of_its_run(tmp_path: Path) -> None:
+    source = """
+        def guilty():
+            time.sleep(1000)
+
+        async def main():
+            asyncio.get_running_loop().name = "front\\n\\u00e9" + "\\u20ac" * 100
+            stall(guilty)
+
+        run(main())
+    """
+    with Program(tmp_path, source, RLOOP_WATCHDOG="0.2") as program:
+        report = program.read_until("in guilty")
+        program.go_on()
+        program.finish()
+    assert re.match(r"rloop: loop 'front\?\u00e9\u20ac{20,40}' \(", report), report
+
+
 def test_a_callback_is_no_task(tmp_path: Path) -> None:
     source = """
         def guilty():
