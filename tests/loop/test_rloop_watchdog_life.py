@@ -179,7 +179,7 @@ def test_a_fork_in_a_callback(tmp_path: Path, backend: str) -> None:
         async def main():
             pid = fork()
             print(pid, flush=True)
-            go = await asyncio.get_running_loop().run_in_executor(None, os.waitpid, pid, 0)
+            await asyncio.get_running_loop().run_in_executor(None, os.waitpid, pid, 0)
             stall(guilty)
 
         run(main())
@@ -191,8 +191,7 @@ def test_a_fork_in_a_callback(tmp_path: Path, backend: str) -> None:
         assert f"pid {child}) has not turned" in program.errors
         assert f"pid {program.process.pid})" not in program.errors
         program.send(signal.SIGINT, child)
-        program.read_until("in guilty", count=2)
-        assert f"pid {program.process.pid}) has not turned" in program.errors
+        program.read_until(f"pid {program.process.pid}) has not turned")
         program.go_on()
         program.finish()
 
