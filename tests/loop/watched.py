@@ -59,7 +59,7 @@ class Program:
         self.path.write_text(PREAMBLE + textwrap.dedent(source))
         self.process = subprocess.Popen(
             [sys.executable, str(self.path)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -74,7 +74,7 @@ class Program:
         self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.process.kill()
-        for pipe in (self.process.stdout, self.process.stderr):
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             assert pipe is not None
             pipe.close()
         self.process.wait()
@@ -114,6 +114,12 @@ class Program:
 
     def go_on(self) -> None:
         self.process.send_signal(signal.SIGINT)
+
+    def feed(self) -> None:
+        """A byte for whoever reads its standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(".")
+        self.process.stdin.flush()
 
     def send(self, number: signal.Signals, pid: int) -> None:
         """To a process that it has started, or to itself."""
