@@ -302,6 +302,7 @@ class Loop : public base::ListNode<TrackingTag> {
   int64_t slow_turn_ns_ = 100'000'000;   // the same
   int64_t times_until_ns_ = 0;           // of now_ns()
   uint64_t slow_callbacks_ = 0;
+  int64_t told_busy_ns_ = 0, told_idle_ns_ = 0;
 
   // Not absl's: its table is broken when it cannot grow for want of memory.
   std::unordered_map<int, std::unique_ptr<FdWatch>> watches_;

@@ -74,8 +74,12 @@ Ref Loop::statistics(PyObject* takes_longest) {
 
 void Loop::add_times(PyObject* dict, bool takes_longest) {
   int64_t now = base::now_ns();
-  put(dict, "busy_ns", static_cast<uint64_t>(context_.meter.busy_ns(now)));
-  put(dict, "idle_ns", static_cast<uint64_t>(context_.meter.idle_ns(now)));
+  // The loop's thread may wake meanwhile, without the GIL. What grows must never be told to be less
+  // than before: Prometheus would take that for a new beginning.
+  told_busy_ns_ = std::max(told_busy_ns_, context_.meter.busy_ns(now));
+  told_idle_ns_ = std::max(told_idle_ns_, context_.meter.idle_ns(now));
+  put(dict, "busy_ns", static_cast<uint64_t>(told_busy_ns_));
+  put(dict, "idle_ns", static_cast<uint64_t>(told_idle_ns_));
   put(dict, "longest_turn_ns",
       static_cast<uint64_t>(context_.meter.longest_turn_ns(now, takes_longest)));
   put_histogram(dict, "turn", context_.meter.turns());
