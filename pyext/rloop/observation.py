@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 def live_loops() -> list[Any]:
     """The event loops of this process that are not closed, those that never ran included."""
-    loops: list[Any] = list(_live_loops)
-    return [loop for loop in loops if not loop.is_closed()]
+    # Copied in one step: while a WeakSet is iterated over, another thread may make a loop.
+    references: list[Any] = list(_live_loops.data)  # type: ignore[attr-defined]
+    loops = [reference() for reference in references]
+    return [loop for loop in loops if loop is not None and not loop.is_closed()]
 
 
 class ObservationMixin:
