@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from _typeshed import HasFileno, StrOrBytesPath
 
+    from .interval_report import LoggingReport
     from .policy import EventLoopPolicy
 
     _T = TypeVar("_T")
@@ -35,6 +36,7 @@ __all__ = [
     "__version__",
     "backend_info",
     "install",
+    "logging_report",
     "new_event_loop",
     "new_tokio_event_loop",
     "new_uring_event_loop",
@@ -104,6 +106,18 @@ def install() -> None:
     from .policy import EventLoopPolicy
 
     asyncio.set_event_loop_policy(EventLoopPolicy())
+
+
+def logging_report(interval: float = 60.0) -> LoggingReport:
+    """Log a line for each open loop of the process every `interval` seconds, until cancel().
+
+    Logger rloop.report, level INFO: how busy, lag, turns, messages, connections. It may be called
+    before a loop runs; a thread writes the lines, so that they come while a loop hangs. A child of
+    a fork calls it again. Raises ValueError for what is no interval.
+    """
+    from .interval_report import LoggingReport
+
+    return LoggingReport(interval)
 
 
 _NO_POLICIES = (

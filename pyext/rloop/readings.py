@@ -1,0 +1,95 @@
+"""What exporters read of a process's loops, and what they make of it.
+
+Read from whatever thread they run in: a reading is one call into a loop, which the GIL makes whole,
+and works while the loop sleeps, hangs or ends. Nobody's `statistics()` notices. Each loop goes by a
+name that no other one has, so that two of them never are one series.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+
+from . import observation
+
+TYPE_CHECKING = False  # typing is not imported for nothing
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from .event_loop import UringEventLoop
+
+    Reading = Mapping[str, Any]
+
+_names: weakref.WeakKeyDictionary[UringEventLoop, tuple[str, str]] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def named_loops() -> list[tuple[str, UringEventLoop]]:
+    """The open loops of this process by name; a second "MainThread" is "MainThread-2".
+
+    A loop keeps its number until it is closed or gets another name: its curve does not jump when
+    another one ends.
+    """
+    with _lock:
+        wanted = [(loop.name, loop) for loop in observation.live_loops()]
+        found = {
+            _names[loop][1]: loop
+            for name, loop in wanted
+            if loop in _names and _names[loop][0] == name
+        }
+        for name, loop in wanted:
+            if loop not in found.values():
+                free = _free(name, found)
+                found[free] = loop
+                _names[loop] = name, free
+        return sorted(found.items())
+
+
+def _free(wanted: str, taken: Mapping[str, UringEventLoop]) -> str:
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}-{number}"
+    return name
+
+
+def gained(before: Reading, now: Reading, key: str) -> Any:
+    """What a counter has gained between two readings, a histogram bucket by bucket.
+
+    `before` is empty where a loop is looked at for the first time.
+    """
+    if isinstance(now[key], tuple):
+        then = before.get(key) or (0,) * len(now[key])
+        return tuple(count - old for count, old in zip(now[key], then, strict=True))
+    return now[key] - before.get(key, 0)
+
+
+def utilization(before: Reading, now: Reading) -> float | None:
+    """The part of its running time in which a loop was awake; None where it did not run."""
+    busy: int = gained(before, now, "busy_ns")
+    idle: int = gained(before, now, "idle_ns")
+    return busy / (busy + idle) if busy + idle > 0 else None
+
+
+def quantile(counts: Sequence[int], part: float) -> float | None:
+    """The duration in seconds which that part of those in a histogram did not exceed.
+
+    As Prometheus estimates it: linear within the bucket. None of an empty histogram.
+    """
+    rank, seen = part * sum(counts), 0
+    for bucket, count in enumerate(counts):
+        if count and seen + count >= rank:
+            upper, lower = (2**bucket, 2 ** (bucket - 1)) if bucket else (0, 0)
+            return float(lower + (upper - lower) * (rank - seen) / count) / 1e9
+        seen += count
+    return None
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()  # a thread that is not here may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
