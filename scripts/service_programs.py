@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis as scripts/services.sh installs them: where they are, and how they run.
+"""PostgreSQL, Redis and Prometheus as scripts/services.sh installs them: where, and how they run.
 
 For tests and benchmarks, which start servers of their own: with the data in a folder that they
 throw away, as an unprivileged user where they run as root (PostgreSQL refuses root). The kernel
@@ -44,6 +44,15 @@ def postgres_command(programs: Path, data: Path, port: int, **settings: str) -> 
     }
     options = [word for name, value in all_settings.items() for word in ("-c", f"{name}={value}")]
     return [str(programs / "postgres"), "-D", str(data), "-p", str(port), *options]
+
+
+def prometheus_command(program: str, folder: Path, port: int) -> Command:
+    """A Prometheus on 127.0.0.1, with "prometheus.yml" in `folder`, and its data there, too."""
+    return [
+        program, "--config.file", str(folder / "prometheus.yml"),
+        "--storage.tsdb.path", str(folder / "data"), "--log.level", "warn",
+        "--web.listen-address", f"127.0.0.1:{port}",
+    ]  # fmt: skip
 
 
 def unprivileged_user(*names: str) -> pwd.struct_passwd | None:

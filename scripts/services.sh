@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the servers that tests/ecosystem and the benchmarks of real programs talk to: PostgreSQL and
-# Redis, as Debian packages.
+# Installs the servers that tests/ecosystem and the benchmarks of real programs talk to: PostgreSQL,
+# Redis and Prometheus, as Debian packages.
 #
 #   scripts/services.sh
 #
@@ -23,6 +23,7 @@ main() {
   local -a missing=()
   has_postgresql || missing+=(postgresql)
   has_redis || missing+=(redis-server)
+  command -v prometheus >/dev/null || missing+=(prometheus)
   ((${#missing[@]})) || return 0
   if ! can_install; then
     say "missing: ${missing[*]} (the tests that need them will be skipped)"
@@ -84,12 +85,16 @@ allow_services() {
   fi
 }
 
-# Without a cluster PostgreSQL's service has nothing to start; that of Redis would run after a boot.
+# Without a cluster PostgreSQL's service has nothing to start; the others would run after a boot.
 # systemctl needs no running systemd for this: the package has enabled it without one too.
 disable_services() {
-  if [[ " $* " == *" redis-server "* ]] && command -v systemctl >/dev/null; then
-    "${as_root[@]}" systemctl --quiet disable redis-server || true
-  fi
+  local service
+  command -v systemctl >/dev/null || return 0
+  for service in redis-server prometheus; do
+    if [[ " $* " == *" $service "* ]]; then
+      "${as_root[@]}" systemctl --quiet disable "$service" || true
+    fi
+  done
 }
 
 main "$@"

@@ -7,6 +7,7 @@ the kernel ends them (PR_SET_PDEATHSIG).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -16,6 +17,7 @@ import ssl
 import subprocess
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 import trustme
@@ -25,6 +27,7 @@ from service_programs import (
     initdb_command,
     postgres_command,
     postgres_programs,
+    prometheus_command,
     start_as,
     unprivileged_user,
 )
@@ -220,3 +223,25 @@ class Redis(Service):
         if kind == "tcp":
             return {"host": "127.0.0.1", "port": self.port}
         return {"unix_socket_path": str(self.path)}
+
+
+class Prometheus(Service):
+    """A Prometheus with the configuration that it is given."""
+
+    def __init__(self, configuration: str) -> None:
+        program = shutil.which("prometheus")
+        if program is None:
+            raise Unavailable("prometheus is not installed (scripts/services.sh installs it)")
+        self.program = program
+        super().__init__(unprivileged_user("prometheus", "nobody"))
+        (self.folder / "prometheus.yml").write_text(configuration)
+        self.start()
+
+    def command(self) -> Command:
+        return prometheus_command(self.program, self.folder, self.port)
+
+    def is_ready(self) -> bool:
+        url = f"http://127.0.0.1:{self.port}/-/ready"
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=DEADLINE) as answer:
+            return bool(answer.status == 200)
+        return False
