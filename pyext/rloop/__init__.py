@@ -52,6 +52,10 @@ if os.environ.get("RLOOP_WATCHDOG"):
     from . import stall_watchdog as _stall_watchdog
 
     _stall_watchdog.configure_from_environment()
+if os.environ.get("RLOOP_INSPECT", "0") not in ("", "0"):
+    from . import inspect as _inspect
+
+    _inspect.listen_with_loops()
 
 
 def new_event_loop(backend: str = "auto", *, masked: tuple[str, ...] = ()) -> UringEventLoop:
@@ -127,6 +131,10 @@ _NO_POLICIES = (
 
 
 def __getattr__(name: str) -> Any:
+    if name == "inspect":  # rloop.inspect.listen(), without an import for those who do not call it
+        import importlib
+
+        return importlib.import_module(f"{__name__}.inspect")
     if name == "EventLoopPolicy":
         if _stdlib.DefaultEventLoopPolicy is None:
             raise AttributeError(f"rloop.EventLoopPolicy is an event loop policy: {_NO_POLICIES}")

@@ -1,8 +1,9 @@
 """``python -m rloop``: which backend this machine gets, why, and which limits bind.
 
 For the operator of a container that is slower than expected: the reason names the sysctl, limit,
-profile or kernel to change. ``--json`` says it for machines; ``run`` runs a program on rloop. Exits
-with 2 when RLOOP_BACKEND is wrong; nothing is changed.
+profile or kernel to change. ``--json`` says it for machines; ``run`` runs a program on rloop;
+``ps``, ``top`` and ``inspect`` show what running programs do. Exits with 2 when RLOOP_BACKEND is
+wrong; nothing is changed.
 """
 
 import argparse
@@ -66,10 +67,15 @@ def main(arguments: list[str]) -> int:
     """The report, or the program that is to be run; returns the exit code."""
     if arguments[:1] == ["run"]:
         run_program(arguments[1:])
+    if arguments[:1] in (["ps"], ["top"], ["inspect"]):
+        from .inspection.commands import main as show_running_programs
+
+        return show_running_programs(arguments)
     parser = argparse.ArgumentParser(
         prog="python -m rloop",
         description=__doc__,
-        epilog="python -m rloop run --help: run a program on rloop",
+        epilog="python -m rloop run: run a program on rloop. python -m rloop ps, top [PID], "
+        "inspect PID: what programs with RLOOP_INSPECT=1 do. Each has its own --help.",
     )
     parser.add_argument("--json", action="store_true", help="the same for machines")
     options = parser.parse_args(arguments)

@@ -20,9 +20,14 @@ from .signals import SignalWakeup
 
 TYPE_CHECKING = False  # typing is not imported for nothing
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _live_loops: weakref.WeakSet[LifecycleMixin] = weakref.WeakSet()
+
+#: Called whenever a loop has been made: what the environment asks for begins with the first one of
+#: a process, also of one that was forked.
+when_loops_are_made: list[Callable[[], None]] = []
 
 
 class LifecycleMixin:
@@ -110,6 +115,8 @@ class LifecycleMixin:
 
     def _remember_for_fork(self: Any) -> None:
         _live_loops.add(self)
+        for begin in when_loops_are_made:
+            begin()
 
 
 def _after_fork_in_child() -> None:
