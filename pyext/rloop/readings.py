@@ -11,7 +11,7 @@ import os
 import threading
 import weakref
 
-from . import observation
+from . import histograms, observation
 
 TYPE_CHECKING = False  # typing is not imported for nothing
 if TYPE_CHECKING:
@@ -74,17 +74,9 @@ def utilization(before: Reading, now: Reading) -> float | None:
 
 
 def quantile(counts: Sequence[int], part: float) -> float | None:
-    """The duration in seconds which that part of those in a histogram did not exceed.
-
-    As Prometheus estimates it: linear within the bucket. None of an empty histogram.
-    """
-    rank, seen = part * sum(counts), 0
-    for bucket, count in enumerate(counts):
-        if count and seen + count >= rank:
-            upper, lower = (2**bucket, 2 ** (bucket - 1)) if bucket else (0, 0)
-            return float(lower + (upper - lower) * (rank - seen) / count) / 1e9
-        seen += count
-    return None
+    """A quantile of a histogram in seconds; None of an empty one."""
+    found = histograms.quantile(counts, part)
+    return None if found is None else found / 1e9
 
 
 def _after_fork_in_child() -> None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..histograms import quantile
+
 COUNTERS = (
     "turns",
     "syscalls",
@@ -23,22 +25,6 @@ COUNTERS = (
     "idle_ns",
 )
 HISTOGRAMS = ("turn_ns", "ready_lag_ns", "timer_lag_ns")
-
-
-def quantile(counts: Sequence[int], part: float) -> float | None:
-    """A quantile of a histogram of powers of two, in its unit; None where nothing was counted.
-
-    Bucket b holds what is from 2^(b-1) to below 2^b. Within a bucket the values are taken to lie
-    evenly, so the answer is right to a factor of two.
-    """
-    total = sum(counts)
-    wanted = part * total
-    for bucket, count in enumerate(counts):
-        if count and wanted <= count:
-            low, high = (1 << bucket - 1, 1 << bucket) if bucket else (0, 0)
-            return low + (high - low) * wanted / count
-        wanted -= count
-    return None
 
 
 @dataclass(frozen=True)
