@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SHORTEST, LONGEST = 0.01, 86400.0
 _STANDARD_ERROR = 2
 _FRAMES = 200  # the innermost of a deep recursion
+_LONGEST_TEXT = 100_000
 _NAME_BYTES = 70  # what the native half has room for
 
 
@@ -181,6 +182,8 @@ def _describe(loop: Any, ident: int) -> bytes:
         text = "".join(_description(loop, ident))
     except Exception as exc:
         text = f"rloop: its stack could not be read: {exc!r}\n"
+    if len(text) > _LONGEST_TEXT:  # thousands await the task
+        text = text[:_LONGEST_TEXT] + "\n(cut off)\n"
     return text.replace("\0", "?").encode("utf-8", "backslashreplace")
 
 
