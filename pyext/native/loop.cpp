@@ -111,21 +111,22 @@ void Loop::wait(int64_t timeout_ns) {
   wait_natively(timeout_ns);
 }
 
-void Loop::wait_natively(int64_t timeout_ns) {
+// `is_metered`: false where that is done around it.
+void Loop::wait_natively(int64_t timeout_ns, bool is_metered) {
   check_fork();  // by code of the program's in this turn
   base::Result result(0);
   if (timeout_ns != 0) {
-    turn_took(context_.meter.sleep_begins(base::now_ns()));
+    if (is_metered) turn_took(context_.meter.sleep_begins(base::now_ns()));
     reactor_->prepare_wait(timeout_ns);
     reactor_->announce_sleep();
     {
       GilRelease unlocked;
       reactor_->block();
-      context_.meter.wakes(base::now_ns());  // to wait for the GIL is no sleep
+      if (is_metered) context_.meter.wakes(base::now_ns());  // to wait for the GIL is no sleep
     }
     result = reactor_->collect();
   } else {
-    turn_took(context_.meter.turn_passes(!ready_.empty()));
+    if (is_metered) turn_took(context_.meter.turn_passes(!ready_.empty()));
     if (reactor_->needs_poll()) result = reactor_->wait(0);
   }
   binding::check(PyErr_CheckSignals());

@@ -127,6 +127,7 @@ class Loop : public base::ListNode<TrackingTag> {
   const char* backend() { return backend_; }
   Ref backend_reason();
   bool is_closed() { return closed_; }
+  bool is_forked() { return forked_; }
   void check_closed() {
     if (closed_) [[unlikely]]
       binding::raise(PyExc_RuntimeError, "Event loop is closed");
@@ -152,9 +153,17 @@ class Loop : public base::ListNode<TrackingTag> {
   void name_changed() { Watchdog::instance().name_again(watched_run_); }
   const base::Meter& meter() const { return context_.meter; }
   // Turns take longer than slow_callback_duration, so callbacks are timed for a while.
-  bool times_callbacks() const { return times_callbacks_; }
+  bool times_callbacks() const { return times_callbacks_ && !timing_; }
   // A protocol's method has; its exception may be set.
-  void upcall_took(int64_t spent_ns, PyObject* protocol, PyObject* method);
+  template <class Call>
+  Ref timed_upcall(PyObject* protocol, PyObject* method, Call call) {
+    int64_t began = base::now_ns();
+    timing_ = true;  // what it calls is part of it
+    Ref result = call();
+    timing_ = false;
+    upcall_took(base::now_ns() - began, protocol, method);
+    return result;
+  }
 
   // For the transports.
   net::Context& context() { return context_; }
@@ -221,13 +230,14 @@ class Loop : public base::ListNode<TrackingTag> {
   bool is_busy() const;
   int64_t wait_timeout_ns();
   void wait(int64_t timeout_ns);
-  void wait_natively(int64_t timeout_ns);
+  void wait_natively(int64_t timeout_ns, bool is_metered = true);
   double make_due_timers_ready();
   void run_handles(ReadyQueue& queue, size_t count);
   void run_specially(PyObject* handle, PyThreadState* thread);
   void run_by_anyone(PyObject* handle, PyThreadState* thread);
   void run_in_debug_mode(PyObject* handle, PyThreadState* thread);
   void run_timed(PyObject* handle, PyThreadState* thread);
+  void upcall_took(int64_t spent_ns, PyObject* protocol, PyObject* method);
   bool was_slow(int64_t spent_ns);
   void report_slow(const char* report, std::initializer_list<PyObject*> what, int64_t spent_ns);
   // A turn was timed; 0: it was not.
@@ -298,10 +308,15 @@ class Loop : public base::ListNode<TrackingTag> {
   bool forked_ = false;
   bool fallback_allowed_ = false;
   bool times_callbacks_ = false;
+  bool timing_ = false;                  // one that runs
   double slow_callback_duration_ = 0.1;  // seconds
   int64_t slow_turn_ns_ = 100'000'000;   // the same
   int64_t times_until_ns_ = 0;           // of now_ns()
-  uint64_t slow_callbacks_ = 0;
+  int64_t timed_for_ns_ = 0;             // from the last slow turn on
+  int64_t slow_turn_at_ns_ = 0;          // the last
+  uint64_t slow_callbacks_ = 0, slow_turns_ = 0;
+  int64_t reports_since_ns_ = 0;  // slow callbacks are reported so often since then
+  int report_count_ = 0;
   int64_t told_busy_ns_ = 0, told_idle_ns_ = 0;
 
   // Not absl's: its table is broken when it cannot grow for want of memory.

@@ -140,6 +140,7 @@ void Loop::after_fork_in_child(PyObject* was_running) {
     return transports_.for_each([](Transport& transport) { transport.start_over(); });
   }
   forked_ = true;
+  context_.meter.run_ends(base::now_ns());
   reactor_->abandon();
   transports_.for_each([](Transport& transport) { transport.forget(); });
 }

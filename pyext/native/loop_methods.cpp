@@ -131,6 +131,7 @@ std::vector<PyGetSetDef> Loop::attributes() {
       attribute<&Loop::backend>("backend", "'io_uring' or 'epoll'."),
       attribute<&Loop::backend_reason>("backend_reason", "Why this backend, in words."),
       attribute<&Loop::is_closed>("_closed", nullptr),
+      attribute<&Loop::is_forked>("_forked", nullptr),
       attribute<&Loop::in_turn>("_in_turn", nullptr),
       attribute<&Loop::ready_handles>("_ready", nullptr),
       attribute<&Loop::scheduled_handles>("_scheduled", nullptr),

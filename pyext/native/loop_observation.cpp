@@ -22,8 +22,16 @@ namespace {
 
 using binding::put;
 
-// So long callbacks are timed after a slow turn.
-constexpr int64_t kTimedFor_ns = 10'000'000'000;
+constexpr int64_t kSecond_ns = 1'000'000'000;
+// So long callbacks are timed after a slow turn: longer each time that the next one comes when they
+// are not timed any more, until there was none for an hour.
+constexpr int64_t kTimedFor_ns = 10 * kSecond_ns;
+constexpr int64_t kTimedForMost_ns = 640 * kSecond_ns;
+constexpr int64_t kForgotten_ns = 3600 * kSecond_ns;
+// Where all of them are slow, few are described: that costs microseconds.
+constexpr int kMostReportsPerSecond = 50;
+// A timer for a time long past is that late, and no more: sums must not overflow.
+constexpr int64_t kLatest_ns = 86'400 * kSecond_ns;
 
 // As <what>_ns and <what>_total_ns.
 void put_histogram(PyObject* dict, const std::string& what, const base::Histogram& histogram) {
@@ -66,6 +74,7 @@ Ref Loop::statistics(PyObject* takes_longest) {
   put(dict, "buffers_returned", s.buffers_returned);
   put(dict, "ring_rebuilds", s.ring_rebuilds);
   put(dict, "slow_callbacks", slow_callbacks_);
+  put(dict, "slow_turns", slow_turns_);
   put(dict, "stalls", watched_run_.stalls());
   add_times(dict, truth(takes_longest));
   add_gauges(dict);
@@ -145,21 +154,32 @@ void Loop::count_timer_lag(size_t due_count, double found_at) {
     TimerHandle& timer = TimerHandleType::value(handle.get());
     if (timer.cancelled()) return;
     double late_ns = (now - timer.when_seconds()) * 1e9;
-    context_.meter.timer_is_late(late_ns < 9e18 ? static_cast<int64_t>(late_ns) : base::kNever);
+    bool is_sane = late_ns < static_cast<double>(kLatest_ns);
+    context_.meter.timer_is_late(is_sane ? static_cast<int64_t>(late_ns) : kLatest_ns);
   });
 }
 
 // --- slow callbacks ----------------------------------------------------------------------------
 
 void Loop::time_callbacks() {
+  ++slow_turns_;
+  int64_t now = base::now_ns();
+  if (timed_for_ns_ == 0 || now - slow_turn_at_ns_ > kForgotten_ns) {
+    timed_for_ns_ = kTimedFor_ns;
+  } else if (now > times_until_ns_) {
+    timed_for_ns_ = std::min(timed_for_ns_ * 2, kTimedForMost_ns);
+  }
+  slow_turn_at_ns_ = now;
   times_callbacks_ = true;
-  times_until_ns_ = base::now_ns() + kTimedFor_ns;
+  times_until_ns_ = now + timed_for_ns_;
 }
 
 // Outside debug mode; the exception of the callback is raised after its report.
 void Loop::run_timed(PyObject* handle, PyThreadState* thread) {
   int64_t began = base::now_ns();
+  timing_ = true;
   absl::Cleanup done = [&] {
+    timing_ = false;
     int64_t spent_ns = base::now_ns() - began;
     if (!was_slow(spent_ns)) return;
     report_slow("slow_handle", {handle}, spent_ns);
@@ -181,6 +201,12 @@ bool Loop::was_slow(int64_t spent_ns) {
 // A Python error that is set stays so.
 void Loop::report_slow(const char* report, std::initializer_list<PyObject*> what,
                        int64_t spent_ns) {
+  int64_t now = base::now_ns();
+  if (now - reports_since_ns_ > kSecond_ns) {
+    reports_since_ns_ = now;
+    report_count_ = 0;
+  }
+  if (++report_count_ > kMostReportsPerSecond) return;
   Ref error = PyErr_Occurred() ? binding::take_exception() : Ref();
   contained(*this, [&] {
     Ref seconds = Ref::checked(PyFloat_FromDouble(base::to_seconds(spent_ns)));

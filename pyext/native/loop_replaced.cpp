@@ -94,7 +94,13 @@ void Loop::wait_by_selector(int64_t timeout_ns) {
     timeout = Ref::checked(PyFloat_FromDouble(base::to_seconds(timeout_ns)));
   Ref called = selector();
   selecting_ = PyThreadState_Get();
-  absl::Cleanup done = [this] { selecting_ = nullptr; };
+  bool sleeps = timeout_ns != 0;  // also where select() waits in a way of its own, or several times
+  turn_took(sleeps ? context_.meter.sleep_begins(base::now_ns())
+                   : context_.meter.turn_passes(!ready_.empty()));
+  absl::Cleanup done = [this, sleeps] {
+    selecting_ = nullptr;
+    if (sleeps) context_.meter.wakes(base::now_ns());
+  };
   Ref events = binding::call_method(called.get(), names::select, timeout.get());
 }
 
@@ -115,7 +121,7 @@ bool Loop::wait_for_selector(PyObject* timeout) {
   context_.flush_dirty();
   if (is_busy()) timeout_ns = 0;
   size_t ready_count = ready_.size();
-  wait_natively(timeout_ns);
+  wait_natively(timeout_ns, false);
   return reactor_->has_undispatched() || ready_.size() > ready_count;
 }
 

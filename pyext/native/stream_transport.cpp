@@ -110,7 +110,8 @@ std::span<std::byte> StreamTransport::next_buffer(size_t hint) {
   try {
     Ref size = Ref::checked(PyLong_FromSsize_t(hint == 0 ? -1 : static_cast<Py_ssize_t>(hint)));
     Ref protocol = protocol_.copy();
-    Ref buffer = binding::call_method(protocol.get(), names::get_buffer, size.get());
+    Ref buffer =
+        Ref::checked(call_protocol(loop_, protocol.get(), names::get_buffer, size.get()).release());
     // asyncio asks len(), and recv_into() does the rest: the errors are theirs.
     Py_ssize_t length = PyObject_Size(buffer.get());
     binding::check(length < 0 ? -1 : 0);

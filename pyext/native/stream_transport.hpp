@@ -59,6 +59,8 @@ class StreamTransport final : public Transport, public net::StreamEvents {
     empty_waiter_ = Ref::borrow(future == Py_None ? nullptr : future);
   }
 
+  void count_sent(PyObject* size);  // by sendfile
+
   void forget() override { stream_.forget(); }
   void start_over() override { stream_.start_over(); }
 

@@ -21,6 +21,7 @@ std::vector<PyMethodDef> StreamTransport::methods() {
               "write_eof", "write_eof($self)\n--\n\nClose the sending side after the backlog."),
           method<&T::can_write_eof>("can_write_eof", "can_write_eof($self)\n--\n\nTrue."),
           method<&T::close>("close", "close($self)\n--\n\nClose after the backlog is sent."),
+          method<&T::count_sent>("_count_sent", nullptr),
           method<&T::pause_reading>("pause_reading",
                                     "pause_reading($self)\n--\n\nNo data_received until resumed."),
           method<&T::resume_reading>("resume_reading",

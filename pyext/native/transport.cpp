@@ -108,7 +108,7 @@ void Transport::pause_protocol_if_needed() {
   ++pause_count_;
   Ref protocol = protocol_.copy();  // it may be switched by its own call
   try {
-    binding::call_method(protocol.get(), names::pause_writing);
+    Ref::checked(call_protocol(loop_, protocol.get(), names::pause_writing).release());
   } catch (const binding::PythonError&) {
     flow_control_failed("protocol.pause_writing() failed");
   }
@@ -120,7 +120,7 @@ void Transport::resume_protocol_if_possible() {
   Ref protocol = protocol_.copy();
   contained(loop_, [&] {
     try {
-      binding::call_method(protocol.get(), names::resume_writing);
+      Ref::checked(call_protocol(loop_, protocol.get(), names::resume_writing).release());
     } catch (const binding::PythonError&) {
       flow_control_failed("protocol.resume_writing() failed");
     }

@@ -8,7 +8,7 @@
 #include <algorithm>
 
 #include "binding/dict.hpp"
-#include "native/transport.hpp"
+#include "native/stream_transport.hpp"
 
 namespace rloop::native {
 namespace {
@@ -41,6 +41,12 @@ Ref Transport::statistics() {
   put(made.get(), "age", Ref::checked(PyFloat_FromDouble(age)));
   put(made.get(), "idle", idle_seconds(descriptor()));
   return made;
+}
+
+void StreamTransport::count_sent(PyObject* size) {
+  size_t sent = PyLong_AsSize_t(size);
+  if (PyErr_Occurred()) throw binding::PythonError{};
+  stream_.count_foreign_send(sent);
 }
 
 const char* Transport::state() {

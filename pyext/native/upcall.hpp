@@ -39,12 +39,10 @@ void contained(Loop& loop, Report report) {
 // Calls a method of the protocol; null when it raised.
 template <class... Arguments>
 Ref call_protocol(Loop& loop, PyObject* protocol, binding::Name& method, Arguments... arguments) {
+  auto call = [&] { return binding::try_call_method(protocol, method, arguments...); };
   if (!loop.times_callbacks()) [[likely]]
-    return binding::try_call_method(protocol, method, arguments...);
-  int64_t began = base::now_ns();
-  Ref result = binding::try_call_method(protocol, method, arguments...);
-  loop.upcall_took(base::now_ns() - began, protocol, method.get());
-  return result;
+    return call();
+  return loop.timed_upcall(protocol, method.get(), call);
 }
 
 // Enters a contextvars.Context for a scope. A context that is entered already (the user runs the

@@ -14,6 +14,12 @@ namespace {
 
 constexpr int kPatience_ms = 1000;
 
+// What a program opens in the place of a standard error that was closed may well be its connection,
+// or the loop's own eventfd; it is no place for text.
+bool takes_text(const struct stat& file) {
+  return S_ISREG(file.st_mode) || S_ISCHR(file.st_mode) || S_ISFIFO(file.st_mode);
+}
+
 // Room for a piece of PIPE_BUF bytes, which then does not block.
 bool wait_writable(int fd) {
   pollfd asked{.fd = fd, .events = POLLOUT, .revents = 0};
@@ -36,17 +42,19 @@ WatchdogOutput::WatchdogOutput(int fd) : fd_(fd) {
 
 int WatchdogOutput::number() const {
   struct stat file;
-  if (fd_ == STDERR_FILENO) return fd_;
   bool same = ::fstat(fd_, &file) == 0 && file.st_dev == device_ && file.st_ino == inode_;
-  return same ? fd_ : STDERR_FILENO;
+  if (same) return fd_;
+  return ::fstat(STDERR_FILENO, &file) == 0 && takes_text(file) ? STDERR_FILENO : -1;
 }
 
 bool WatchdogOutput::is_writable() const {
-  return number() == fd_ && wait_writable(fd_);
+  int fd = number();
+  return fd == fd_ && fd >= 0 && wait_writable(fd);
 }
 
 void WatchdogOutput::write(std::string_view text) const {
   int fd = number();
+  if (fd < 0) return;
   while (!text.empty() && wait_writable(fd)) {
     ssize_t written = ::write(fd, text.data(), std::min<size_t>(text.size(), PIPE_BUF));
     if (written < 0 && (errno == EINTR || errno == EAGAIN)) continue;

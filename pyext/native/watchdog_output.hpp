@@ -14,7 +14,8 @@ namespace rloop::native {
 class WatchdogOutput {
  public:
   WatchdogOutput() = default;
-  // Standard error follows what the program makes of descriptor 2; any other is held to its file.
+  // Standard error follows what the program makes of descriptor 2, unless that is a socket or one
+  // of the kernel's own things (eventfd, epoll) by now; any other is held to its file.
   explicit WatchdogOutput(int fd);
 
   void write(std::string_view text) const;

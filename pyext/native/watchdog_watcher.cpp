@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdarg>
 #include <cstdio>
+#include <ctime>
 #include <utility>
 
 #include "base/clock.hpp"
@@ -175,7 +176,13 @@ void Watchdog::tell_stall(const Stall& stall, uint64_t generation) {
     std::snprintf(had.data(), had.size(), "; in the last %.1f s its thread computed for %.1f s",
                   seconds(stall.window_ns), seconds(stall.processor_ns));
   }
-  say("%s has not turned for %.1f s%s\n", stall.who.text.data(), seconds(stall.age_ns), had.data());
+  std::array<char, 40> at{};
+  time_t now = ::time(nullptr);
+  tm utc{};
+  ::gmtime_r(&now, &utc);  // local time would read files
+  std::strftime(at.data(), at.size(), "; %F %T UTC", &utc);
+  say("%s has not turned for %.1f s%s%s\n", stall.who.text.data(), seconds(stall.age_ns),
+      had.data(), at.data());
   std::string answer;
   switch (ask(stall, generation, answer)) {
     case Outcome::answered:

@@ -52,7 +52,7 @@ if os.environ.get("RLOOP_WATCHDOG"):
     from . import stall_watchdog as _stall_watchdog
 
     _stall_watchdog.configure_from_environment()
-if os.environ.get("RLOOP_INSPECT", "0") not in ("", "0"):
+if os.environ.get("RLOOP_INSPECT", "").lower() not in ("", "0", "false", "no", "off"):
     from . import inspect as _inspect
 
     _inspect.listen_with_loops()

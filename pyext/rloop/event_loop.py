@@ -18,7 +18,7 @@ from . import _core, _stdlib, logs, reports
 from .backend import choose_backend
 from .connect import ConnectMixin
 from .lifecycle import LifecycleMixin
-from .observation import ObservationMixin
+from .observation import ObservationMixin, serials
 from .sendfile import SendfileMixin
 from .signals import SignalMixin
 from .slow_callbacks import SlowCallbacks
@@ -58,6 +58,7 @@ class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no
         "_given_name",
         "_maker",
         "_pidfds",
+        "_serial",
         "_signal_wakeup",
         "_slow",
         "_tls_buffers",
@@ -88,6 +89,7 @@ class UringEventLoop(  # type: ignore[misc] # typeshed's signal handlers know no
         self._given_name = None
         self._maker = threading.current_thread().name
         self._slow = SlowCallbacks()
+        self._serial = next(serials)
         self.set_debug(asyncio.coroutines._is_debug_mode())  # type: ignore[attr-defined]
         self._remember_for_fork()
 

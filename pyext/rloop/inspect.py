@@ -26,10 +26,6 @@ from pathlib import Path
 from . import lifecycle
 from .inspection import answers
 
-TYPE_CHECKING = False  # typing is not imported for nothing
-if TYPE_CHECKING:
-    pass
-
 #: Clients at a time; the one that has been silent longest goes when another one comes.
 MAX_CLIENTS = 32
 #: Seconds in which a client has to send its line, or to take some of the answer.
@@ -108,7 +104,7 @@ class _Listener(_Owned):
     def __init__(self, address: str) -> None:
         super().__init__(_bound(address))
         self.address = address
-        self.pid = os.getpid()
+        self._file = _file_at(address)
         self.clients: set[_Client] = set()
         self._closing = threading.Event()
         try:
@@ -139,8 +135,10 @@ class _Listener(_Owned):
 
     def _remove(self) -> None:
         self.close()
-        if not self.address.startswith("@") and os.getpid() == self.pid:
-            Path(self.address).unlink(missing_ok=True)
+        # The name may be another's by now; or the user may be one who cannot remove it any more.
+        with contextlib.suppress(OSError):
+            if self._file is not None and _file_at(self.address) == self._file:
+                Path(self.address).unlink()
 
     # -- the thread -----------------------------------------------------------------------------
 
@@ -246,6 +244,17 @@ def _bound(address: str) -> socket.socket:
     return sock
 
 
+def _file_at(address: str) -> tuple[int, int] | None:
+    """Which file it is; None for an abstract name, and where there is none."""
+    if address.startswith("@"):
+        return None
+    try:
+        found = os.lstat(address)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _remove_stale(path: str) -> None:
     if not Path(path).is_socket():  # a file refuses connections, too
         return
@@ -263,6 +272,7 @@ def _remove_stale(path: str) -> None:
 _lock = threading.Lock()
 _listener: _Listener | None = None
 _at_exit = False
+_is_over = False  # the interpreter ends
 
 
 def listen(path: str | os.PathLike[str] | None = None) -> str:
@@ -274,6 +284,8 @@ def listen(path: str | os.PathLike[str] | None = None) -> str:
     """
     global _listener, _at_exit
     wanted = None if path is None else os.fspath(path)
+    if wanted and not wanted.startswith("@"):
+        wanted = os.path.abspath(wanted)  # noqa: PTH100 # the program may go to another folder
     with _lock:
         if _listener is not None and _listener.is_alive():
             if wanted not in (None, _listener.address):
@@ -288,7 +300,7 @@ def listen(path: str | os.PathLike[str] | None = None) -> str:
             _listener = _Listener(_abstract_address())
         if not _at_exit:
             # Before the interpreter ends: a daemon thread is ended rather roughly.
-            atexit.register(close)
+            atexit.register(_close_for_good)
             _at_exit = True
         return _listener.address
 
@@ -302,6 +314,12 @@ def close() -> None:
         listener.end()
 
 
+def _close_for_good() -> None:
+    global _is_over
+    _is_over = True
+    close()
+
+
 def listen_with_loops() -> None:
     """What RLOOP_INSPECT asks for: listen from the first loop on, in this process and in each fork
     of it. Not before: a server that forks its workers has no thread then, and no loop either.
@@ -311,7 +329,7 @@ def listen_with_loops() -> None:
 
 
 def _listen_quietly() -> None:
-    if _listener is None or not _listener.is_alive():
+    if not _is_over and (_listener is None or not _listener.is_alive()):
         try:
             listen()
         except (OSError, RuntimeError) as exc:

@@ -7,6 +7,7 @@ a fork there is no such thread; the child asks for a report of its own.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -26,8 +27,11 @@ class LoggingReport:
     """Reports until cancel(), or until the process ends."""
 
     def __init__(self, interval: float) -> None:
+        if not isinstance(interval, int | float):
+            raise TypeError(f"the interval is {interval!r}; it should be a number of seconds")
         if not 0 < interval <= threading.TIMEOUT_MAX:
-            raise ValueError(f"the interval is {interval!r}; it should be seconds, more than 0")
+            limit = f"more than 0 and at most {threading.TIMEOUT_MAX:.0f}"
+            raise ValueError(f"the interval is {interval!r}; it should be seconds, {limit}")
         self._interval = interval
         self._last: weakref.WeakKeyDictionary[UringEventLoop, Reading] = weakref.WeakKeyDictionary()
         self._cancelled = threading.Lock()  # until it is given back; an Event may break in a fork
@@ -46,16 +50,23 @@ class LoggingReport:
 
     def _run(self) -> None:
         while not self._cancelled.acquire(timeout=self._interval):
-            self._report()
+            try:
+                self._report()
+            except Exception:  # of the program's log; the next line may find it mended
+                with contextlib.suppress(Exception):
+                    logger.exception("a report of the loops has failed")
 
     def _report(self) -> None:
         now = time.monotonic()
-        elapsed, self._began = now - self._began, now
+        # A test may have stopped the clock.
+        elapsed, self._began = max(now - self._began, 1e-3), now
         for name, loop in named_loops():
             reading: Reading = loop._observe()
             before = self._last.get(loop, {})
             self._last[loop] = reading
-            logger.info("%s (%s): %s", name, loop.backend, describe(before, reading, elapsed))
+            printable = name if name.isprintable() else ascii(name)
+            said = describe(before, reading, elapsed)
+            logger.info("%s (%s): %s", printable, loop.backend, said)
 
 
 def describe(before: Reading, now: Reading, elapsed: float) -> str:

@@ -6,8 +6,10 @@ any thread that holds the GIL: also while the loop runs, hangs, or is closed.
 
 from __future__ import annotations
 
+import itertools
 import threading
 
+from . import _stdlib
 from .lifecycle import _live_loops
 from .slow_callbacks import SlowCallbacks
 
@@ -19,12 +21,28 @@ if TYPE_CHECKING:
     from ._core import _Statistics
 
 
+#: Each loop of the process has one of its own; id() may come again.
+serials = itertools.count(1)
+
+
 def live_loops() -> list[Any]:
-    """The event loops of this process that are not closed, those that never ran included."""
+    """The event loops of this process that are not closed, those that never ran included.
+
+    In the child of a fork without those that the parent was running: they are dead there.
+    """
     # Copied in one step: while a WeakSet is iterated over, another thread may make a loop.
     references: list[Any] = list(_live_loops.data)  # type: ignore[attr-defined]
     loops = [reference() for reference in references]
-    return [loop for loop in loops if loop is not None and not loop.is_closed()]
+    return [loop for loop in loops if loop and not (loop.is_closed() or loop._forked)]
+
+
+def name_of(loop: Any) -> str:
+    """Its name; where a subclass has one that fails, that of the thread that made it."""
+    try:
+        return str(loop.name).encode("utf-8", "replace").decode()
+    except Exception:
+        maker: str = loop._maker
+        return maker
 
 
 class ObservationMixin:
@@ -34,6 +52,7 @@ class ObservationMixin:
     _given_name: str | None
     _maker: str  # the name of the thread that made it
     _pidfds: set[int]
+    _serial: int
     _slow: SlowCallbacks
     _thread_id: int | None
 
@@ -69,7 +88,8 @@ class ObservationMixin:
     @property
     def name(self) -> str:
         """For logs and figures: what was set, else the name of the thread that runs the loop, or
-        has made it. TypeError for what is no str."""
+        has made it. None gives the latter back. TypeError for what is no str, UnicodeEncodeError
+        for lone surrogates."""
         if self._given_name is not None:
             return self._given_name
         for thread in threading.enumerate():
@@ -78,9 +98,11 @@ class ObservationMixin:
         return self._maker
 
     @name.setter
-    def name(self: Any, name: str) -> None:
-        if not isinstance(name, str):
-            raise TypeError(f"the name of a loop is a str, not {type(name).__name__}")
+    def name(self: Any, name: str | None) -> None:
+        if name is not None:
+            if not isinstance(name, str):
+                raise TypeError(f"the name of a loop is a str, not {type(name).__name__}")
+            name.encode()  # UnicodeEncodeError: no page could hold it
         self._given_name = name
         self._name_changed()
 
@@ -93,8 +115,10 @@ class ObservationMixin:
         in the loop's thread, after the callback; what it raises goes to the loop's exception
         handler. None: no handler. Raises TypeError for what cannot be called.
         """
-        if handler is not None and not callable(handler):
-            raise TypeError(f"a callable or None is expected, got {handler!r}")
+        if handler is not None and (not callable(handler) or _stdlib.iscoroutinefunction(handler)):
+            raise TypeError(
+                f"a callable that is no coroutine function is expected, got {handler!r}"
+            )
         self._slow.handler = handler
 
     @property

@@ -1,17 +1,17 @@
 """Observable instruments for OpenTelemetry: `rloop.opentelemetry.instrument()`.
 
-They are asked by whoever collects, in its thread. The semantic conventions have no names for loops
-of asyncio; ours follow those for Node.js's, with utilization and quantiles as gauges over the time
-since the last collection by anybody (there are no observable histograms).
+Asked by whoever collects, in its thread. Names follow the semantic conventions for Node.js's loop;
+utilization and quantiles are of the time since the last collection.
 """
 
 from __future__ import annotations
 
+import threading
 import weakref
 
 from . import __version__
-from .figures import instruments
-from .readings import named_loops
+from .exported import COUNTERS, instruments
+from .readings import Series, named_loops
 
 try:
     from opentelemetry import metrics
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .event_loop import UringEventLoop
-    from .figures import Attributes, Look
-    from .readings import Reading
+    from .exported import Attributes
 
 # By provider, for an SDK asks the first instrument of a name alone. The module stands for the
 # global provider, which may be set later.
@@ -60,8 +59,7 @@ class Instrumentation:
 
     def uninstrument(self) -> None:
         """Nothing is observed on behalf of this call any more; a second time it does nothing."""
-        if self in self._instruments.asked_by:
-            self._instruments.asked_by.remove(self)
+        self._instruments.asked_by = [one for one in self._instruments.asked_by if one is not self]
 
 
 class _Instruments:
@@ -69,24 +67,26 @@ class _Instruments:
 
     def __init__(self, meter: metrics.Meter) -> None:
         self.asked_by: list[Instrumentation] = []
-        self._last: weakref.WeakKeyDictionary[UringEventLoop, Reading] = weakref.WeakKeyDictionary()
-        self._seen: list[tuple[Attributes, Reading, Reading]] = []
+        self._lock = threading.Lock()  # readers collect in threads of their own
+        self._series: dict[tuple[str, str], Series] = {}
+        self._seen: list[tuple[Attributes, Series]] = []
         self._answered: set[str] = set()
         for kind, name, unit, text, looks in instruments():
             make = getattr(meter, f"create_observable_{kind}")
-            make(name, callbacks=[self._callback(name, looks)], unit=unit, description=text)
+            make(name, [self._callback(name, looks, kind == "counter")], unit, text)
 
-    def _callback(self, name: str, looks: list[tuple[Attributes, Look]]) -> Any:
+    def _callback(self, name: str, looks: list[tuple[Attributes, Any]], is_counter: bool) -> Any:
         def observe(_options: metrics.CallbackOptions) -> list[metrics.Observation]:
-            if not self._answered or name in self._answered:  # a new collection
-                self._look()
-            self._answered.add(name)
-            return [
-                metrics.Observation(value, {**about, **attributes})
-                for about, before, now in self._seen
-                for attributes, look in looks
-                if (value := look(before, now)) is not None
-            ]
+            with self._lock:
+                if not self._answered or name in self._answered:  # a new collection
+                    self._look()
+                self._answered.add(name)
+                return [
+                    metrics.Observation(value, {**about, **attributes})
+                    for about, series in self._seen
+                    for attributes, look in looks
+                    if (value := series.value(look, is_counter)) is not None
+                ]
 
         return observe
 
@@ -95,6 +95,6 @@ class _Instruments:
         for name, loop in named_loops():
             if any(one.covers(loop) for one in self.asked_by):
                 about = {"rloop.eventloop.name": name, "rloop.eventloop.backend": loop.backend}
-                now = loop._observe()
-                self._seen.append((about, self._last.get(loop, {}), now))
-                self._last[loop] = now
+                series = self._series.setdefault((name, loop.backend), Series(COUNTERS))
+                series.read(loop)
+                self._seen.append((about, series))

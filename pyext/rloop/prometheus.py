@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from . import __version__
-from .figures import COUNTERS, GAUGES, HISTOGRAMS, in_base_units
+from .exported import COUNTERS, GAUGES, HISTOGRAMS, in_base_units
 from .readings import named_loops
 
 try:

@@ -15,12 +15,14 @@ from . import histograms, observation
 
 TYPE_CHECKING = False  # typing is not imported for nothing
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from .event_loop import UringEventLoop
 
     Reading = Mapping[str, Any]
+    # What is made of two readings, at the last collection and now; None where there is nothing.
+    Look = Callable[[Reading, Reading], float | None]
 
 _names: weakref.WeakKeyDictionary[UringEventLoop, tuple[str, str]] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
@@ -33,7 +35,7 @@ def named_loops() -> list[tuple[str, UringEventLoop]]:
     another one ends.
     """
     with _lock:
-        wanted = [(loop.name, loop) for loop in observation.live_loops()]
+        wanted = [(observation.name_of(loop), loop) for loop in observation.live_loops()]
         found = {
             _names[loop][1]: loop
             for name, loop in wanted
@@ -53,6 +55,35 @@ def _free(wanted: str, taken: Mapping[str, UringEventLoop]) -> str:
         number += 1
         name = f"{wanted}-{number}"
     return name
+
+
+class Series:
+    """What goes by one name. Its counters never fall: a loop that takes the name of one that was
+    closed goes on where that one stood.
+    """
+
+    def __init__(self, counters: Sequence[Sequence[Any]]) -> None:
+        self._counters = [row[0] for row in counters]
+        self._loop: weakref.ref[UringEventLoop] | None = None
+        self._before: Reading = {}
+        self._now: Reading = {}
+        self._past: dict[str, int] = {}  # of the loops that are gone
+
+    def read(self, loop: UringEventLoop) -> None:
+        if self._loop is not None and self._loop() is not loop:
+            for key in self._counters:
+                self._past[key] = self._past.get(key, 0) + self._now[key]
+            self._now = {}
+        self._loop = weakref.ref(loop)
+        self._before, self._now = self._now, loop._observe()
+
+    def value(
+        self, look: Callable[[Reading, Reading], float | None], is_counter: bool
+    ) -> float | None:
+        if not is_counter:
+            return look(self._before, self._now)
+        sums = {key: self._now[key] + past for key, past in self._past.items()}
+        return look({}, {**self._now, **sums})
 
 
 def gained(before: Reading, now: Reading, key: str) -> Any:

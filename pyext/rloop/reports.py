@@ -62,17 +62,17 @@ def source_traceback() -> Any:
 def slow_callback(loop: Loop, handle: Any, seconds: float) -> None:
     """Debug mode: a callback took longer than slow_callback_duration."""
     logger.warning("Executing %s took %.3f seconds", _stdlib.format_handle(handle), seconds)
-    loop._slow.add(loop, slow_callbacks.of_handle(handle, seconds), log=False)
+    loop._slow.add(loop, slow_callbacks.of_handle, (handle,), seconds, log=False)
 
 
 def slow_handle(loop: Loop, seconds: float, what: tuple[Any]) -> None:
     """The same outside debug mode, after a slow turn."""
-    loop._slow.add(loop, slow_callbacks.of_handle(*what, seconds))
+    loop._slow.add(loop, slow_callbacks.of_handle, what, seconds)
 
 
 def slow_upcall(loop: Loop, seconds: float, what: tuple[Any, str]) -> None:
     """A protocol's method did."""
-    loop._slow.add(loop, slow_callbacks.of_upcall(*what, seconds))
+    loop._slow.add(loop, slow_callbacks.of_upcall, what, seconds)
 
 
 def wake_waiter(loop: Loop, waiter: asyncio.Future[None], context: Context | None) -> None:

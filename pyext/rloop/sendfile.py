@@ -29,7 +29,9 @@ class SendfileMixin:
     async def _sock_sendfile_native(
         self: Any, sock: socket.socket, file: Any, offset: int, count: int | None
     ) -> int:
-        return await _send_file(sock, file, offset, count, lambda: self._wait_writable(sock))
+        return await _send_file(
+            sock, file, offset, count, lambda: self._wait_writable(sock), lambda sent: None
+        )
 
     async def _sendfile_native(
         self: Any, transp: Any, file: Any, offset: int, count: int | None
@@ -57,7 +59,7 @@ class SendfileMixin:
             if transp._backlog_bytes == 0:
                 backlog_sent.set_result(None)
             await backlog_sent
-            return await _send_file(sock, file, offset, count, wait)
+            return await _send_file(sock, file, offset, count, wait, transp._count_sent)
         finally:
             transp._empty_waiter = None
             if was_reading:
@@ -71,11 +73,13 @@ async def _send_file(
     offset: int,
     count: int | None,
     wait_writable: Callable[[], Any],
+    note: Callable[[int], None],
 ) -> int:
     """Send `count` bytes (None: all) of `file` from `offset` on; the number of bytes sent.
 
     Raises SendfileNotAvailableError, before anything was sent, when the file is not one that
-    sendfile(2) takes. The file's position is behind what was sent, whatever happens.
+    sendfile(2) takes. The file's position is behind what was sent, whatever happens. `note` is told
+    of the bytes of each call.
     """
     try:
         source = file.fileno()
@@ -108,6 +112,7 @@ async def _send_file(
                     break
                 offset += sent
                 total += sent
+                note(sent)
             # After a success too: the loop's other work has its turn.
             request = wait_writable()
             try:

@@ -13,6 +13,8 @@ import functools
 import inspect
 import logging
 import time
+import types
+from asyncio import sslproto
 
 TYPE_CHECKING = False  # typing is not imported for nothing
 if TYPE_CHECKING:
@@ -38,17 +40,33 @@ class SlowCallbacks:
         # By offender: when its minute began (time.monotonic()), and how often it was slow in it.
         self._named: dict[tuple[Any, ...], tuple[float, int]] = {}
 
-    def add(self, loop: Any, report: dict[str, Any], *, log: bool = True) -> None:
-        """A callback was slow. `log`: False where asyncio's debug mode says it already."""
+    def add(
+        self,
+        loop: Any,
+        describe: Callable[..., dict[str, Any]],
+        what: tuple[Any, ...],
+        seconds: float,
+        *,
+        log: bool = True,
+    ) -> None:
+        """A callback was slow. `log`: False where asyncio's debug mode says it already.
+
+        What the program's objects raise as they are described ends nothing.
+        """
+        try:
+            report = {**describe(*what), "duration": seconds}
+        except Exception:
+            report = {"callback": type(what[0]).__qualname__, "file": None, "line": None}
+            report |= {"task": None, "duration": seconds}
         self.recent.append({**report, "at": time.time()})
-        if log:
-            self._log(loop, report)
-        if self.handler is not None:
+        for tell, whose in ((self._log if log else None, "log"), (self.handler, "handler")):
+            if tell is None:
+                continue
             try:
-                self.handler(loop, report)
+                tell(loop, report)
             except Exception as exc:
                 loop.call_exception_handler(
-                    {"message": "Exception in the slow callback handler", "exception": exc}
+                    {"message": f"Exception in the slow callback {whose}", "exception": exc}
                 )
 
     def _log(self, loop: Any, report: dict[str, Any]) -> None:
@@ -73,21 +91,25 @@ class SlowCallbacks:
         )
 
 
-def of_handle(handle: Any, seconds: float) -> dict[str, Any]:
+def of_handle(handle: Any) -> dict[str, Any]:
     """The report of a handle's callback; of a task's step it is the task's coroutine."""
     callback = handle._callback
-    owner = getattr(callback, "__self__", None)
-    if isinstance(owner, asyncio.Task):
-        return {**_of_coroutine(owner.get_coro()), "task": owner.get_name(), "duration": seconds}
-    return {**_of_function(callback), "task": None, "duration": seconds}
+    owner: Any = getattr(callback, "__self__", None)
+    # Not every task is one of asyncio.Task, which may be the one in C or in Python.
+    is_future: bool = asyncio.isfuture(owner)
+    if is_future and hasattr(owner, "get_coro"):
+        return {**_of_coroutine(owner.get_coro()), "task": owner.get_name()}
+    return {**_of_function(callback), "task": None}
 
 
-def of_upcall(protocol: Any, method: str, seconds: float) -> dict[str, Any]:
-    """The report of a protocol's method that the loop has called."""
+def of_upcall(protocol: Any, method: str) -> dict[str, Any]:
+    """The report of a protocol's method that the loop has called; over TLS, of the program's."""
+    if isinstance(protocol, sslproto.SSLProtocol):
+        if method == "buffer_updated" and not protocol._app_protocol_is_buffer:
+            method = "data_received"
+        protocol = protocol._app_protocol
     found = _of_function(getattr(protocol, method, None))
-    return {**found, "callback": f"{type(protocol).__qualname__}.{method}", "task": None} | {
-        "duration": seconds
-    }
+    return {**found, "callback": f"{type(protocol).__qualname__}.{method}", "task": None}
 
 
 def _of_coroutine(coroutine: Any) -> dict[str, Any]:
@@ -107,6 +129,6 @@ def _of_function(function: Any) -> dict[str, Any]:
 
 
 def _of_code(code: Any) -> dict[str, Any]:
-    if code is None:
+    if not isinstance(code, types.CodeType):
         return {"file": None, "line": None}
     return {"file": code.co_filename, "line": code.co_firstlineno}

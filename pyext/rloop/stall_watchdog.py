@@ -20,7 +20,7 @@ import tokenize  # noqa: F401 # imported late by linecache
 import traceback
 import warnings
 
-from . import _core
+from . import _core, observation
 
 TYPE_CHECKING = False  # typing is not imported for nothing
 if TYPE_CHECKING:
@@ -118,7 +118,9 @@ def _descriptor(file: Any) -> int:
         return _STANDARD_ERROR
     if isinstance(file, str | bytes | os.PathLike):
         # Processes may share it: each report is appended.
-        return os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # A FIFO without a reader is refused (ENXIO) instead of waited for.
+        how = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        return os.open(file, how, 0o644)
     if hasattr(file, "fileno"):
         file = file.fileno()
     if not isinstance(file, int) or isinstance(file, bool):
@@ -162,7 +164,7 @@ os.register_at_fork(after_in_child=_renew_lock)
 
 def _introduce(loop: Any, ident: int) -> tuple[bytes, bytes]:
     thread = _thread_name(ident)
-    return _quoted(getattr(loop, "name", thread), "'"), _quoted(thread, '"')
+    return _quoted(observation.name_of(loop), "'"), _quoted(thread, '"')
 
 
 def _thread_name(ident: int) -> str:
@@ -178,10 +180,12 @@ def _quoted(name: Any, quote: str) -> bytes:
 
 def _describe(loop: Any, ident: int) -> bytes:
     """The stack of the loop's thread, and the task that runs on it; by the native reporter."""
+    text = ""
     try:
-        text = "".join(_description(loop, ident))
+        for part in _description(loop, ident):
+            text += part
     except Exception as exc:
-        text = f"rloop: its stack could not be read: {exc!r}\n"
+        text += f"rloop: what else there is to say could not be read: {exc!r}\n"
     if len(text) > _LONGEST_TEXT:  # thousands await the task
         text = text[:_LONGEST_TEXT] + "\n(cut off)\n"
     return text.replace("\0", "?").encode("utf-8", "backslashreplace")
@@ -196,7 +200,7 @@ def _description(loop: Any, ident: int) -> Iterator[str]:
     if task is None:
         yield "rloop: it runs no task, but a callback\n"
     else:
-        yield f"rloop: it runs the task {task.get_name()!r}\n"
+        yield f"rloop: it runs the task {_name_of(task)!r}\n"
     if stack is None:
         yield "rloop: its thread has no Python stack\n"
     else:
@@ -205,3 +209,10 @@ def _description(loop: Any, ident: int) -> Iterator[str]:
     if task is not None and sys.version_info >= (3, 14):
         yield "Who awaits the task:\n"
         yield asyncio.format_call_graph(task) + "\n"
+
+
+def _name_of(task: Any) -> str:
+    try:
+        return str(task.get_name())
+    except Exception as exc:  # a class of the program's
+        return f"({exc!r})"

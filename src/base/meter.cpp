@@ -9,6 +9,7 @@ void Meter::run_begins(int64_t now) {
 }
 
 void Meter::run_ends(int64_t now) {
+  if (run_began_ == 0) return;             // it has ended by a fork
   if (began() != 0) end_group_early(now);  // else the wait has failed
   past_runs_ns_ += now - run_began_;
   run_began_ = 0;

@@ -88,6 +88,8 @@ class Stream : public base::ListNode<DirtyListTag> {
   }
   size_t backlog_bytes() const { return queue_.backlog_bytes(); }
   const Traffic& traffic() const { return traffic_; }
+  // Somebody else has sent on the same socket, in our stead.
+  void count_foreign_send(size_t size) { traffic_.sent(size); }
   // Shuts the sending side down after the backlog is sent. Returns how that ended where there is no
   // backlog: ENOTCONN after a reset that nothing has read yet.
   base::Result write_eof();

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 from support import (
@@ -126,6 +127,17 @@ async def test_datagrams_are_counted_one_by_one(loop: Any) -> None:
     assert figures(here)["idle"] is None
     for transport in (here, there):
         transport.abort()
+
+
+async def test_sendfile_is_counted(loop: Any, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 300_000)
+    async with connected(Recorder, Recorder) as (client, server):
+        with path.open("rb") as file:
+            assert await loop.sendfile(client.transport, file) == 300_000
+        await server.wait_for_bytes(300_000)
+        assert figures(client.transport)["bytes_out"] == 300_000
+        assert figures(server.transport)["bytes_in"] == 300_000
 
 
 async def test_the_programs_own_extra_comes_first(loop: Any) -> None:

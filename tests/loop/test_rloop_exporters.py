@@ -16,7 +16,7 @@ if not wanted("rloop"):
     pytest.skip("RLOOP_TESTS_LOOPS asks for other loops alone", allow_module_level=True)
 
 import rloop
-from rloop import figures, readings
+from rloop import exported, readings
 
 pytestmark = loops_only(*RLOOP_IDS)
 
@@ -57,7 +57,7 @@ def test_every_figure_of_the_page_is_that_of_statistics(loop: Any, loop_id: str)
     loop.name = "told"
     seen, statistics = page(), loop._observe()
     labels = {"loop": "told", "backend": BACKENDS[loop_id]}
-    for rows, suffix in ((figures.COUNTERS, "_total"), (figures.GAUGES, "")):
+    for rows, suffix in ((exported.COUNTERS, "_total"), (exported.GAUGES, "")):
         for key, name, *_ in rows:
             expected = statistics[key] / (1e9 if key.endswith("_ns") else 1)
             assert named(seen, f"rloop_{name}{suffix}", **labels) == [expected], key
@@ -71,7 +71,7 @@ def test_each_bucket_counts_all_that_lies_below_it(loop: Any) -> None:
     converse(loop)
     loop.name = "told"
     seen, statistics = page(), loop._observe()
-    for key, name, *_ in figures.HISTOGRAMS:
+    for key, name, *_ in exported.HISTOGRAMS:
         counts = statistics[f"{key}_ns"]
         buckets = {
             dict(labels)["le"]: value
@@ -190,7 +190,7 @@ def test_counters_never_fall_while_the_loop_works(loop: Any) -> None:
         before: dict[str, Any] = {}
         while not over.is_set():
             now = loop._observe()
-            keys = [row[0] for row in figures.COUNTERS]
+            keys = [row[0] for row in exported.COUNTERS]
             fallen.extend(key for key in keys if readings.gained(before, now, key) < 0)
             before = now
 
@@ -247,7 +247,7 @@ def test_without_its_package_an_exporter_says_what_to_install(module: str, packa
 def test_nothing_of_this_is_imported_with_rloop() -> None:
     source = """
         import sys, rloop
-        for name in ("prometheus", "opentelemetry", "interval_report", "readings", "figures"):
+        for name in ("prometheus", "opentelemetry", "interval_report", "readings", "exported"):
             assert f"rloop.{name}" not in sys.modules, name
         assert "prometheus_client" not in sys.modules
     """

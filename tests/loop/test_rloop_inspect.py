@@ -36,12 +36,12 @@ def ask(address: str, *parts: str) -> Any:
 
 
 def the_loop(answer: Any, loop: Any) -> Any:
-    (found,) = (entry for entry in answer["loops"] if entry["id"] == hex(id(loop)))
+    (found,) = (entry for entry in answer["loops"] if entry["id"] == str(loop._serial))
     return found
 
 
 def its_tasks(answer: Any, loop: Any) -> dict[str, Any]:
-    (found,) = (entry for entry in answer["tasks"] if entry["loop"] == hex(id(loop)))
+    (found,) = (entry for entry in answer["tasks"] if entry["loop"] == str(loop._serial))
     return {task.get("name", task["id"]): task for task in found["tasks"]}
 
 
@@ -103,7 +103,7 @@ def test_a_loop_that_does_not_run(loop: Any, address: str) -> None:
     found = the_loop(ask(address), loop)
     assert (found["running"], found["thread"], found["stack"]) == (False, None, [])
     loop.close()
-    assert hex(id(loop)) not in [entry["id"] for entry in ask(address)["loops"]]
+    assert str(loop._serial) not in [entry["id"] for entry in ask(address)["loops"]]
 
 
 async def test_tasks_say_where_they_wait(loop: Any, address: str) -> None:
@@ -185,7 +185,10 @@ async def test_a_task_that_raises_hides_no_other(loop: Any, address: str) -> Non
     other = loop.create_task(asyncio.sleep(1000), name="other")
     await turns()
     found = its_tasks(ask(address), loop)
-    assert found[hex(id(hostile))] == {"id": hex(id(hostile)), "error": "SystemExit: no name"}
+    assert found[hex(id(hostile))] == {
+        "id": hex(id(hostile)),
+        "error": "SystemExit: no name",
+    }
     assert found["other"]["state"] == "waiting"
     for task in (hostile, other):
         task.cancel()

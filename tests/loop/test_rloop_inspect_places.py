@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 from inspected import ABSTRACT, command, inspected, program, running
 from programs import check_script, script_environment, start_script
-from support import DEADLINE, RLOOP_IDS, loops_only
+from support import DEADLINE, RLOOP_IDS, loops_only, wanted
+
+if not wanted("rloop"):
+    pytest.skip("RLOOP_TESTS_LOOPS asks for other loops alone", allow_module_level=True)
+
+from rloop import inspect
 
 pytestmark = loops_only(*RLOOP_IDS)
 
@@ -205,3 +210,28 @@ def test_asyncio_ps_keeps_working_beside_it(loop_id: str) -> None:
         (entry,) = inspected(process.pid)["tasks"]
         (task,) = entry["tasks"]
         assert task["id"] in done.stdout, "both name a task by the same number"
+
+
+def test_a_relative_path_is_kept_where_it_was(
+    loop_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
+    there.mkdir()
+    elsewhere.mkdir()
+    foreign = elsewhere / "live.sock"
+    foreign.write_text("precious")
+    monkeypatch.chdir(there)
+    assert inspect.listen("live.sock") == str(there / "live.sock")
+    monkeypatch.chdir(elsewhere)
+    inspect.close()
+    assert foreign.read_text() == "precious"
+    assert not (there / "live.sock").exists()
+
+
+def test_what_has_taken_the_name_since_is_not_removed(loop_id: str, tmp_path: Path) -> None:
+    path = tmp_path / "live.sock"
+    inspect.listen(path)
+    path.unlink()
+    path.write_text("another's")
+    inspect.close()
+    assert path.read_text() == "another's"

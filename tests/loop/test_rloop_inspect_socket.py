@@ -125,7 +125,9 @@ def test_tasks_beyond_the_limit_are_counted(loop: Any, address: str) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         return answer["tasks"]
 
-    found = [entry for entry in loop.run_until_complete(main()) if entry["loop"] == hex(id(loop))]
+    found = [
+        entry for entry in loop.run_until_complete(main()) if entry["loop"] == str(loop._serial)
+    ]
     assert (len(found[0]["tasks"]), found[0]["omitted"]) == (4, 6)
 
 

@@ -163,3 +163,29 @@ def test_a_program_ends_while_it_reports() -> None:
         rloop.run(asyncio.sleep(0.05))
     """
     assert check_script(source) == ""
+
+
+def test_a_line_that_fails_is_not_the_last(loop: Any, lines: Lines) -> None:
+    failures = 0
+
+    def fail_once(_record: logging.LogRecord) -> bool:
+        nonlocal failures
+        failures += 1
+        if failures == 1:
+            raise ValueError("a filter of the program's")
+        return True
+
+    loop.name = "told"
+    lines.addFilter(fail_once)
+    told = rloop.logging_report(0.02)
+    try:
+        lines.wait_for(lambda line: line.endswith("does not run"))
+        assert failures > 1
+    finally:
+        told.cancel()
+
+
+@pytest.mark.parametrize("interval", ["5", None])
+def test_an_interval_is_a_number(interval: Any) -> None:
+    with pytest.raises(TypeError, match="number of seconds"):
+        rloop.logging_report(interval)

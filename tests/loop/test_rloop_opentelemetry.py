@@ -17,7 +17,7 @@ pytest.importorskip("opentelemetry.sdk.metrics", reason="opentelemetry-sdk (requ
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from rloop import figures
+from rloop import exported
 from rloop.opentelemetry import instrument
 
 pytestmark = loops_only(*RLOOP_IDS)
@@ -66,7 +66,7 @@ def test_every_figure_is_that_of_statistics(loop: Any, loop_id: str, told: Told)
     instrument(loop, told.provider)
     points, statistics = told.collect(), loop._observe()
     about = {"rloop.eventloop.name": "told", "rloop.eventloop.backend": BACKENDS[loop_id]}
-    for key, _, name, attributes, *_ in (*figures.COUNTERS, *figures.GAUGES):
+    for key, _, name, attributes, *_ in (*exported.COUNTERS, *exported.GAUGES):
         expected = statistics[key] / (1e9 if key.endswith("_ns") else 1)
         assert ({**about, **attributes}, expected) in points[f"rloop.{name}"]
     received = {**about, "network.io.direction": "receive"}
@@ -177,3 +177,25 @@ def test_the_global_provider_may_be_set_later(loop_id: str) -> None:
         loop.close()
     """
     assert check_script(source, BACKENDS[loop_id]).split() == ["True", "True"]
+
+
+def test_a_loop_that_takes_a_name_goes_on_counting_where_the_last_one_stood(
+    loop: Any, loop_id: str, told: Told
+) -> None:
+    def turns() -> float:
+        ((_, value),) = told.collect()["rloop.eventloop.turns"]
+        return value
+
+    instrumentation = instrument(meter_provider=told.provider)
+    loop.name = "worker"
+    loop.run_until_complete(asyncio.sleep(0.001))
+    first = turns()
+    assert first > 0
+    loop.close()
+    another: Any = new_loop(loop_id)
+    another.name = "worker"
+    run_briefly(another)
+    second = turns()
+    assert second > first
+    another.close()
+    instrumentation.uninstrument()

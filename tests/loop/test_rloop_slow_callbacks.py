@@ -1,52 +1,23 @@
 """Callbacks that take long, named outside debug mode: who, how often, and to whom it is told."""
 
 import asyncio
-import contextlib
 import functools
 import logging
-import time
 from typing import Any
 
 import pytest
+import slowness
+from slowness import SLOW, burn, line_of, of, reports_of
 from support import RLOOP_IDS, Datagrams, Recorder, connected, loops_only, wait_until
 
 from rloop import slow_callbacks
 
 pytestmark = loops_only(*RLOOP_IDS)
 
-SLOW = 0.02
-
-
-def burn(seconds: float = 1.5 * SLOW) -> None:
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        pass
-
-
-def line_of(function: Any) -> int:
-    line: int = function.__code__.co_firstlineno
-    return line
-
 
 @pytest.fixture
 def reports(loop: Any) -> list[dict[str, Any]]:
-    """What the handler of the loop gets; callbacks are timed, as a turn was slow."""
-    found: list[dict[str, Any]] = []
-    loop.slow_callback_duration = SLOW
-    loop.set_debug(False)
-
-    async def be_slow() -> None:
-        await asyncio.sleep(0.001)
-        burn()
-        await asyncio.sleep(0.001)
-
-    loop.run_until_complete(be_slow())
-    loop.set_slow_callback_handler(lambda _, report: found.append(report))
-    return found
-
-
-def of(reports: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    return [report for report in reports if name in report["callback"]]
+    return reports_of(loop)
 
 
 def test_nothing_is_timed_before_a_turn_was_slow(loop: Any, caplog: Any) -> None:
@@ -62,7 +33,7 @@ def test_nothing_is_timed_before_a_turn_was_slow(loop: Any, caplog: Any) -> None
     assert loop.statistics()["slow_callbacks"] == 1
     (record,) = caplog.records
     assert record.name == "rloop.slow"
-    place = f"burn at {__file__}:{line_of(burn)} took 0."
+    place = f"burn at {slowness.__file__}:{line_of(burn)} took 0."
     assert record.getMessage().startswith(place), record.getMessage()
     assert repr(loop.name) in record.getMessage()
 
@@ -76,7 +47,7 @@ def test_a_slow_callback_is_named(loop: Any, reports: list[dict[str, Any]]) -> N
     assert len(slow) == 2
     for report in slow:
         assert report["callback"] == "burn"
-        assert (report["file"], report["line"]) == (__file__, line_of(burn))
+        assert (report["file"], report["line"]) == (slowness.__file__, line_of(burn))
         assert report["task"] is None
         assert report["duration"] >= 1.5 * SLOW
     recent = [report["callback"] for report in loop._slow_recent]
@@ -258,31 +229,3 @@ def test_timing_ends_after_a_while(loop: Any, reports: list[dict[str, Any]]) -> 
     loop.call_soon(lambda: None)
     loop.run_until_complete(asyncio.sleep(0))
     assert reports
-
-
-def test_callbacks_of_every_kind_can_be_described() -> None:
-    class Callable:
-        def __call__(self) -> None:
-            pass
-
-        def method(self) -> None:
-            pass
-
-    class Broken:
-        def __getattr__(self, name: str) -> Any:
-            raise AttributeError(name)
-
-        def __call__(self) -> None:
-            pass
-
-    @contextlib.contextmanager
-    def generator() -> Any:
-        yield
-
-    for callback in (Callable(), Callable().method, Broken(), print, len, generator, Callable):
-        handle = asyncio.Handle(callback, (), asyncio.new_event_loop(), None)
-        handle._loop.close()  # type: ignore[attr-defined]
-        report = slow_callbacks.of_handle(handle, 0.5)
-        assert report["callback"]
-        assert report["duration"] == 0.5
-        assert (report["file"] is None) == (report["line"] is None)

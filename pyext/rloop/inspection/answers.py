@@ -134,7 +134,9 @@ def _loops(request: dict[str, Any]) -> list[str]:
         try:
             pieces.append(_json(_loop(loop, request["heaviest"])))
         except BaseException as exc:  # what JSON cannot hold
-            pieces.append(_json({"id": hex(id(loop)), "errors": {"loop": tasks.described(exc)}}))
+            pieces.append(
+                _json({"id": str(loop._serial), "errors": {"loop": tasks.described(exc)}})
+            )
     return [*pieces, "]"] if pieces else ["[]"]
 
 
@@ -149,7 +151,7 @@ def _loop(loop: Any, heaviest: int) -> dict[str, Any]:
             return None
 
     return {
-        "id": hex(id(loop)),
+        "id": str(loop._serial),
         "name": read("name", lambda: loop.name),
         "backend": read("backend", lambda: loop.backend),
         "reason": read("reason", lambda: loop.backend_reason),
@@ -176,7 +178,7 @@ def _tasks(request: dict[str, Any]) -> list[str]:
     pieces: list[str] = []
     pace = tasks.Pace()
     for loop in _live_loops():
-        pieces += [", " if pieces else "[", f'{{"loop": "{hex(id(loop))}", ']
+        pieces += [", " if pieces else "[", f'{{"loop": "{loop._serial!s}", ']
         pieces += _tasks_of(loop, request["limit"], pace)
         pieces.append("}")
     return [*pieces, "]"] if pieces else ["[]"]

@@ -54,7 +54,8 @@ def ask(
                 check(pid)
             raise NoAnswer(
                 f"{_named(target)} does not answer within {timeout:g} s: something holds its GIL "
-                "(or the machine is overloaded); RLOOP_WATCHDOG would name it."
+                "(RLOOP_WATCHDOG would name it), it has no descriptor left, or the machine is "
+                "overloaded."
             ) from None
         except OSError:
             line = b""
@@ -143,8 +144,9 @@ def _why_nobody_listens(target: int | str, problem: OSError | None) -> str:
     has_rloop = check(target).has_rloop()
     if has_rloop:
         return (
-            f"Process {target} runs rloop with its live view off. Start it with RLOOP_INSPECT=1, "
-            "or have it call rloop.inspect.listen()."
+            f"Process {target} runs rloop with its live view off, or at a path of its own, which "
+            "is to be named then. Start it with RLOOP_INSPECT=1, or have it call "
+            "rloop.inspect.listen()."
         )
     if has_rloop is None:
         return f"Process {target} has no live view: it does not run rloop, or not with one."

@@ -77,9 +77,12 @@ def _target(word: str) -> int | str:
 
 
 def _seconds(word: str) -> float:
-    seconds = float(word)
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = 0.0
     if not 0.1 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError("0.1 to 3600 seconds")
+        raise argparse.ArgumentTypeError(f"{word!r}; it should be 0.1 to 3600 seconds")
     return seconds
 
 

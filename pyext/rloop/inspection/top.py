@@ -147,7 +147,7 @@ def watch(target: Target | None, interval: float) -> int:
     watched = WatchedAll() if target is None else Watched(target)
     watched.look()
     console = Console(highlight=False)
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         raise client.NoAnswer("top redraws a terminal, and this is none; --once prints it once.")
     watched.patient = True
     with _asking(watched.look, interval) as asker, contextlib.suppress(KeyboardInterrupt):
@@ -163,6 +163,10 @@ def watch(target: Target | None, interval: float) -> int:
     if asker.error is not None:
         raise asker.error
     return 0
+
+
+def _leave(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)  # through whatever puts the terminal back
 
 
 # -- who asks, and what wakes the drawing -------------------------------------------------------
@@ -184,6 +188,7 @@ class _Asker:
         # A terminal of another size is drawn anew at once: signals write to the pipe as well.
         signal.signal(signal.SIGWINCH, lambda *_: None)
         signal.set_wakeup_fd(self._tell, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, _leave)
         self._thread.start()
 
     def end(self) -> None:

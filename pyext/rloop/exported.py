@@ -14,14 +14,12 @@ from .readings import gained, quantile, utilization
 
 TYPE_CHECKING = False  # typing is not imported for nothing
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from .readings import Reading
+    from .readings import Look, Reading
 
     Attributes = dict[str, str]
     Row = tuple[str, str, str, Attributes, str, str]
-    # What is made of two readings, at the last collection and now; None where there is nothing.
-    Look = Callable[[Reading, Reading], float | None]
     # Kind, name, unit, description, and what is said under which attributes.
     Instrument = tuple[str, str, str, str, list[tuple[Attributes, Look]]]
 
@@ -39,7 +37,9 @@ COUNTERS: tuple[Row, ...] = (
     ("idle_ns", "idle_seconds", "eventloop.time", _IDLE, "s", "Time asleep in its engine."),
     ("turns", "turns", "eventloop.turns", {}, "{turn}", "Turns of the loop."),
     ("slow_callbacks", "slow_callbacks", "eventloop.slow_callbacks", {}, "{callback}",
-     "Callbacks that took longer than slow_callback_duration."),
+     "Callbacks found to take longer than slow_callback_duration, after a slow turn."),
+    ("slow_turns", "slow_turns", "eventloop.slow_turns", {}, "{turn}",
+     "Turns that took longer than slow_callback_duration."),
     ("stalls", "stalls", "eventloop.stalls", {}, "{stall}", "Stalls that the watchdog saw."),
     ("messages_in", "received_messages", "network.messages", _IN, "{message}",
      "Pieces of data and datagrams that protocols were given."),
