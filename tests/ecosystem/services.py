@@ -7,7 +7,6 @@ the kernel ends them (PR_SET_PDEATHSIG).
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import shutil
@@ -17,6 +16,7 @@ import ssl
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -242,6 +242,11 @@ class Prometheus(Service):
 
     def is_ready(self) -> bool:
         url = f"http://127.0.0.1:{self.port}/-/ready"
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=DEADLINE) as answer:
-            return bool(answer.status == 200)
-        return False
+        try:
+            with urllib.request.urlopen(url, timeout=DEADLINE) as answer:
+                return bool(answer.status == 200)
+        except urllib.error.HTTPError as exc:
+            exc.close()  # it is an answer, too
+            return False
+        except OSError:
+            return False

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from programs import script_environment, start_script
 from support import DEADLINE
 
@@ -59,13 +60,20 @@ def running(
 
 
 def command(
-    *arguments: object, folder: str | Path = ABSTRACT, **extra: str
+    *arguments: object, folder: str | Path = ABSTRACT, alone: bool = False, **extra: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m rloop ...``."""
+    """Run ``python -m rloop ...``.
+
+    alone: in a network namespace of its own, whose list of sockets is empty, so that it finds no
+    process but those of `folder`. Skips where that is not permitted.
+    """
+    prefix = ["unshare", "--net"] if alone else []
+    if alone and subprocess.run([*prefix, "true"], capture_output=True).returncode != 0:
+        pytest.skip("unshare --net is not permitted here")
     environment = script_environment(XDG_RUNTIME_DIR=str(folder), **extra)
     environment.pop("RLOOP_INSPECT", None)
     return subprocess.run(
-        [sys.executable, "-m", "rloop", *map(str, arguments)],
+        [*prefix, sys.executable, "-m", "rloop", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=3 * DEADLINE,

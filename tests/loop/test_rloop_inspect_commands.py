@@ -76,16 +76,14 @@ def test_a_frame_fits_its_width_and_shows_everything(loop_id: str, columns: int)
 def test_the_only_process_needs_no_number_and_several_are_a_table(
     loop_id: str, tmp_path: Path
 ) -> None:
-    # This test's own network of sockets: others' processes are listed by the system as well.
     with running(program(), loop_id, tmp_path) as one:
-        listed = json.loads(command("ps", "--json", folder=tmp_path).stdout)
-        alone = [row["pid"] for row in listed] == [one.pid]
-        done = command("top", "--once", folder=tmp_path, COLUMNS="120")
+        listed = json.loads(command("ps", "--json", folder=tmp_path, alone=True).stdout)
+        assert [row["pid"] for row in listed] == [one.pid]
+        done = command("top", "--once", folder=tmp_path, alone=True, COLUMNS="120")
         assert done.returncode == 0, done.stderr
-        if alone:
-            assert f"rloop top {one.pid}" in done.stdout
+        assert f"rloop top {one.pid}" in done.stdout
         with running(program(), loop_id, tmp_path) as two:
-            done = command("top", "--once", folder=tmp_path, COLUMNS="80")
+            done = command("top", "--once", folder=tmp_path, alone=True, COLUMNS="80")
             assert done.returncode == 0, done.stderr
             for process in (one, two):
                 assert re.search(rf"^ *{process.pid} +1 ", done.stdout, re.M), done.stdout

@@ -58,7 +58,8 @@ def test_the_guilty_line_and_the_task_are_named(tmp_path: Path, backend: str, ki
     headline = re.match(
         rf"rloop: loop '.+' \({backend}, thread 0x[0-9a-f]{{16}} \"MainThread\", "
         rf"pid {program.process.pid}\) has not turned for (\d+\.\d) s"
-        r"; in the last \d+\.\d s its thread computed for 0\.\d s\n",
+        r"; in the last \d+\.\d s its thread computed for 0\.\d s"
+        r"; \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\n",
         report,
     )
     assert headline and float(headline[1]) >= 0.3, report
