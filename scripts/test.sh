@@ -165,9 +165,10 @@ plain_steps() {
   add_step docs "$first" documentation
   for label in "${labels[@]}"; do
     minor=$(cut -d. -f2 <<<"$label")
+    [[ "$label" != "$newest_in_tree" || "$label" == "$first" ]] || tests=loop_tests_of_ours
     [[ "$seen" != *" $minor "* ]] || tests=loop_tests_of_patch_release
     add_step "$tests" "$label" "pytest on $label"
-    tests=loop_tests_of_ours
+    tests=loop_tests_between
     seen+="$minor "
   done
   seen=' '

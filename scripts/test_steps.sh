@@ -153,7 +153,15 @@ loop_tests() {
 }
 
 loop_tests_of_ours() {
-  run_pytest "$1" "$2" RLOOP_LEAK_CYCLES=500 RLOOP_TESTS_LOOPS=rloop -- tests/loop tests/tcp
+  run_pytest "$1" "$2" RLOOP_LEAK_CYCLES=500 RLOOP_TESTS_LOOPS=rloop -- tests/loop tests/tcp \
+    "${@:3}"
+}
+
+# The clients of the live view are plain Python about sockets and /proc.
+without_live_view=(--ignore-glob='tests/loop/test_rloop_inspect_*.py')
+
+loop_tests_between() {
+  loop_tests_of_ours "$1" "$2" "${without_live_view[@]}"
 }
 
 # Another release of a Python that is tested already: what follows asyncio's own code and words, and
@@ -199,7 +207,7 @@ run_sanitized_pytest() {
 sanitized_tests() {
   run_sanitized_pytest "$1" "$2" libasan.so PYTHONMALLOC=malloc \
     ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 -- \
-    tests/loop tests/tcp
+    tests/loop tests/tcp "${without_live_view[@]}"
 }
 
 # Of CPython TSan sees what it intercepts, the locks among it: so the GIL orders what it should. A
