@@ -1,6 +1,9 @@
 // The runs that are watched, the beginning and the end of the threads, and forks; see watchdog.hpp.
 #include "native/watchdog.hpp"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -15,7 +18,13 @@ namespace {
 
 // For the end of the threads: the longest that a write of theirs takes, and some.
 constexpr int64_t kEndLimit_ns = 5'000'000'000;
-constexpr size_t kStackBytes = 1 << 20;
+
+// The clock of the calling thread's processor time, for others to read: pthread_getcpuclockid.
+clockid_t own_processor_clock() {
+  constexpr int kScheduled = 2, kOfThread = 4;  // CPUCLOCK_SCHED, CPUCLOCK_PERTHREAD_MASK
+  auto thread = static_cast<clockid_t>(::syscall(SYS_gettid));
+  return static_cast<clockid_t>((~static_cast<unsigned>(thread) << 3) | kScheduled | kOfThread);
+}
 
 void copy(std::array<char, 80>& to, PyObject* bytes) {
   const char* text = PyBytes_AsString(bytes);
@@ -23,7 +32,16 @@ void copy(std::array<char, 80>& to, PyObject* bytes) {
   std::strncpy(to.data(), text, to.size() - 1);
 }
 
-// CLOCK_MONOTONIC as now_ns(); the standard library's needs a newer glibc than wheels may.
+// What wheels are built against may be newer than where they run: glibc 2.28, where the functions
+// of threads are not in libc itself. Of those that have moved there since, with a new version, this
+// is the only one that is needed here.
+#if defined(__x86_64__)
+__asm__(".symver pthread_condattr_setclock,pthread_condattr_setclock@GLIBC_2.3.3");
+#elif defined(__aarch64__)
+__asm__(".symver pthread_condattr_setclock,pthread_condattr_setclock@GLIBC_2.17");
+#endif
+
+// CLOCK_MONOTONIC as now_ns().
 void make(pthread_cond_t& condition) {
   pthread_condattr_t attributes;
   ::pthread_condattr_init(&attributes);
@@ -83,7 +101,7 @@ void Watchdog::enter(WatchedRun& run, Loop& loop) {
     run.serial_ = ++last_serial_;
     run.loop_ = &loop;
     run.ident_ = ident;
-    ::pthread_getcpuclockid(::pthread_self(), &run.processor_clock_);
+    run.processor_clock_ = own_processor_clock();
     run.turn_ = {};
     run.told_ = false;
     runs_.push_back(run);
@@ -172,22 +190,16 @@ bool Watchdog::spawn() {
   // No signal of the program's is ever handled in a thread of ours.
   sigset_t all, before;
   ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  ::sigprocmask(SIG_SETMASK, &all, &before);  // of this thread, and of those that it makes
   bool made = spawn_thread(&watcher_entry) && spawn_thread(&reporter_entry);
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  ::sigprocmask(SIG_SETMASK, &before, nullptr);
   if (!made) ++generation_;  // a watcher alone could not tell a held GIL from a missing reporter
   return made;
 }
 
-bool Watchdog::spawn_thread(void* (*entry)(void*)) {
-  pthread_attr_t attributes;
-  ::pthread_attr_init(&attributes);
-  ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  ::pthread_attr_setstacksize(&attributes, kStackBytes);
-  pthread_t thread;
+bool Watchdog::spawn_thread(void (*entry)(void*)) {
   void* generation = reinterpret_cast<void*>(generation_);
-  bool made = ::pthread_create(&thread, &attributes, entry, generation) == 0;
-  ::pthread_attr_destroy(&attributes);
+  bool made = PyThread_start_new_thread(entry, generation) != PYTHREAD_INVALID_THREAD_ID;
   if (made) ++threads_;
   return made;
 }

@@ -126,12 +126,12 @@ class Watchdog {
   void name(WatchedRun& run, Loop& loop, unsigned long ident);
   bool is_on() const { return settings_.limit_ns != 0; }
   bool spawn();
-  bool spawn_thread(void* (*entry)(void*));
+  bool spawn_thread(void (*entry)(void*));
   void thread_ends();
   void forget_in_child();
 
   // --- the watcher (watchdog_watcher.cpp) ---
-  static void* watcher_entry(void* generation);
+  static void watcher_entry(void* generation);
   void watch(uint64_t generation);
   bool tell_next(uint64_t generation);
   void tell_ended();
@@ -150,7 +150,7 @@ class Watchdog {
   WatchdogOutput output();
 
   // --- the reporter (watchdog_reporter.cpp) ---
-  static void* reporter_entry(void* generation);
+  static void reporter_entry(void* generation);
   void answer_questions(uint64_t generation);
   void answer(uint64_t generation);
   binding::Ref asked_loop(uint64_t generation, unsigned long& ident);

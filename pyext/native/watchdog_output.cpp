@@ -1,6 +1,7 @@
 // Bounded writes to a descriptor that is checked first; see watchdog_output.hpp.
 #include "native/watchdog_output.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,8 +17,17 @@ constexpr int kPatience_ms = 1000;
 
 // What a program opens in the place of a standard error that was closed may well be its connection,
 // or the loop's own eventfd; it is no place for text.
-bool takes_text(const struct stat& file) {
-  return S_ISREG(file.st_mode) || S_ISCHR(file.st_mode) || S_ISFIFO(file.st_mode);
+bool takes_text(const struct statx& file) {
+  return S_ISREG(file.stx_mode) || S_ISCHR(file.stx_mode) || S_ISFIFO(file.stx_mode);
+}
+
+// fstat(2), whose symbol wheels could not use on every glibc that they are for.
+bool look_at(int fd, struct statx& file) {
+  return ::statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO, &file) == 0;
+}
+
+uint64_t device_of(const struct statx& file) {
+  return uint64_t{file.stx_dev_major} << 32 | file.stx_dev_minor;
 }
 
 // Room for a piece of PIPE_BUF bytes, which then does not block.
@@ -33,18 +43,19 @@ bool wait_writable(int fd) {
 }  // namespace
 
 WatchdogOutput::WatchdogOutput(int fd) : fd_(fd) {
-  struct stat file;
-  if (::fstat(fd, &file) == 0) {
-    device_ = file.st_dev;
-    inode_ = file.st_ino;
+  struct statx file;
+  if (look_at(fd, file)) {
+    device_ = device_of(file);
+    inode_ = file.stx_ino;
   }
 }
 
 int WatchdogOutput::number() const {
-  struct stat file;
-  bool same = ::fstat(fd_, &file) == 0 && file.st_dev == device_ && file.st_ino == inode_;
+  struct statx file;
+  if (!look_at(fd_, file) && errno != EBADF) return fd_;  // a filter forbids to look
+  bool same = look_at(fd_, file) && device_of(file) == device_ && file.stx_ino == inode_;
   if (same) return fd_;
-  return ::fstat(STDERR_FILENO, &file) == 0 && takes_text(file) ? STDERR_FILENO : -1;
+  return look_at(STDERR_FILENO, file) && takes_text(file) ? STDERR_FILENO : -1;
 }
 
 bool WatchdogOutput::is_writable() const {

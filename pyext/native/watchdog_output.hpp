@@ -5,8 +5,7 @@
 // looks whether it is still the file that it was; then standard error takes the rest.
 #pragma once
 
-#include <sys/types.h>
-
+#include <cstdint>
 #include <string_view>
 
 namespace rloop::native {
@@ -27,8 +26,7 @@ class WatchdogOutput {
   int number() const;
 
   int fd_ = 2;
-  dev_t device_ = 0;
-  ino_t inode_ = 0;
+  uint64_t device_ = 0, inode_ = 0;
 };
 
 }  // namespace rloop::native

@@ -2,16 +2,17 @@
 //
 // It waits for the GIL for as long as it takes; the watcher does not wait with it, and an answer
 // that comes too late, or speaks of another turn than the one that was asked about, is dropped.
+#include <sys/prctl.h>
+
 #include "binding/call.hpp"
 #include "native/loop.hpp"
 #include "native/watchdog.hpp"
 
 namespace rloop::native {
 
-void* Watchdog::reporter_entry(void* generation) {
-  ::pthread_setname_np(::pthread_self(), "rloop-reporter");
+void Watchdog::reporter_entry(void* generation) {
+  ::prctl(PR_SET_NAME, "rloop-reporter");
   instance().answer_questions(reinterpret_cast<uint64_t>(generation));
-  return nullptr;
 }
 
 void Watchdog::answer_questions(uint64_t generation) {

@@ -2,6 +2,7 @@
 //
 // Without the GIL: no Python object is touched, and nothing is allocated. What it remembers of a
 // loop lies in its WatchedRun; it asks the reporter for what only Python knows.
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -40,10 +41,9 @@ int64_t processor_time_ns(clockid_t clock) {
 
 }  // namespace
 
-void* Watchdog::watcher_entry(void* generation) {
-  ::pthread_setname_np(::pthread_self(), "rloop-watchdog");
+void Watchdog::watcher_entry(void* generation) {
+  ::prctl(PR_SET_NAME, "rloop-watchdog");
   instance().watch(reinterpret_cast<uint64_t>(generation));
-  return nullptr;
 }
 
 void Watchdog::watch(uint64_t generation) {
@@ -255,9 +255,9 @@ bool Watchdog::signal_dump(uint64_t generation) {
   sigset_t only;
   ::sigemptyset(&only);
   ::sigaddset(&only, signal);
-  ::pthread_sigmask(SIG_UNBLOCK, &only, nullptr);
-  ::pthread_kill(::pthread_self(), signal);
-  ::pthread_sigmask(SIG_BLOCK, &only, nullptr);
+  ::sigprocmask(SIG_UNBLOCK, &only, nullptr);
+  ::raise(signal);  // to this thread alone
+  ::sigprocmask(SIG_BLOCK, &only, nullptr);
   return true;
 }
 
