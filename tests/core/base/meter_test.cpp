@@ -51,7 +51,7 @@ TEST(MeterTest, TimeIsEitherBusyOrIdleAndNothingBetweenRuns) {
 
 TEST(MeterTest, ATurnIsWhatLiesBetweenTwoWaits) {
   Meter meter;
-  meter.run_begins(0);
+  meter.run_begins(1);
   meter.sleep_begins(500);  // nothing has run yet
   EXPECT_EQ(count_of(meter.turns()), 0U);
   meter.wakes(600);
