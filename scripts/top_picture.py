@@ -44,7 +44,7 @@ class Source(Echo):
 
 
 def refresh_cache() -> None:
-    time.sleep(0.13)
+    time.sleep(0.13)  # the slow callback of the picture
 
 
 async def serve() -> None:

@@ -40,6 +40,7 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
   bool is_reading() { return !closing_ && !datagram_.reading_paused(); }
   bool reading_paused() override { return datagram_.reading_paused(); }
   const net::Traffic& traffic() const override { return datagram_.traffic(); }
+  const char* kind() const override { return "datagram"; }
   void set_protocol(Arguments arguments);
 
   void start_reading();

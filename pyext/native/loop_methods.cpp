@@ -143,7 +143,7 @@ std::vector<PyGetSetDef> Loop::attributes() {
       attribute<&Loop::slow_callback_duration, &Loop::set_slow_callback_duration>(
           "slow_callback_duration",
           "Callbacks that take longer, in seconds, are logged: all of them in debug mode, else "
-          "those\nthat come within ten seconds after a turn that took longer."),
+          "those\nthat come while callbacks are timed, after a turn that took longer."),
   };
 }
 

@@ -44,15 +44,6 @@ void put_histogram(PyObject* dict, const std::string& what, const base::Histogra
   put(dict, (what + "_total_ns").c_str(), histogram.total_ns());
 }
 
-Transport& transport_of(PyObject* object) {
-  if (DatagramTransportType::check(object)) return DatagramTransportType::value(object);
-  return StreamTransportType::value(object);
-}
-
-const char* kind_of(PyObject* object) {
-  return DatagramTransportType::check(object) ? "datagram" : "stream";
-}
-
 }  // namespace
 
 Ref Loop::statistics(PyObject* takes_longest) {
@@ -122,18 +113,22 @@ Ref Loop::connections(PyObject* heaviest_count) {
   if (PyErr_Occurred()) throw binding::PythonError{};
   constexpr const char* kStates[] = {"open", "reading_paused", "writing_paused", "closing"};
   uint64_t in_state[std::size(kStates)] = {};
-  std::vector<std::pair<size_t, Ref>> heaviest;  // they may end while they are described
+  struct Loaded {
+    size_t backlog;
+    Transport* transport;
+    Ref held;  // it may end while another one is described
+  };
+  std::vector<Loaded> heaviest;
   transports_.for_each([&](Transport& transport) {
     ++in_state[std::ranges::find(kStates, std::string_view(transport.state())) - kStates];
-    heaviest.emplace_back(transport.backlog(), Ref::borrow(transport.object()));
+    heaviest.push_back({transport.backlog(), &transport, Ref::borrow(transport.object())});
   });
   count = std::min(count, heaviest.size());
-  auto heavier = [](const auto& one, const auto& other) { return one.first > other.first; };
+  auto heavier = [](const Loaded& one, const Loaded& other) { return one.backlog > other.backlog; };
   std::ranges::partial_sort(heaviest, heaviest.begin() + static_cast<ptrdiff_t>(count), heavier);
   Ref list = Ref::checked(PyList_New(0));
   for (size_t i = 0; i < count; ++i) {
-    PyObject* one = heaviest[i].second.get();
-    Ref described = transport_of(one).describe(kind_of(one));
+    Ref described = heaviest[i].transport->describe();
     binding::check(PyList_Append(list.get(), described.get()));
   }
   Ref states = Ref::checked(PyDict_New());

@@ -49,6 +49,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   bool is_reading() { return !closing_ && !stream_.reading_paused(); }
   bool reading_paused() override { return stream_.reading_paused(); }
   const net::Traffic& traffic() const override { return stream_.traffic(); }
+  const char* kind() const override { return "stream"; }
   void set_protocol(Arguments arguments);
 
   void start_reading();

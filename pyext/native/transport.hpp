@@ -28,6 +28,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   virtual void flush_backlog() = 0;
   virtual bool reading_paused() = 0;
   virtual const net::Traffic& traffic() const = 0;
+  virtual const char* kind() const = 0;  // for operators
 
   // --- asyncio.BaseTransport and flow control ---
   void abort();
@@ -53,7 +54,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   // What an operator asks of a connection (transport_statistics.cpp).
   Ref statistics();
   const char* state();
-  Ref describe(const char* kind);
+  Ref describe();
   // The program may write to the socket by itself from now on.
   void share_socket();
 
@@ -165,6 +166,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
 void require_bytes_like(PyObject* data, const char* refusal);
 // Exact bytes on their way to the kernel.
 net::Segment segment_of(Ref bytes);
+
 template <class T>
 std::vector<PyMethodDef> Transport::shared_methods() {
   using binding::method;

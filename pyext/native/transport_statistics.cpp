@@ -55,10 +55,10 @@ const char* Transport::state() {
   return reading_paused() ? "reading_paused" : "open";
 }
 
-Ref Transport::describe(const char* kind) {
+Ref Transport::describe() {
   Ref made = Ref::checked(PyDict_New());
   put(made.get(), "fd", Ref::checked(PyLong_FromLong(descriptor())));
-  put(made.get(), "kind", Ref::checked(PyUnicode_FromString(kind)));
+  put(made.get(), "kind", Ref::checked(PyUnicode_FromString(kind())));
   put(made.get(), "state", Ref::checked(PyUnicode_FromString(state())));
   put(made.get(), "sockname", address_object(local_));
   put(made.get(), "peername", address_object(remote_));

@@ -82,6 +82,24 @@ def command(
     )
 
 
+@contextmanager
+def listening(folder: Path) -> Iterator[str]:
+    """This process listens, at the address that is given."""
+    from rloop import inspect
+
+    path = str(folder / "live.sock")
+    assert inspect.listen(path) == path
+    yield path
+    inspect.close()
+
+
+def ask(address: str, *parts: str) -> Any:
+    """An answer, of these parts or whole."""
+    from rloop.inspection import client
+
+    return client.ask(address, parts or ("process", "loops", "tasks"))
+
+
 def inspected(target: object, folder: str | Path = ABSTRACT) -> Any:
     """Everything that a process says of itself."""
     done = command("inspect", target, "--json", folder=folder)

@@ -13,26 +13,18 @@ from typing import Any
 
 import pytest
 import support
+from inspected import ask, listening
 from support import RLOOP_IDS, Echo, connected, loops_only, turns, wired
 
 rloop = __import__("rloop") if support.wanted("rloop") else pytest.importorskip("rloop")
-inspect = __import__("rloop.inspect", fromlist=["inspect"])
-client = __import__("rloop.inspection.client", fromlist=["client"])
 
 pytestmark = loops_only(*RLOOP_IDS)
 
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    """This process listens."""
-    path = str(tmp_path / "live.sock")
-    assert inspect.listen(path) == path
-    yield path
-    inspect.close()
-
-
-def ask(address: str, *parts: str) -> Any:
-    return client.ask(address, parts or ("process", "loops", "tasks"))
+    with listening(tmp_path) as path:
+        yield path
 
 
 def the_loop(answer: Any, loop: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import support
-from inspected import everything, raw
+from inspected import ask, everything, listening, raw
 from support import RLOOP_IDS, loops_only, turns
 
 rloop = __import__("rloop") if support.wanted("rloop") else pytest.importorskip("rloop")
@@ -28,15 +28,8 @@ pytestmark = loops_only(*RLOOP_IDS)
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    """This process listens."""
-    path = str(tmp_path / "live.sock")
-    assert inspect.listen(path) == path
-    yield path
-    inspect.close()
-
-
-def ask(address: str, *parts: str) -> Any:
-    return client.ask(address, parts or ("process", "loops", "tasks"))
+    with listening(tmp_path) as path:
+        yield path
 
 
 # -- faults of those who ask --------------------------------------------------------------------
