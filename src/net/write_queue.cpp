@@ -28,9 +28,7 @@ size_t WriteQueue::describe(std::span<iovec> out) const {
   size_t count = std::min(out.size(), segments_.size() - first_);
   for (size_t i = 0; i < count; ++i) {
     const Segment& segment = segments_[first_ + i];
-    size_t skip = i == 0 ? offset_ : 0;
-    out[i] = {.iov_base = const_cast<std::byte*>(segment.data + skip),
-              .iov_len = segment.size - skip};
+    out[i] = {.iov_base = const_cast<std::byte*>(segment.data), .iov_len = segment.size};
   }
   return count;
 }
@@ -40,13 +38,13 @@ void WriteQueue::consume(size_t bytes) {
   backlog_bytes_ -= bytes;
   while (bytes > 0) {
     Segment& segment = segments_[first_];
-    size_t step = std::min(bytes, segment.size - offset_);
-    offset_ += step;
+    size_t step = std::min(bytes, segment.size);
+    segment.data += step;
+    segment.size -= step;
     bytes -= step;
-    if (offset_ == segment.size) {
+    if (segment.size == 0) {
       segment = Segment();
       ++first_;
-      offset_ = 0;
     }
   }
   if (empty()) clear();
@@ -58,7 +56,7 @@ void WriteQueue::clear() {
   } else {
     segments_.resize(0);  // clear() would give the room back
   }
-  first_ = offset_ = backlog_bytes_ = 0;
+  first_ = backlog_bytes_ = 0;
 }
 
 }  // namespace rloop::net

@@ -30,8 +30,7 @@ class WriteQueue {
 
  private:
   absl::InlinedVector<Segment, 1> segments_;
-  size_t first_ = 0;   // index of the first segment that is not done
-  size_t offset_ = 0;  // bytes of it that are done
+  size_t first_ = 0;  // index of the first segment that is not done, cut to what is left of it
   size_t backlog_bytes_ = 0;
 };
 

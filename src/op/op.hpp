@@ -64,8 +64,8 @@ struct Descriptor : base::ListNode<DescriptorListTag> {
   // False for AF_UNIX, where a read ends at a message that carried descriptors, and once urgent
   // data came, where it ends at the mark.
   bool short_read_drains = true;
-  Operation* waiting[2] = {nullptr, nullptr};
   uint32_t slot = 0;  // where the epoll reactor finds it again
+  Operation* waiting[2] = {nullptr, nullptr};
 
  private:
   const int* holder_ = &fd;
@@ -101,16 +101,16 @@ enum class Readiness : uint8_t { by_engine, by_epoll_set };
 enum class Replay : uint8_t { yes, unless_lost, no };
 
 // Kernel-selected receive buffers come from a group of a ring: one for streams, one for datagrams.
-inline constexpr uint16_t kReceiveBufferGroup = 0;
-inline constexpr uint16_t kDatagramBufferGroup = 1;
-inline constexpr uint16_t kBufferGroups = 2;
-inline constexpr uint16_t kNoBufferGroup = kBufferGroups;
+inline constexpr uint8_t kReceiveBufferGroup = 0;
+inline constexpr uint8_t kDatagramBufferGroup = 1;
+inline constexpr uint8_t kBufferGroups = 2;
+inline constexpr uint8_t kNoBufferGroup = kBufferGroups;
 
 struct OperationListTag;
 class Operation : public base::ListNode<OperationListTag> {
  public:
   Operation(Descriptor& descriptor, Direction direction, Replay replay = Replay::yes,
-            uint16_t buffer_group = kNoBufferGroup)
+            uint8_t buffer_group = kNoBufferGroup)
       : descriptor_(descriptor),
         direction_(direction),
         replay_(replay),
@@ -127,7 +127,7 @@ class Operation : public base::ListNode<OperationListTag> {
   Direction direction() const { return direction_; }
   Replay replay() const { return replay_; }
   // Where its buffers come from, if it takes any.
-  uint16_t buffer_group() const { return buffer_group_; }
+  uint8_t buffer_group() const { return buffer_group_; }
   bool takes_buffers() const { return buffer_group_ != kNoBufferGroup; }
   State state() const { return state_; }
   bool idle() const { return state_ == State::idle; }
@@ -157,10 +157,11 @@ class Operation : public base::ListNode<OperationListTag> {
 
  private:
   Descriptor& descriptor_;
+  // Eight bytes: each connection has three operations.
   Direction direction_;
   Readiness readiness_ = Readiness::by_engine;
   Replay replay_;
-  uint16_t buffer_group_;
+  uint8_t buffer_group_;
   State state_ = State::idle;
   bool multishot_ = false;
   bool cancel_requested_ = false;

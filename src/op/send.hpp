@@ -28,7 +28,7 @@ class Send : public Operation {
   // Where the caller writes the ranges before it submits: room for `wanted` of them, at most
   // kMaxRanges.
   std::span<iovec> ranges(size_t wanted);
-  void set_range_count(size_t count) { count_ = count; }
+  void set_range_count(size_t count) { count_ = static_cast<uint32_t>(count); }
 
   void prepare(io_uring_sqe& sqe) override;
   Attempt attempt(std::span<std::byte> scratch) override;
@@ -38,11 +38,12 @@ class Send : public Operation {
     std::array<iovec, kMaxRanges> ranges;
     msghdr message{};
   };
+  iovec* latest_ranges() { return uses_several_ ? several_->ranges.data() : &one_; }
   const msghdr& message_of_all();
 
-  size_t count_ = 0;
+  uint32_t count_ = 0;
+  bool uses_several_ = false;  // the caller's latest ranges lie there
   iovec one_;
-  iovec* ranges_ = &one_;  // the caller's latest
   std::unique_ptr<Several> several_;
 };
 
