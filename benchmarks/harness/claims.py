@@ -138,6 +138,14 @@ class Verdict:
         return "yes" if self._as_good(value, self.claim.at_least) else "NO"
 
     @property
+    def is_undecided(self) -> bool:
+        """Whether more rounds may change who is ahead."""
+        if self.claim.absolute:
+            return False
+        by_epoll = self.epoll_is_worse
+        return by_epoll or self.reached == BEHIND or not agree(self.ours_ratios)
+
+    @property
     def epoll_is_worse(self) -> bool:
         return standing(self.epoll_ratios, self.more_is_better) == BEHIND
 
@@ -163,6 +171,14 @@ def standing(ratios: list[float], more_is_better: bool) -> str:
         return EQUAL
     quartiles = statistics.quantiles(ratios, n=4, method="inclusive")
     return BEHIND if all(map(is_behind, quartiles)) else EQUAL
+
+
+def agree(ratios: list[float]) -> bool:
+    """Whether the quartiles of the rounds' ratios are on the same side of 1."""
+    if len(ratios) < LEAST_ROUNDS:
+        return not ratios
+    quartiles = [round(value, 2) for value in statistics.quantiles(ratios, n=4, method="inclusive")]
+    return min(quartiles) >= 1 or max(quartiles) <= 1
 
 
 def judge(collected: Collected, claim: Claim) -> Verdict | None:
