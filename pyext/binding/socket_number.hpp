@@ -48,4 +48,21 @@ inline const int* place_of_number(PyObject* socket, int number) {
   return place == number ? &place : nullptr;
 }
 
+// Whether it still has the descriptor, and nobody would see it end.
+inline bool can_give_up(PyObject* socket, int number) {
+  if (!place_of_number(socket, number)) return false;
+  Py_ssize_t offset = Py_TYPE(socket)->tp_weaklistoffset;
+  return offset == 0 || !*reinterpret_cast<PyObject**>(reinterpret_cast<char*>(socket) + offset);
+}
+
+// Takes the descriptor, which is the caller's from now on, away from a socket that can give it up.
+// Runs no Python code, so no other thread meets it halfway.
+inline void detach(PyObject* socket) {
+  static PyObject* method =
+      Ref::checked(
+          PyObject_GetAttrString(reinterpret_cast<PyObject*>(detail::socket_type()), "detach"))
+          .release();
+  call(method, socket);
+}
+
 }  // namespace rloop::binding

@@ -112,6 +112,7 @@ class Loop : public base::ListNode<TrackingTag> {
   Ref make_datagram_transport(Arguments arguments);
   void start_serving(Arguments arguments);
   void stop_listening(PyObject* socket);
+  Ref clients_of(PyObject* server);
   Ref sock_recv(Arguments arguments);
   Ref sock_recv_into(Arguments arguments);
   Ref sock_send(Arguments arguments);

@@ -235,6 +235,18 @@ void Loop::transport_closed(Transport& transport) {
   if (user == &transport) user = nullptr;
 }
 
+// The open transports that are in a Server's set (rloop/server_clients.py), as a list.
+Ref Loop::clients_of(PyObject* server) {
+  std::vector<Ref> found;  // the list's memory may be the collector's occasion
+  transports_.for_each([&](Transport& transport) {
+    if (transport.is_client_of(server)) found.push_back(Ref::borrow(transport.object()));
+  });
+  Ref list = Ref::checked(PyList_New(0));
+  for (Ref& transport : found)
+    binding::check(PyList_Append(list.get(), transport.get()));
+  return list;
+}
+
 void Loop::start_serving(Arguments arguments) {
   PyObject* given[4];
   arguments.parse({"protocol_factory", "sock", "server", "context"}, 2, given, "_listen");

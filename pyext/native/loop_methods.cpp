@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "native/connection_contexts.hpp"
 #include "native/fd_watch.hpp"
 #include "native/loop.hpp"
 #include "native/requests.hpp"
@@ -103,6 +104,7 @@ std::vector<PyMethodDef> Loop::methods() {
           method<&Loop::make_datagram_transport>("_make_native_datagram_transport", nullptr),
           method<&Loop::start_serving>("_listen", nullptr),
           method<&Loop::stop_listening>("_stop_listening", nullptr),
+          method<&Loop::clients_of>("_clients_of", nullptr),
           method<&Loop::sock_recv>("_sock_recv", nullptr),
           method<&Loop::sock_recv_into>("_sock_recv_into", nullptr),
           method<&Loop::sock_send>("_sock_send", nullptr),
@@ -153,6 +155,7 @@ void define_loop(PyObject* module) {
   define_literal_answers();
   SockRequestType::define(module, nullptr);
   ServerListenerType::define(module, nullptr);
+  ConnectionContextsType::define(module, nullptr);
 }
 
 }  // namespace rloop::native

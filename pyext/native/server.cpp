@@ -31,6 +31,7 @@ Ref ServerListener::create(Loop& loop, PyObject* protocol_factory, PyObject* soc
   ServerListener& value = ServerListenerType::value(listener.get());
   value.context_ = Ref::checked(PyContext_CopyCurrent());
   value.server_context_ = Ref::borrow(context);
+  value.contexts_ = ConnectionContextsType::create(context ? context : value.context_.get());
   value.listener_.follow(binding::place_of_number(socket, fd));
   return listener;
 }
@@ -100,8 +101,9 @@ void ServerListener::make_connection(base::UniqueFd connection, const base::Addr
                                      PyObject* context) {
   Ref protocol = binding::call(protocol_factory_.get());
   int fd = connection.get();
+  StreamTransport::Accepted accepted{std::move(connection), peer, contexts_.copy()};
   StreamTransport::open(loop_, fd, nullptr, protocol.get(), nullptr, nullptr, server_.get(),
-                        context, &peer, std::move(connection));
+                        context, &accepted);
 }
 
 void ServerListener::on_exhausted(int error_number) {

@@ -46,6 +46,7 @@ class ServerListener : public net::ListenerEvents, public base::ListNode<Listene
     each(server_);
     each(context_);
     each(server_context_);
+    each(contexts_);
   }
   template <class Each>
   void kept_references(Each each) {
@@ -65,6 +66,7 @@ class ServerListener : public net::ListenerEvents, public base::ListNode<Listene
   // The Server's own, which asyncio hands over from 3.15 on, or null: then it is context_ of which
   // each connection has a copy.
   Ref server_context_;
+  Ref contexts_;  // ConnectionContexts of the one of them that counts
   net::Listener listener_;
 };
 

@@ -28,12 +28,15 @@ StreamTransport::StreamTransport(Loop& loop, int fd, PyObject* socket, PyObject*
 
 Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protocol,
                           PyObject* waiter, PyObject* extra, PyObject* server, PyObject* context,
-                          const base::Address* peer, base::UniqueFd owned) {
+                          Accepted* accepted) {
   Ref object = StreamTransportType::create(loop, fd, socket, extra, server);
   StreamTransport& self = StreamTransportType::value(object.get());
-  self.own_fd_ = std::move(owned);
+  if (accepted) {
+    self.own_fd_ = std::move(accepted->descriptor);
+    self.contexts_ = std::move(accepted->contexts);
+  }
   self.follow_socket();
-  self.read_addresses(peer);
+  self.read_addresses(accepted ? &accepted->peer : nullptr);
   self.use_protocol(protocol);
   Ref connection_made = binding::get_attribute(protocol, names::connection_made);
   if (self.local_.family() == AF_INET || self.local_.family() == AF_INET6) {
@@ -70,7 +73,9 @@ void StreamTransport::use_protocol(PyObject* protocol) {
 // After connection_made.
 void StreamTransport::start_reading() {
   made_ = true;
-  if (!closed_) stream_.start_reading();
+  if (closed_) return;
+  program_has_socket();
+  stream_.start_reading();
 }
 
 void StreamTransport::set_protocol(Arguments arguments) {
@@ -91,7 +96,7 @@ void StreamTransport::resume_reading() {
 // enters the context for all of that.
 
 void StreamTransport::on_data(std::span<const std::byte> data) {
-  ContextScope scope(context_.get());
+  InContext scope(*this);
   Ref result;
   try {
     Ref bytes = loop_.received_bytes().of(loop_.reactor(), data);
@@ -106,7 +111,7 @@ void StreamTransport::on_data(std::span<const std::byte> data) {
 }
 
 std::span<std::byte> StreamTransport::next_buffer(size_t hint) {
-  ContextScope scope(context_.get());
+  InContext scope(*this);
   try {
     Ref size = Ref::checked(PyLong_FromSsize_t(hint == 0 ? -1 : static_cast<Py_ssize_t>(hint)));
     Ref protocol = protocol_.copy();
@@ -147,7 +152,7 @@ void StreamTransport::on_buffer_filled(size_t size) {
     return on_buffer_unused();
   }
   on_buffer_unused();
-  ContextScope scope(context_.get());
+  InContext scope(*this);
   Ref result;
   try {
     Ref count = Ref::checked(PyLong_FromSize_t(size));
@@ -161,7 +166,7 @@ void StreamTransport::on_buffer_filled(size_t size) {
 
 void StreamTransport::on_eof() {
   base::log(LogLevel::trace, kArea, "TCP connection EOF received [fd=", fd(), "]");
-  ContextScope scope(context_.get());
+  InContext scope(*this);
   Ref protocol = protocol_.copy();
   Ref keep_open = call_protocol(loop_, protocol.get(), names::eof_received);
   if (!keep_open) return fail("Fatal error: protocol.eof_received() call failed.");
@@ -175,7 +180,7 @@ void StreamTransport::on_sent() {
     finish_empty_waiter(names::set_result, Py_None);
   }
   if (protocol_paused_) {
-    ContextScope scope(context_.get());
+    InContext scope(*this);
     resume_protocol_if_possible();
   }
 }
@@ -191,7 +196,7 @@ void StreamTransport::close() {
 }
 
 void StreamTransport::on_error(net::IoStep step, int error_number) {
-  ContextScope scope(context_.get());
+  InContext scope(*this);
   binding::set_os_error(error_number);
   fail(step == net::IoStep::read ? "Fatal read error on socket transport"
                                  : "Fatal write error on socket transport");
@@ -220,8 +225,8 @@ void StreamTransport::on_closed() {
 void StreamTransport::let_go() {
   Ref waiter = std::move(empty_waiter_);
   on_buffer_unused();
-  Ref server = std::move(server_);
-  if (!server) return;
+  if (!server_) return;
+  Ref server = server_.copy();
   contained(loop_, [&] {
 #if PY_VERSION_HEX >= 0x030D0000
     binding::call_method(server.get(), names::detach, object());
@@ -229,6 +234,7 @@ void StreamTransport::let_go() {
     binding::call_method(server.get(), names::detach);
 #endif
   });
+  server_ = Ref();  // which was asked for by _detach
 }
 
 }  // namespace rloop::native

@@ -20,11 +20,18 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   static constexpr bool kInstanceDict = true;  // programs hang their own things on transports
   static constexpr bool kKeepsReferences = true;
 
+  // What a listener knows of a connection, which has no Python socket yet.
+  struct Accepted {
+    base::UniqueFd descriptor;
+    const base::Address& peer;
+    Ref contexts;  // ConnectionContexts
+  };
+
   // Makes the transport and schedules its start (Transport::enter_loop). `socket`, `waiter`,
-  // `extra`, `server`, `context`, `peer` may be null; with a null socket `owned` is the descriptor.
+  // `extra`, `server`, `context` may be null; without a socket the connection was accepted.
   static Ref open(Loop& loop, int fd, PyObject* socket, PyObject* protocol, PyObject* waiter,
                   PyObject* extra, PyObject* server, PyObject* context,
-                  const base::Address* peer = nullptr, base::UniqueFd owned = {});
+                  Accepted* accepted = nullptr);
   StreamTransport(Loop& loop, int fd, PyObject* socket, PyObject* extra, PyObject* server);
 
   int fd() const override { return stream_.fd(); }
@@ -61,6 +68,12 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   }
 
   void count_sent(PyObject* size);  // by sendfile
+
+  // What rloop/server_clients.py keeps in the transport instead of a list of its own.
+  Ref get_server() { return Ref::borrow(server_ ? server_.get() : Py_None); }
+  bool is_client() { return is_client_; }
+  bool is_client_of(PyObject* server) override { return is_client_ && server_.is(server); }
+  void set_is_client(PyObject* value) { is_client_ = value == Py_True; }
 
   void forget() override { stream_.forget(); }
   void start_over() override { stream_.start_over(); }
@@ -110,6 +123,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   std::unique_ptr<binding::BufferView> buffer_;  // what a BufferedProtocol lends; null for others
   bool eof_written_ = false;
   bool is_buffered_ = false;  // the protocol is a BufferedProtocol
+  bool is_client_ = false;    // it is in its Server's set
 };
 
 using StreamTransportType = binding::HeapType<StreamTransport>;

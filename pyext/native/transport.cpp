@@ -51,7 +51,8 @@ void Transport::enter_loop(PyObject* protocol, Ref connection_made, PyObject* wa
                            PyObject* context) {
   try {
     loop_.check_closed();  // by the protocol's own code, while its method was looked up
-    context_ = context ? Ref::borrow(context) : Ref::checked(PyContext_CopyCurrent());
+    context_ = Ref::borrow(context);
+    if (!context && !shares_current_context()) context_ = Ref::checked(PyContext_CopyCurrent());
     protocol_ = Ref::borrow(protocol);
     Ref start_reading = binding::get_attribute(object(), names::start_reading);
     loop_.transport_opened(*this);
@@ -207,7 +208,26 @@ void Transport::make_python_socket() {
     return;
   }
   socket_ = std::move(made);
+  if (sockets_made_ < 2) ++sockets_made_;
   follow_socket();
+}
+
+bool Transport::program_holds_socket() const {
+  Py_ssize_t ours = transport_socket_ ? 2 : 1;
+  return Py_REFCNT(socket_.get()) > ours ||
+         (transport_socket_ && Py_REFCNT(transport_socket_.get()) > 1);
+}
+
+// Most programs ask for an accepted connection's socket once, to set an option, and do not keep it.
+// The Python socket and what goes with it are 230 bytes; the next one is made anew, which nobody
+// can tell from it. Only the first goes: a program that asks again and again keeps what it gets.
+void Transport::take_back_descriptor() {
+  if (!binding::can_give_up(socket_.get(), fd())) return;
+  binding::detach(socket_.get());
+  own_fd_ = base::UniqueFd(fd());
+  follow_number(nullptr);
+  Ref transport_socket = std::move(transport_socket_);
+  Ref socket = std::move(socket_);
 }
 
 void Transport::read_unusual_addresses() {
@@ -308,7 +328,7 @@ void Transport::call_connection_lost() {
   Ref error = error_ ? std::move(error_) : Ref::borrow(Py_None);
   Ref result;
   {
-    ContextScope scope(context_.get());
+    InContext scope(*this);
     result = call_protocol(loop_, protocol.get(), names::connection_lost, error.get());
   }
   if (!result) upcall_failed("connection_lost", {error.get()});
@@ -325,19 +345,12 @@ void Transport::upcall_failed(const char* method, std::initializer_list<PyObject
     for (size_t i = 0; i < arguments.size(); ++i) {
       PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i), Py_NewRef(arguments.begin()[i]));
     }
+    PyObject* context = own_context();
     HandlingScope handling(error.get());
     names::report("protocol_callback_failed", loop_object_.get(),
                   protocol_ ? protocol_.get() : Py_None, error.get(), name.get(), tuple.get(),
-                  context_ ? context_.get() : Py_None);
+                  context ? context : Py_None);
   });
-}
-
-// After connection_lost and in its context, as asyncio: the protocol may end here, a socket of the
-// program's own class is closed.
-void Transport::release_in_context() {
-  Ref context = context_.copy();  // it outlives us
-  ContextScope scope(context.get());
-  release();
 }
 
 // Closes the descriptor and lets go of everything; the last reference may be the loop's.

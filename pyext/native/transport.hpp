@@ -2,7 +2,8 @@
 //
 // asyncio's _SelectorTransport without the bytes: the loop and the protocol, contexts, flow
 // control, extra info, failures, and the end. A transport's protocol is called in one context: the
-// very one that asyncio hands over (streams from 3.15 on), else a copy of that of its maker. The
+// very one that asyncio hands over (streams from 3.15 on), else a copy of that of its maker; while
+// nobody could tell, accepted connections share one (ConnectionContexts). The
 // loop keeps one reference from open until nothing is in flight and connection_lost was called.
 // Derived classes hold the socket's state machine of the core. Needs the GIL.
 #pragma once
@@ -10,7 +11,9 @@
 #include "base/address.hpp"
 #include "base/fd.hpp"
 #include "binding/heap_type.hpp"
+#include "native/connection_contexts.hpp"
 #include "native/loop.hpp"
+#include "native/upcall.hpp"
 #include "net/stream.hpp"
 
 namespace rloop::native {
@@ -29,6 +32,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   virtual bool reading_paused() = 0;
   virtual const net::Traffic& traffic() const = 0;
   virtual const char* kind() const = 0;  // for operators
+  virtual bool is_client_of(PyObject* /*server*/) { return false; }
 
   // --- asyncio.BaseTransport and flow control ---
   void abort();
@@ -89,6 +93,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
     each(transport_socket_);
     each(protocol_);
     each(context_);
+    each(contexts_);
     each(extra_);
     each(error_);
   }
@@ -102,11 +107,11 @@ class Transport : public base::ListNode<OpenTransportTag> {
   virtual void follow_number(const int* holder) = 0;
   void follow_socket();
   // What is written must leave in the order of the calls: the program holds the socket, or a copy.
-  bool program_has_socket() const {
+  bool program_has_socket() {
     if (!socket_) return false;
-    Py_ssize_t ours = transport_socket_ ? 2 : 1;
-    return socket_shared_ || Py_REFCNT(socket_.get()) > ours ||
-           (transport_socket_ && Py_REFCNT(transport_socket_.get()) > 1);
+    if (socket_shared_ || program_holds_socket()) return true;
+    if (sockets_made_ == 1) take_back_descriptor();
+    return false;
   }
 
   // `peer`: the remote address if it is known already. Throws OSError when the descriptor is not
@@ -128,6 +133,14 @@ class Transport : public base::ListNode<OpenTransportTag> {
   void resume_protocol_if_possible();
   void flow_control_failed(const char* message);
 
+  // Enters the context of the upcalls for a scope, which the transport outlives.
+  class InContext;
+  bool shares_current_context() const;
+  PyObject* own_context();
+  Ref borrow_context();
+  Ref lent_for_upcall();
+  void settle_context(Ref lent);
+
   void fail(const char* message);
   void fail_with(Ref error, const char* message);
   void lose_connection(Ref error);
@@ -136,6 +149,8 @@ class Transport : public base::ListNode<OpenTransportTag> {
   void upcall_failed(const char* method, std::initializer_list<PyObject*> arguments);
   Ref python_socket();
   void make_python_socket();
+  bool program_holds_socket() const;
+  void take_back_descriptor();
 
   Loop& loop_;
   Ref loop_object_;
@@ -144,9 +159,11 @@ class Transport : public base::ListNode<OpenTransportTag> {
   Ref socket_;
   Ref transport_socket_;  // what get_extra_info('socket') gave
   Ref protocol_;
-  Ref context_;  // the upcalls run in it
-  Ref extra_;    // dict, or null
-  Ref error_;    // for connection_lost
+  // The upcalls run in it. Null: in the one that `contexts_` (ConnectionContexts, or null) lends.
+  Ref context_;
+  Ref contexts_;
+  Ref extra_;  // dict, or null
+  Ref error_;  // for connection_lost
   base::Address local_, remote_;
   size_t high_water_ = 64 * 1024;  // bytes
   size_t low_water_ = 16 * 1024;
@@ -157,9 +174,30 @@ class Transport : public base::ListNode<OpenTransportTag> {
   bool closing_ = false;
   bool closed_ = false;
   bool abandoned_ = false;
+  bool borrows_context_ = false;  // an upcall is under way in a lent one
   bool protocol_paused_ = false;
   bool made_ = false;           // connection_made was called
   bool socket_shared_ = false;  // the program took its number or a copy
+  uint8_t sockets_made_ = 0;    // Python sockets for own_fd_; two stand for more
+};
+
+class Transport::InContext {
+ public:
+  explicit InContext(Transport& transport)
+      : transport_(transport),
+        lent_(transport.contexts_ ? transport.lent_for_upcall() : Ref()),
+        scope_(lent_ ? lent_.get() : transport.context_.get()) {}
+  ~InContext() {
+    scope_.leave();
+    if (transport_.contexts_) transport_.settle_context(std::move(lent_));
+  }
+  InContext(const InContext&) = delete;
+  InContext& operator=(const InContext&) = delete;
+
+ private:
+  Transport& transport_;
+  Ref lent_;
+  ContextScope scope_;
 };
 
 // TypeError unless data is bytes, bytearray or memoryview, with asyncio's text.

@@ -4,6 +4,8 @@
 // the loop goes on. Needs the GIL.
 #pragma once
 
+#include <utility>
+
 #include "binding/context.hpp"
 #include "binding/handling.hpp"
 #include "native/loop.hpp"
@@ -59,9 +61,11 @@ class ContextScope {
   }
   ContextScope(const ContextScope&) = delete;
   ContextScope& operator=(const ContextScope&) = delete;
+  ~ContextScope() { leave(); }
   // An exception of the user's call stays set across the exit.
-  ~ContextScope() {
-    if (context_ && !binding::exit_context(thread_, context_)) PyErr_Clear();
+  void leave() {
+    PyObject* entered = std::exchange(context_, nullptr);
+    if (entered && !binding::exit_context(thread_, entered)) PyErr_Clear();
   }
 
  private:

@@ -114,6 +114,9 @@ class StreamTransport(_FlowControlMixin):
     _start_tls_compatible: ClassVar[bool]
     _sendfile_compatible: ClassVar[Any]  # asyncio.constants._SendfileMode
     _empty_waiter: asyncio.Future[Any] | None
+    _is_client: bool
+    @property
+    def _server(self) -> asyncio.Server | None: ...
     @property
     def _sock_fd(self) -> int: ...
     @property
@@ -316,6 +319,7 @@ class Loop:
         context: Context | None = None,
     ) -> None: ...
     def _stop_listening(self, sock: socket, /) -> None: ...
+    def _clients_of(self, server: asyncio.Server, /) -> list[StreamTransport]: ...
 
     # One system call on a user's socket, and the wait for it: None, or for _sock_send the number of
     # bytes sent so far, when it would block.

@@ -6,7 +6,8 @@ create_connection, create_server, run_until_complete, run_in_executor, the excep
 the shutdown of executor and asynchronous generators, each in the running version's own form.
 
 Of the classes below these members are relied on, beside what their methods ask of a loop
-(``_add_reader``, ``_remove_reader``, ``_add_writer``, ``_remove_writer``):
+(``_add_reader``, ``_remove_reader``, ``_add_writer``, ``_remove_writer``): Server ``_clients``,
+``_attach``, ``_detach``;
 WritePipeTransport ``_loop``, ``_fileno``, ``_call_connection_lost``; SubprocessTransport ``_proc``,
 ``_closed``, ``_exit_waiters``, ``_check_proc``, ``_wait``, ``_process_exited``; SSLProtocol and its
 transport those that tls_protocol.py overrides and calls.

@@ -17,6 +17,7 @@ from contextvars import Context
 from types import BuiltinFunctionType, FunctionType
 
 from . import _stdlib
+from .server_clients import count_clients
 
 TYPE_CHECKING = False  # typing is not imported for nothing
 if TYPE_CHECKING:
@@ -138,4 +139,5 @@ class ConnectMixin:
             protocol_factory = self._tls_factory(
                 protocol_factory, sslcontext, ssl_handshake_timeout, ssl_shutdown_timeout
             )
+        count_clients(self, server)
         self._listen(protocol_factory, sock, server, context)
