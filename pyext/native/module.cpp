@@ -13,6 +13,7 @@
 #include "native/handle.hpp"
 #include "native/loop.hpp"
 #include "native/names.hpp"
+#include "native/server_clients.hpp"
 #include "native/stream_transport.hpp"
 #include "native/watchdog.hpp"
 #include "reactor/capabilities.hpp"
@@ -144,6 +145,7 @@ PYBIND11_MODULE_EXEC(_core, module) {
     binding::check_context_layout();
     native::define_handles(module.ptr());
     native::define_stream_transport(module.ptr());
+    native::ServerClients::define(module.ptr());
     native::define_datagram_transport(module.ptr());
     native::define_loop(module.ptr());
   } catch (const binding::PythonError&) {

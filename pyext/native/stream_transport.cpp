@@ -7,6 +7,7 @@
 
 #include "base/log.hpp"
 #include "native/names.hpp"
+#include "native/server_clients.hpp"
 #include "native/upcall.hpp"
 
 namespace rloop::native {
@@ -43,14 +44,7 @@ Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protoc
     int on = 1;  // as asyncio: no waiting for more to send
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   }
-  if (server) {
-    // 3.13 counts the transports themselves, to close them; before, only their number.
-#if PY_VERSION_HEX >= 0x030D0000
-    binding::call_method(server, names::attach, object.get());
-#else
-    binding::call_method(server, names::attach);
-#endif
-  }
+  if (server) ServerClients::attach(server, self);
   self.enter_loop(protocol, std::move(connection_made), waiter, context);
   self.read_unusual_addresses();
   base::log_made(LogLevel::debug, kArea, [&] {
@@ -227,14 +221,8 @@ void StreamTransport::let_go() {
   on_buffer_unused();
   if (!server_) return;
   Ref server = server_.copy();
-  contained(loop_, [&] {
-#if PY_VERSION_HEX >= 0x030D0000
-    binding::call_method(server.get(), names::detach, object());
-#else
-    binding::call_method(server.get(), names::detach);
-#endif
-  });
-  server_ = Ref();  // which was asked for by _detach
+  contained(loop_, [&] { ServerClients::detach(server.get(), *this); });
+  server_ = Ref();  // which _detach needs
 }
 
 }  // namespace rloop::native

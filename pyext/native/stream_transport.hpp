@@ -69,11 +69,12 @@ class StreamTransport final : public Transport, public net::StreamEvents {
 
   void count_sent(PyObject* size);  // by sendfile
 
-  // What rloop/server_clients.py keeps in the transport instead of a list of its own.
-  Ref get_server() { return Ref::borrow(server_ ? server_.get() : Py_None); }
+  // What ServerClients keeps in the transport instead of a list of its own.
+  bool has_server(PyObject* server) const { return server_.is(server); }
   bool is_client() { return is_client_; }
-  bool is_client_of(PyObject* server) override { return is_client_ && server_.is(server); }
-  void set_is_client(PyObject* value) { is_client_ = value == Py_True; }
+  bool is_client_of(PyObject* server) override { return is_client_ && has_server(server); }
+  // Whether that changes it.
+  bool set_client(bool is_client) { return std::exchange(is_client_, is_client) != is_client; }
 
   void forget() override { stream_.forget(); }
   void start_over() override { stream_.start_over(); }

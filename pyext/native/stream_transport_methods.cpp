@@ -39,8 +39,7 @@ std::vector<PyGetSetDef> StreamTransport::attributes() {
   using T = StreamTransport;
   std::vector<PyGetSetDef> table = shared_attributes<T>();
   table.push_back(attribute<&T::get_empty_waiter, &T::set_empty_waiter>("_empty_waiter", nullptr));
-  table.push_back(attribute<&T::get_server>("_server", nullptr));
-  table.push_back(attribute<&T::is_client, &T::set_is_client>("_is_client", nullptr));
+  table.push_back(attribute<&T::is_client>("_is_client", nullptr));
   return table;
 }
 

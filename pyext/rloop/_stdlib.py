@@ -88,6 +88,16 @@ def own_create_task() -> Any:
     return _genuine(vars(BaseEventLoop).get("create_task"), BaseEventLoop.run_until_complete)
 
 
+def own_attach() -> Any:
+    """Server._attach, likewise."""
+    return _genuine(vars(Server).get("_attach"), Server.close)
+
+
+def own_detach() -> Any:
+    """Server._detach, likewise."""
+    return _genuine(vars(Server).get("_detach"), Server.close)
+
+
 def own_task() -> Any:
     """asyncio.tasks.Task and the attributes it stands among; None when it is not asyncio's."""
     module = getattr(base_events, "tasks", None)

@@ -2,54 +2,44 @@
 
 asyncio's Server keeps a WeakSet of its transports, to close them and to know when the last one is
 gone: 150 bytes a connection. The loop has a list of its open transports anyway, and each knows its
-server; so ours only have to be counted.
+server; so ours only have to be counted, which native code does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableSet
-from weakref import WeakSet, ref
+from weakref import WeakSet
 
-from ._core import StreamTransport
+from . import _core
 
 TYPE_CHECKING = False  # typing is not imported for nothing
 if TYPE_CHECKING:
     from typing import Any
 
 
-class ServerClients(MutableSet):  # type: ignore[type-arg]
+class ServerClients(_core.ServerClients, MutableSet):  # type: ignore[type-arg]
     """`Server._clients`: the loop's own transports, and weakly whatever else is added."""
 
-    __slots__ = ("_count", "_loop", "_others", "_server")
+    __slots__ = ("_loop", "_others")
 
     def __init__(self, loop: Any, server: Any) -> None:
+        self._belong_to(server)
         self._loop = loop
-        self._server = ref(server)  # which holds us
-        self._count = 0  # of the loop's transports that are in the set
         self._others: WeakSet[Any] = WeakSet()
 
     @classmethod
     def _from_iterable(cls, elements: Iterable[Any]) -> set[Any]:
         return set(elements)
 
-    def _is_ours(self, transport: Any) -> bool:
-        return type(transport) is StreamTransport and transport._server is self._server()
-
     def add(self, transport: Any) -> None:
         """As set.add."""
-        if not self._is_ours(transport):
+        if not self._add(transport):
             self._others.add(transport)
-        elif not transport._is_client:
-            transport._is_client = True
-            self._count += 1
 
     def discard(self, transport: Any) -> None:
         """As set.discard."""
-        if not self._is_ours(transport):
+        if not self._discard(transport):
             self._others.discard(transport)
-        elif transport._is_client:
-            transport._is_client = False
-            self._count -= 1
 
     def copy(self) -> set[Any]:
         """As they are now; what is done with one of them may change the set."""
@@ -57,14 +47,14 @@ class ServerClients(MutableSet):  # type: ignore[type-arg]
 
     def __contains__(self, transport: object) -> bool:
         if self._is_ours(transport):
-            return bool(transport._is_client)  # type: ignore[attr-defined]
+            return transport._is_client  # type: ignore[attr-defined, no-any-return]
         return transport in self._others
 
     def __len__(self) -> int:
         return self._count + len(self._others)
 
     def __iter__(self) -> Iterator[Any]:
-        yield from self._loop._clients_of(self._server())
+        yield from self._loop._clients_of(self._server)
         yield from self._others
 
 

@@ -142,3 +142,44 @@ async def test_closing_one_of_them_may_close_others(loop: asyncio.AbstractEventL
         await server.wait_closed()
         assert all(side.lost.done() for side in Side.all)
         await end(protocols)
+
+
+@pytest.mark.parametrize("where", ["class", "instance", "code"])
+@pytest.mark.parametrize("method", ["_attach", "_detach"])
+async def test_what_a_program_puts_in_the_place_of_a_method_is_called(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, where: str, method: str
+) -> None:
+    seen: list[Any] = []
+    original = getattr(asyncio.Server, method)
+
+    def replaced(self: Any, transport: Any) -> None:
+        seen.append(transport)
+        original(self, transport)
+
+    async with serving(Side) as (server, address):
+        with monkeypatch.context() as patched:
+            if where == "class":
+                patched.setattr(asyncio.Server, method, replaced)
+            elif where == "instance":
+                patched.setattr(server, method, lambda transport: replaced(server, transport))
+            else:
+                saved = original.__code__
+                body = type(original)(saved, {**original.__globals__, "seen": seen})
+                original.__code__ = swapped.__code__
+                swapped.__globals__.update(seen=seen, body=body)
+            try:
+                protocols = await open_clients(loop, address, 2)
+                transports = [side.transport for side in Side.all]
+                await end(protocols)
+                await wait_until(lambda: len(server._clients) == 0)
+            finally:
+                if where == "code":
+                    original.__code__ = saved
+        assert sorted(map(id, seen)) == sorted(map(id, transports))
+
+
+def swapped(self: Any, transport: Any) -> None:
+    import test_server_clients as me
+
+    me.seen.append(transport)  # type: ignore[attr-defined]
+    me.body(self, transport)  # type: ignore[attr-defined]

@@ -1,0 +1,128 @@
+// Counting a Server's transports, and when its own methods have to be called; see
+// server_clients.hpp.
+//
+// `_sockets` of a server that is closed is None: then _attach refuses, and _detach may have to wake
+// who waits for the last connection.
+#include "native/server_clients.hpp"
+
+#include "native/names.hpp"
+
+namespace rloop::native {
+namespace {
+
+using Type = binding::HeapType<ServerClients>;
+
+// A function of asyncio's that nobody has replaced, with its code; null where somebody has.
+struct OwnFunction {
+  PyObject* function = nullptr;
+  PyObject* code = nullptr;
+
+  void find(const char* finder) {
+    Ref own = binding::call(binding::import_from("rloop._stdlib", finder).get());
+    if (!PyFunction_Check(own.get())) return;
+    function = own.release();
+    code = Py_NewRef(PyFunction_GET_CODE(function));
+  }
+  bool is_method(PyObject* object, binding::Name& name) const {
+    if (!function || PyFunction_GET_CODE(function) != code) return false;
+    Ref method = binding::get_attribute(object, name);
+    return PyMethod_Check(method.get()) && PyMethod_GET_FUNCTION(method.get()) == function;
+  }
+};
+
+OwnFunction own_attach, own_detach;
+
+// The set of a server that serves and would only change it; else null.
+Ref counting_set(PyObject* server, const OwnFunction& own, binding::Name& method) {
+  if (!own.is_method(server, method)) return {};
+  Ref clients = binding::get_attribute(server, names::clients);
+  if (!Type::check(clients.get()) || !Type::value(clients.get()).server().is(server)) return {};
+  return binding::get_attribute(server, names::sockets).is_none() ? Ref() : std::move(clients);
+}
+
+}  // namespace
+
+void ServerClients::define(PyObject* module) {
+  own_attach.find("own_attach");
+  own_detach.find("own_detach");
+  Type::define(module, nullptr);
+}
+
+void ServerClients::attach(PyObject* server, [[maybe_unused]] StreamTransport& transport) {
+#if PY_VERSION_HEX >= 0x030D0000
+  if (Ref clients = counting_set(server, own_attach, names::attach)) {
+    Type::value(clients.get()).add(transport);
+  } else {
+    binding::call_method(server, names::attach, transport.object());
+  }
+#else  // it counts by itself
+  binding::call_method(server, names::attach);
+#endif
+}
+
+void ServerClients::detach(PyObject* server, [[maybe_unused]] StreamTransport& transport) {
+#if PY_VERSION_HEX >= 0x030D0000
+  if (Ref clients = counting_set(server, own_detach, names::detach)) {
+    Type::value(clients.get()).discard(transport);
+  } else {
+    binding::call_method(server, names::detach, transport.object());
+  }
+#else
+  binding::call_method(server, names::detach);
+#endif
+}
+
+void ServerClients::belong_to(PyObject* server) {
+  server_ = Ref::checked(PyWeakref_NewRef(server, nullptr));
+}
+
+// None when it is gone.
+Ref ServerClients::server() {
+  return server_ ? binding::call(server_.get()) : Ref::borrow(Py_None);
+}
+
+bool ServerClients::is_ours(PyObject* transport) {
+  if (!StreamTransportType::check(transport)) return false;
+  return StreamTransportType::value(transport).has_server(server().get());
+}
+
+bool ServerClients::add(PyObject* transport) {
+  if (!is_ours(transport)) return false;
+  add(StreamTransportType::value(transport));
+  return true;
+}
+
+bool ServerClients::discard(PyObject* transport) {
+  if (!is_ours(transport)) return false;
+  discard(StreamTransportType::value(transport));
+  return true;
+}
+
+void ServerClients::add(StreamTransport& transport) {
+  if (transport.set_client(true)) ++count_;
+}
+
+void ServerClients::discard(StreamTransport& transport) {
+  if (transport.set_client(false)) --count_;
+}
+
+std::vector<PyMethodDef> ServerClients::methods() {
+  using binding::method;
+  using T = ServerClients;
+  return {
+      method<&T::belong_to>("_belong_to", nullptr),
+      method<static_cast<bool (T::*)(PyObject*)>(&T::add)>("_add", nullptr),
+      method<static_cast<bool (T::*)(PyObject*)>(&T::discard)>("_discard", nullptr),
+      method<&T::is_ours>("_is_ours", nullptr),
+  };
+}
+
+std::vector<PyGetSetDef> ServerClients::attributes() {
+  using binding::attribute;
+  return {
+      attribute<&ServerClients::server>("_server", nullptr),
+      attribute<&ServerClients::count>("_count", nullptr),
+  };
+}
+
+}  // namespace rloop::native
