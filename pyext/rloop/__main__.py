@@ -7,10 +7,13 @@ wrong; nothing is changed.
 """
 
 import argparse
+import contextlib
 import json
+import os
 import platform
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +70,24 @@ def main(arguments: list[str]) -> int:
     """The report, or the program that is to be run; returns the exit code."""
     if arguments[:1] == ["run"]:
         run_program(arguments[1:])
+    with _output():
+        return _tell(arguments)
+
+
+@contextlib.contextmanager
+def _output() -> Iterator[None]:
+    """Standard output may be closed (`>&-`), or its reader may have seen enough (`| head`)."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - as long as the process
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _tell(arguments: list[str]) -> int:
     if arguments[:1] in (["ps"], ["top"], ["inspect"]):
         from .inspection.commands import main as show_running_programs
 

@@ -296,3 +296,67 @@ def test_help_names_the_commands() -> None:
         assert word in shown
     for name in ("ps", "top", "inspect"):
         assert command(name, "--help").returncode == 0
+
+
+def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on(loop_id: str) -> None:
+    with running(program(), loop_id) as process:
+        with terminal("top", process.pid, "--interval", "0.1") as shown:
+            frame = f"rloop top {process.pid}"
+            shown.read_until(lambda text: text.count(frame) >= 2)
+            for _ in range(2):
+                shown.type(b"\x1a")
+                os.waitid(os.P_PID, shown.process.pid, os.WSTOPPED)
+                shown.read_until(lambda text: text.endswith("\x1b[?1049l"))
+                assert termios.tcgetattr(shown.descriptor)[3] & termios.ECHO
+                before = len(shown.shown)
+                shown.process.send_signal(signal.SIGCONT)
+                shown.read_until(lambda text, before=before: frame in text[before:])
+                assert termios.tcgetattr(shown.descriptor)[3] & termios.ECHO == 0
+            shown.type(b"q")
+            assert shown.end() == 0
+
+
+MANY_LOOPS = """
+    import rloop, threading
+    def serve(backend):
+        loop = rloop.new_event_loop(backend=backend)
+        loop.run_until_complete(asyncio.sleep(1000))
+    backend = asyncio.get_running_loop().backend
+    for _ in range(40):
+        threading.Thread(target=serve, args=(backend,), daemon=True).start()
+    print("ready", flush=True)
+    await asyncio.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_loops_for_which_there_is_no_room_are_counted(loop_id: str, columns: int) -> None:
+    with running(program(MANY_LOOPS), loop_id) as process:
+        with terminal("top", process.pid, "--interval", "0.1", rows=24, columns=columns) as shown:
+            shown.read_until(lambda text: "busiest of 41 loops" in text)
+            frames = shown.shown.split("rloop top")
+            assert all(frame.count("\n") < 24 for frame in frames)
+            shown.type(b"q")
+            assert shown.end() == 0
+
+
+@pytest.mark.parametrize("arguments", [["ps"], ["ps", "--json"], ["inspect", "PID"], []])
+def test_output_that_nobody_reads(loop_id: str, arguments: list[str]) -> None:
+    with running(program(), loop_id) as process:
+        command = [sys.executable, "-m", "rloop"]
+        command += [str(process.pid) if word == "PID" else word for word in arguments]
+        environment = script_environment(XDG_RUNTIME_DIR=ABSTRACT)
+        ours, theirs = os.pipe()
+        os.close(ours)
+        gone = subprocess.run(
+            command, stdout=theirs, stderr=subprocess.PIPE, env=environment, text=True
+        )
+        os.close(theirs)
+        assert (gone.returncode, gone.stderr) == (1, "")
+        closed = subprocess.run(
+            ["sh", "-c", 'exec "$@" >&-', "sh", *command],
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+        assert (closed.returncode, closed.stderr) == (0, "")

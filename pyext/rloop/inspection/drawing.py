@@ -62,10 +62,12 @@ def process(view: View, width: int, height: int | None = None) -> RenderableType
     loops = [loop for loop in by_name(view.answer["loops"]) if loop["id"] in view.lately]
     heading = _heading(view, width)
     wide = width >= WIDE
+    if height is not None:
+        loops = _fitting(view, loops, heading, height, wide)
     tables = (_loops(view, loops), _traffic(view, loops), _gauges(view, loops), _states(loops))
     roomy = (width // 2 if wide else width) >= ROOMY
     # Rows of the tables, with their heads and those of the lists.
-    used = len(heading) + (4 + 2 * len(loops) if wide else 7 + 4 * len(loops))
+    used = len(heading) + _rows_of_tables(len(loops), wide)
     heavy, slow = _backlogs(loops), _slow_reports(loops)
     first, second = _shares(len(heavy), len(slow), None if height is None else height - used, wide)
     lists = _heaviest(heavy[:first], roomy), _slow(slow[:second])
@@ -78,9 +80,36 @@ def process(view: View, width: int, height: int | None = None) -> RenderableType
     return Group(*heading, *below)
 
 
-def processes(rows: Sequence[Row]) -> RenderableType:
-    """Several processes, a line each."""
-    heads, *cells = lines(list(rows))
+def _rows_of_tables(loops: int, wide: bool) -> int:
+    return 4 + 2 * loops if wide else 7 + 4 * loops
+
+
+def _fitting(
+    view: View, loops: list[Mapping[str, Any]], heading: list[Text], height: int, wide: bool
+) -> list[Mapping[str, Any]]:
+    """The busiest loops that there is room for; what is left out is said in the heading."""
+    room = height - len(heading) - FEWEST * (1 if wide else 2)
+    if _rows_of_tables(len(loops), wide) <= room:
+        return loops
+    fitting = max((room - 1 - _rows_of_tables(0, wide)) // (2 if wide else 4), 1)
+    busiest = sorted(
+        loops, key=lambda loop: view.lately[loop["id"]].utilization or 0.0, reverse=True
+    )
+    shown = {loop["id"] for loop in busiest[:fitting]}
+    heading.append(
+        _flexible(
+            f"the {len(shown)} busiest of {len(loops)} loops; all of them: "
+            f"python -m rloop inspect {view.answer['process']['pid']}",
+            style="yellow",
+        )
+    )
+    return [loop for loop in loops if loop["id"] in shown]
+
+
+def processes(rows: Sequence[Row], height: int | None = None) -> RenderableType:
+    """Several processes, a line each; those for which there is no room are counted."""
+    fitting = len(rows) if height is None or len(rows) + 2 <= height else max(height - 3, 1)
+    heads, *cells = lines(list(rows[:fitting]))
     table = _table((head, "left" if head == "COMMAND" else "right") for head in heads)
     table.columns[-1].no_wrap = False
     errors = []
@@ -90,6 +119,8 @@ def processes(rows: Sequence[Row]) -> RenderableType:
         else:
             table.add_row(*map(Text, row[:-1]), _flexible(row[-1]))
     title = Text(f"rloop top: {len(rows)} process{'es' * (len(rows) != 1)}", style="bold")
+    if fitting < len(rows):
+        errors.append(Text(f"and {len(rows) - fitting} more: python -m rloop ps", style="yellow"))
     return Group(title, table, *errors)
 
 

@@ -117,7 +117,7 @@ class WatchedAll:
             raise client.HasEnded("The last process with a live view has ended.")
 
     def draw(self, width: int, height: int | None, *, lags_of_all: bool = False) -> RenderableType:
-        return drawing.processes(self._rows)
+        return drawing.processes(self._rows, height)
 
 
 def once(target: Target | None, svg: str | None = None) -> int:
@@ -151,18 +151,29 @@ def watch(target: Target | None, interval: float) -> int:
         raise client.NoAnswer("top redraws a terminal, and this is none; --once prints it once.")
     watched.patient = True
     with _asking(watched.look, interval) as asker, contextlib.suppress(KeyboardInterrupt):
-        with (
-            _keyboard() as keyboard,
-            Live(console=console, screen=True, auto_refresh=False) as live,
-        ):
-            while asker.error is None:
-                width, height = console.size
-                live.update(watched.draw(width, height), refresh=True)
-                if _key(keyboard, asker.news) in ("q", "Q"):
-                    return 0
+        while _draw_on(
+            console, watched, asker
+        ):  # until ctrl-z, which leaves the screen for a while
+            signal.raise_signal(signal.SIGSTOP)
     if asker.error is not None:
         raise asker.error
     return 0
+
+
+def _draw_on(console: Console, watched: Watched | WatchedAll, asker: _Asker) -> bool:
+    """Draw until the end, or until the process is to be stopped: true."""
+    with (
+        _keyboard() as keyboard,
+        Live(console=console, screen=True, auto_refresh=False) as live,
+    ):
+        while asker.error is None:
+            width, height = console.size
+            live.update(watched.draw(width, height), refresh=True)
+            if _key(keyboard, asker.news) in ("q", "Q"):
+                return False
+            if asker.takes_stop():
+                return True
+    return False
 
 
 def _leave(number: int, _frame: object) -> None:
@@ -182,6 +193,7 @@ class _Asker:
         os.set_blocking(self._tell, False)
         self._look, self._interval = look, interval
         self._ending = threading.Event()
+        self._stop_wanted = False
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def begin(self) -> None:
@@ -189,7 +201,16 @@ class _Asker:
         signal.signal(signal.SIGWINCH, lambda *_: None)
         signal.set_wakeup_fd(self._tell, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, _leave)
+        signal.signal(signal.SIGTSTP, self._want_stop)
         self._thread.start()
+
+    def _want_stop(self, _number: int, _frame: object) -> None:
+        self._stop_wanted = True
+
+    def takes_stop(self) -> bool:
+        """Whether ctrl-z was pressed since the last time."""
+        wanted, self._stop_wanted = self._stop_wanted, False
+        return wanted
 
     def end(self) -> None:
         # The thread may wait for an answer, and has the pipe until the process ends.
