@@ -12,6 +12,9 @@ namespace {
 
 using Type = binding::HeapType<ServerClients>;
 
+// Before 3.13 a Server counts its connections by itself.
+constexpr bool kServerKnowsTransports = PY_VERSION_HEX >= 0x030D0000;
+
 // A function of asyncio's that nobody has replaced, with its code; null where somebody has.
 struct OwnFunction {
   PyObject* function = nullptr;
@@ -48,28 +51,28 @@ void ServerClients::define(PyObject* module) {
   Type::define(module, nullptr);
 }
 
-void ServerClients::attach(PyObject* server, [[maybe_unused]] StreamTransport& transport) {
-#if PY_VERSION_HEX >= 0x030D0000
-  if (Ref clients = counting_set(server, own_attach, names::attach)) {
-    Type::value(clients.get()).add(transport);
+void ServerClients::attach(PyObject* server, StreamTransport& transport) {
+  if constexpr (kServerKnowsTransports) {
+    if (Ref clients = counting_set(server, own_attach, names::attach)) {
+      Type::value(clients.get()).add(transport);
+    } else {
+      binding::call_method(server, names::attach, transport.object());
+    }
   } else {
-    binding::call_method(server, names::attach, transport.object());
+    binding::call_method(server, names::attach);
   }
-#else  // it counts by itself
-  binding::call_method(server, names::attach);
-#endif
 }
 
-void ServerClients::detach(PyObject* server, [[maybe_unused]] StreamTransport& transport) {
-#if PY_VERSION_HEX >= 0x030D0000
-  if (Ref clients = counting_set(server, own_detach, names::detach)) {
-    Type::value(clients.get()).discard(transport);
+void ServerClients::detach(PyObject* server, StreamTransport& transport) {
+  if constexpr (kServerKnowsTransports) {
+    if (Ref clients = counting_set(server, own_detach, names::detach)) {
+      Type::value(clients.get()).discard(transport);
+    } else {
+      binding::call_method(server, names::detach, transport.object());
+    }
   } else {
-    binding::call_method(server, names::detach, transport.object());
+    binding::call_method(server, names::detach);
   }
-#else
-  binding::call_method(server, names::detach);
-#endif
 }
 
 void ServerClients::belong_to(PyObject* server) {
