@@ -9,7 +9,8 @@ are fixed and the cyclic garbage collector is off; figures of the same build the
 percent. The cases are those of the other files, `task_step` is sleep(0) in one task, `create_task`
 and `gather` count one of a hundred tasks, `resolve` is getaddrinfo of a literal, `echo` a 1 KiB
 message and its echo between two protocols on the ends of a socket pair in one process, system calls
-not counted. Prints one JSON object. valgrind may not know io_uring: `engine`
+not counted, `streams` the same with a StreamReader and its readline() at the answering end. Prints
+one JSON object. valgrind may not know io_uring: `engine`
 says on what the loop really ran, and without it the command ends with status 3 and says why; use
 `--loop epoll`.
 """
@@ -36,7 +37,7 @@ from harness.loops import LoopUnavailableError, factory_for
 from harness.peers import command_of
 
 BATCH = 100
-MESSAGE = b"x" * 1024
+MESSAGE = b"x" * 1023 + b"\n"
 DELAY_SECONDS = 3600.0
 # callgrind is some fifty times slower than the machine.
 LIMIT_SECONDS = 300.0
@@ -149,20 +150,41 @@ class AskingEnd(asyncio.Protocol):
             self.done.set_result(None)
 
 
-def echo(loop: asyncio.AbstractEventLoop, operations: int) -> None:
-    async def exchange() -> None:
+def exchange(
+    loop: asyncio.AbstractEventLoop, operations: int, factory: Callable[[], asyncio.Protocol]
+) -> None:
+    async def ask() -> None:
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setblocking(False)
         done = loop.create_future()
-        answering, _ = await loop.create_connection(EchoEnd, sock=theirs)
+        answering, _ = await loop.create_connection(factory, sock=theirs)
         asking, _ = await loop.create_connection(lambda: AskingEnd(operations, done), sock=ours)
         asking.write(MESSAGE)
         await done
         asking.close()
         answering.close()
 
-    loop.run_until_complete(exchange())
+    loop.run_until_complete(ask())
+
+
+def echo(loop: asyncio.AbstractEventLoop, operations: int) -> None:
+    exchange(loop, operations, EchoEnd)
+
+
+def streams(loop: asyncio.AbstractEventLoop, operations: int) -> None:
+    ended = loop.create_future()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(line)
+        ended.set_result(None)
+
+    def factory() -> asyncio.Protocol:
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), answer, loop=loop)
+
+    exchange(loop, operations, factory)
+    loop.run_until_complete(ended)
 
 
 CASES: dict[str, Callable[[asyncio.AbstractEventLoop, int], None]] = {
@@ -174,6 +196,7 @@ CASES: dict[str, Callable[[asyncio.AbstractEventLoop, int], None]] = {
     "gather": gather,
     "resolve": resolve,
     "echo": echo,
+    "streams": streams,
 }
 
 
@@ -187,6 +210,7 @@ OPERATIONS = {
     "gather": 50_000,
     "resolve": 20_000,
     "echo": 20_000,
+    "streams": 20_000,
 }
 
 
