@@ -170,7 +170,7 @@ loop_tests_of_patch_release() {
   local name
   local -a files=()
   for name in contexts_of_handles 'datagram*' debug_mode 'newer_asyncio' overrides 'replaced_*' \
-    rloop_signatures 'rloop_watchdog' 'server_object' 'streams' 'subprocesses*' tasks_and_futures \
+    rloop_signatures 'rloop_watchdog' 'server_object' 'stream*' 'subprocesses*' tasks_and_futures \
     'tls*' 'transport_*' 'wrong_*'; do
     files+=(tests/loop/test_$name.py)
   done

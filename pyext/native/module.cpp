@@ -9,11 +9,13 @@
 
 #include "base/log.hpp"
 #include "binding/context.hpp"
+#include "binding/instance_values.hpp"
 #include "native/datagram_transport.hpp"
 #include "native/handle.hpp"
 #include "native/loop.hpp"
 #include "native/names.hpp"
 #include "native/server_clients.hpp"
+#include "native/stream_reader_feed.hpp"
 #include "native/stream_transport.hpp"
 #include "native/watchdog.hpp"
 #include "reactor/capabilities.hpp"
@@ -129,6 +131,9 @@ PYBIND11_MODULE_EXEC(_core, module) {
   module.def(
       "_distrust_context_layout", [] { binding::context_layout_fits = false; },
       "For tests, before the first loop: as on a Python whose contexts we do not know.");
+  module.def(
+      "_instance_layout_fits", [] { return binding::instance_layout_fits; },
+      "Whether attributes of instances are read where they lie; else by name.");
   module.def("_watchdog_start", &native::start_watchdog, py::arg("limit_ns"), py::arg("fd"),
              py::arg("dump_signal"), py::arg("introduce"), py::arg("describe"),
              "While it is off: watch the loops of this process.");
@@ -143,9 +148,11 @@ PYBIND11_MODULE_EXEC(_core, module) {
   try {
     binding::Name::intern_all();
     binding::check_context_layout();
+    binding::check_instance_layout();
     native::define_handles(module.ptr());
     native::define_stream_transport(module.ptr());
     native::ServerClients::define(module.ptr());
+    native::StreamReaderFeed::define();
     native::define_datagram_transport(module.ptr());
     native::define_loop(module.ptr());
   } catch (const binding::PythonError&) {

@@ -17,6 +17,7 @@ inline Name attach{"_attach"};
 inline Name buffer_updated{"buffer_updated"};
 inline Name call_at{"call_at"};
 inline Name call_soon{"call_soon"};
+inline Name cancelled{"cancelled"};
 inline Name clients{"_clients"};
 inline Name clock_resolution{"_clock_resolution"};
 inline Name close{"close"};

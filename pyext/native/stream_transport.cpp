@@ -8,6 +8,7 @@
 #include "base/log.hpp"
 #include "native/names.hpp"
 #include "native/server_clients.hpp"
+#include "native/stream_reader_feed.hpp"
 #include "native/upcall.hpp"
 
 namespace rloop::native {
@@ -93,8 +94,9 @@ void StreamTransport::on_data(std::span<const std::byte> data) {
   InContext scope(*this);
   Ref result;
   try {
-    Ref bytes = loop_.received_bytes().of(loop_.reactor(), data);
     Ref protocol = protocol_.copy();  // it may be switched by its own call
+    if (feeds_reader(protocol.get(), data)) return;
+    Ref bytes = loop_.received_bytes().of(loop_.reactor(), data);
     result = call_protocol(loop_, protocol.get(), names::data_received, bytes.get());
   } catch (const binding::PythonError&) {
     // reported below
@@ -102,6 +104,13 @@ void StreamTransport::on_data(std::span<const std::byte> data) {
   loop_.received_bytes().take_back(loop_.reactor());
   if (!result) [[unlikely]]
     fail("Fatal error: protocol.data_received() call failed.");
+}
+
+// Whether the data has gone past the protocol into a StreamReader. Not where the call is looked at:
+// debug mode shows the frames that a wakeup comes from.
+bool StreamTransport::feeds_reader(PyObject* protocol, std::span<const std::byte> data) {
+  return StreamReaderFeed::is_for(protocol) && !loop_.debug() && !loop_.times_callbacks() &&
+         StreamReaderFeed::feed(protocol, data);
 }
 
 std::span<std::byte> StreamTransport::next_buffer(size_t hint) {

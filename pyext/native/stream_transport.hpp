@@ -110,6 +110,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   void let_go() override;
 
   void use_protocol(PyObject* protocol);
+  bool feeds_reader(PyObject* protocol, std::span<const std::byte> data);
   std::span<std::byte> lent_memory(PyObject* buffer);
   void write_data(PyObject* data);
   void append(Ref bytes);

@@ -10,7 +10,8 @@ Of the classes below these members are relied on, beside what their methods ask 
 ``_attach``, ``_detach``;
 WritePipeTransport ``_loop``, ``_fileno``, ``_call_connection_lost``; SubprocessTransport ``_proc``,
 ``_closed``, ``_exit_waiters``, ``_check_proc``, ``_wait``, ``_process_exited``; SSLProtocol and its
-transport those that tls_protocol.py overrides and calls.
+transport those that tls_protocol.py overrides and calls; StreamReaderProtocol and StreamReader
+those in ``_FEEDING``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from asyncio import (
     futures,
     selector_events,
     sslproto,
+    streams,
     unix_events,
 )
 from collections.abc import Callable
@@ -105,6 +107,41 @@ def own_task() -> Any:
     attributes = getattr(module, "__dict__", None)
     is_own = isinstance(task, type) and task.__module__ in ("_asyncio", "asyncio.tasks")
     return (task, attributes) if is_own and isinstance(attributes, dict) else None
+
+
+# The methods that native code does the work of, with all the names that they mention; the same from
+# 3.11 to 3.15. A patch release that changes one of them most likely mentions another.
+_FEEDING = (
+    (streams.StreamReaderProtocol, "data_received", "_stream_reader feed_data"),
+    (streams.StreamReaderProtocol, "_stream_reader", "_stream_reader_wr"),
+    (
+        streams.StreamReader,
+        "feed_data",
+        "_eof _buffer extend _wakeup_waiter _transport _paused len _limit pause_reading"
+        " NotImplementedError",
+    ),
+    (streams.StreamReader, "_wakeup_waiter", "_waiter cancelled set_result"),
+)
+
+
+def own_stream_feed() -> Any:
+    """Future, StreamReaderProtocol, StreamReader, and the methods with the functions behind them.
+
+    None when one of the methods is not the one that is known, or has been replaced before us.
+    """
+    members = [vars(owner).get(name) for owner, name, _ in _FEEDING]
+    functions = [getattr(member, "fget", member) for member in members]
+    for function, (_, _, names) in zip(functions, _FEEDING, strict=True):
+        code = getattr(_genuine(function, streams.StreamReader.read), "__code__", None)
+        if code is None or not set(names.split()).issuperset(code.co_names):
+            return None
+    return (
+        futures.Future,
+        streams.StreamReaderProtocol,
+        streams.StreamReader,
+        *members,
+        *functions,
+    )
 
 
 def _genuine(function: Any, neighbour: Any) -> Any:
