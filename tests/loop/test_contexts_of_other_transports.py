@@ -13,10 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from support import (
-    turns,
-    wait_until,
-)
+from support import PY312, differs, turns, wait_until
 from traced import (
     Traced,
     TracedDatagrams,
@@ -102,6 +99,7 @@ async def test_pipes(loop: asyncio.AbstractEventLoop) -> None:
     ]
 
 
+@differs("asyncio", "a thread waits for the child, in a context of its own", when=not PY312)
 @asyncio_and_ours
 async def test_children(loop: asyncio.AbstractEventLoop) -> None:
     class Child(asyncio.SubprocessProtocol):
