@@ -97,3 +97,15 @@ def test_every_claim_is_a_case_that_is_measured() -> None:
 
     keys = {case.key for benchmark in full.BENCHMARKS for case in benchmark.cases}
     assert {claim.key for claim in claims.CLAIMS} <= keys
+
+
+@pytest.mark.parametrize(
+    ("epoll", "is_behind"),
+    [([10.3, 10.2, 10.3], False), ([10.5, 10.4, 10.6], True), ([10.5, 9.0, 10.6], False)],
+)
+def test_epoll_may_be_three_percent_behind_its_kind(epoll: list[float], is_behind: bool) -> None:
+    costs = {"uring": [9.0] * 3, "epoll": epoll, "uvloop": [11.0] * 3, "zuvloop": [10.0] * 3}
+    found = verdict(CPU_PER_MESSAGE, COST, **costs, blazio=[1.0] * 3)
+    assert (found.best, found.best_on_epoll) == ("blazio", "zuvloop")
+    assert found.epoll_is_behind_its_kind is is_behind
+    assert not found.epoll_is_worse
