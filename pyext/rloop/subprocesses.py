@@ -47,10 +47,11 @@ class ChildTransport(_stdlib.SubprocessTransport):  # type: ignore[misc] # a pri
 
     def close(self) -> None:
         """Close the pipes and kill the child if it still runs."""
-        if not self._closed and self._proc is not None:
+        process = self._proc
+        if not self._closed and process is not None and process.returncode is None:
             # Popen.poll, which follows, takes a child that somebody else has reaped for one that
             # ended with 0.
-            _reap(self._proc, os.WNOHANG)
+            _reap(process, os.WNOHANG)
         super().close()
 
     def send_signal(self, signal: int) -> None:
