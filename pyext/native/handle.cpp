@@ -281,7 +281,7 @@ Ref TimerHandle::when() {
 void TimerHandle::cancel() {
   Handle::cancel();
   if (place_ == kNowhere) return;
-  // Only a loop's heap gives places. The caller holds a reference to us as well.
+  // Only a loop's timers have places. The caller holds a reference to us as well.
   if (Loop* loop = Loop::from(this->loop())) loop->forget_timer(*this);
 }
 

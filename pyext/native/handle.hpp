@@ -140,7 +140,7 @@ class TimerHandle : public Handle {
   double when_seconds() const { return when_; }
   // Of another type than float: when() gives it back as it came.
   void keep_when(PyObject* when) { rare().when = Ref::borrow(when); }
-  // Where it stands in the loop's heap; kNowhere when it does not wait there.
+  // Where it stands among the loop's timers; kNowhere when it does not wait there.
   static constexpr size_t kNowhere = static_cast<size_t>(-1);
   size_t place() const { return place_; }
   void set_place(size_t place) { place_ = place; }

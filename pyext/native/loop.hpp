@@ -14,7 +14,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "base/timer_heap.hpp"
+#include "base/timer_queue.hpp"
 #include "binding/heap_type.hpp"
 #include "native/handle.hpp"
 #include "native/literal_answers.hpp"
@@ -33,7 +33,7 @@ class Transport;
 class ServerListener;
 class SockRequest;
 
-// Tells a timer's handle where it stands in the heap.
+// Tells a timer's handle where it stands among the timers.
 struct NotePlace {
   void operator()(const Ref& handle, size_t place) const {
     if (handle)
@@ -290,7 +290,7 @@ class Loop : public base::ListNode<TrackingTag> {
   size_t ends_position_ = kNoEnds;  // in ready_, of the first note_end of this turn
   size_t ends_not_before_ = 0;
   ReadyQueue watched_;  // handles of add_reader and add_writer, within a turn
-  base::TimerHeap<Ref, NotePlace> timers_;
+  base::TimerQueue<Ref, NotePlace> timers_;
   SharedContext shared_context_;
   RecycledBytes received_bytes_;
   Ref loop_keyword_;  // while the loop runs, once it was asked for

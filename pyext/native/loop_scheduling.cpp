@@ -86,7 +86,7 @@ double Loop::time() {
 }
 
 void Loop::forget_timer(TimerHandle& timer) {
-  // The collector may have emptied the heap in front of a handle that is garbage too.
+  // The collector may have emptied the queue in front of a handle that is garbage too.
   const Ref* found = timers_.at(timer.place());
   if (!found || !found->is(TimerHandleType::object(&timer))) return;
   Ref dropped = timers_.remove(timer.place());
