@@ -27,8 +27,8 @@ struct Arguments {
   // The arguments of function(a, b, *args, keyword=None), for hot functions: fills `out` with a
   // and b, by position or by name, and answers the keyword's value or null. `keyword` may be null.
   template <size_t N>
-  PyObject* leading(const char* const (&names)[N], PyObject* (&out)[N], Name* keyword,
-                    const char* function) const {
+  [[gnu::always_inline]] PyObject* leading(const char* const (&names)[N], PyObject* (&out)[N],
+                                           Name* keyword, const char* function) const {
     if (static_cast<size_t>(count) < N) [[unlikely]]
       return fill_leading({names, N}, out, keyword, function);
     bool is_plain = !keyword_names;
@@ -75,8 +75,8 @@ struct Arguments {
  private:
   using Names = std::span<const char* const>;
 
-  PyObject* fill_leading(Names names, std::span<PyObject*> out, Name* keyword,
-                         const char* function) const {
+  [[gnu::noinline]] PyObject* fill_leading(Names names, std::span<PyObject*> out, Name* keyword,
+                                           const char* function) const {
     PyObject* value = fill(names, out, keyword, function);
     require_given(names, out, function);
     return value;
