@@ -6,12 +6,15 @@ A program's source is given as text and may import `support`; what this process 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 from support import DEADLINE
+
+SLOW_CALLBACK = re.compile(r" took \d+\.\d+ seconds in loop ")
 
 
 def script_environment(**extra: str) -> dict[str, str]:
@@ -51,9 +54,11 @@ def run_script(
 def check_script(source: str, *arguments: str, may_log: bool = False, **extra: str) -> str:
     """Run a program that must end with 0 and say nothing on stderr; what it printed.
 
-    `may_log` allows warnings on stderr, for programs that meet a refusal worth one.
+    `may_log` allows warnings on stderr, for programs that meet a refusal worth one. That a callback
+    was slow is always allowed: so it is on a busy machine.
     """
     done = run_script(source, *arguments, **extra)
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    assert may_log or done.stderr == "", done.stderr
+    said = [line for line in done.stderr.splitlines() if not SLOW_CALLBACK.search(line)]
+    assert may_log or not said, done.stderr
     return done.stdout
