@@ -48,21 +48,20 @@ inline const int* place_of_number(PyObject* socket, int number) {
   return place == number ? &place : nullptr;
 }
 
-// Whether it still has the descriptor, and nobody would see it end.
-inline bool can_give_up(PyObject* socket, int number) {
-  if (!place_of_number(socket, number)) return false;
+// Whether somebody would see the end of a socket that only the caller holds.
+inline bool is_weakly_referenced(PyObject* socket) {
   Py_ssize_t offset = Py_TYPE(socket)->tp_weaklistoffset;
-  return offset == 0 || !*reinterpret_cast<PyObject**>(reinterpret_cast<char*>(socket) + offset);
+  return offset != 0 &&
+         *reinterpret_cast<PyObject**>(reinterpret_cast<char*>(socket) + offset) != nullptr;
 }
 
-// Takes the descriptor, which is the caller's from now on, away from a socket that can give it up.
-// Runs no Python code, so no other thread meets it halfway.
-inline void detach(PyObject* socket) {
-  static PyObject* method =
-      Ref::checked(
-          PyObject_GetAttrString(reinterpret_cast<PyObject*>(detail::socket_type()), "detach"))
-          .release();
-  call(method, socket);
+// Takes the descriptor, which is the caller's from now on, away from a socket; false when nobody
+// knows where it keeps the number. What socket.detach() does, but it cannot fail half way, and runs
+// no Python code: no other thread meets it.
+inline bool detach(PyObject* socket, int number) {
+  const int* place = place_of_number(socket, number);
+  if (place) *const_cast<int*>(place) = -1;
+  return place != nullptr;
 }
 
 }  // namespace rloop::binding

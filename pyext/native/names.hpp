@@ -50,6 +50,7 @@ inline Name send{"send"};
 inline Name sendto{"sendto"};
 inline Name set_exception{"set_exception"};
 inline Name set_result{"set_result"};
+inline Name socket_within{"_sock"};
 inline Name sockets{"_sockets"};
 inline Name start_reading{"_start_reading"};
 inline Name task{"Task"};

@@ -28,8 +28,8 @@ class StreamReaderFeed {
   static bool feed(PyObject* protocol, std::span<const std::byte> data);
 
  private:
-  static inline PyTypeObject* protocol_type_ =
-      nullptr;  // null: asyncio has other code than we know
+  // Null: asyncio has other code than we know.
+  static inline PyTypeObject* protocol_type_ = nullptr;
 };
 
 }  // namespace rloop::native

@@ -69,7 +69,7 @@ void StreamTransport::use_protocol(PyObject* protocol) {
 void StreamTransport::start_reading() {
   made_ = true;
   if (closed_) return;
-  program_has_socket();
+  take_back_unused_socket();
   stream_.start_reading();
 }
 
@@ -228,7 +228,7 @@ void StreamTransport::on_closed() {
 void StreamTransport::let_go() {
   Ref waiter = std::move(empty_waiter_);
   on_buffer_unused();
-  if (!server_) return;
+  if (!server_ || abandoned_) return;  // a closed loop tells nobody anything
   Ref server = server_.copy();
   contained(loop_, [&] { ServerClients::detach(server.get(), *this); });
   server_ = Ref();  // which _detach needs

@@ -38,7 +38,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   int number() const override { return stream_.number(); }
   PyObject* object() const override;
   size_t backlog() const override { return stream_.backlog_bytes(); }
-  void flush_backlog() override { stream_.flush_now(); }
+  void flush_backlog() override { stream_.settle(); }
 
   // --- asyncio.Transport ---
   void write(Arguments arguments) { write_data(arguments.only("data", "write")); }

@@ -88,7 +88,10 @@ void StreamTransport::append(Ref bytes) {
 }
 
 void StreamTransport::push() {
-  if (lost_count_ == 0) stream_.push(program_has_socket());
+  if (lost_count_ == 0) {
+    if (socket_) take_back_unused_socket();
+    stream_.push(program_has_socket());
+  }
   pause_protocol_if_needed();
 }
 

@@ -191,42 +191,59 @@ Ref Transport::python_socket() {
   return Ref::borrow(socket_ ? socket_.get() : Py_None);
 }
 
-// Python code makes it, so another thread may get the GIL and end the connection. The number is
-// nobody's to close meanwhile: closed twice, it would be another connection's the second time.
+// Python code makes it, so another thread may get the GIL: end the connection, or make one as well.
+// The number is nobody's to close meanwhile, and one object's to keep.
 void Transport::make_python_socket() {
-  base::UniqueFd owned = std::move(own_fd_);
+  ++socket_makers_;
   Ref made;
   try {
-    made = names::report("socket_of_descriptor", Ref::checked(PyLong_FromLong(owned.get())).get());
+    made = names::report("socket_of_descriptor", Ref::checked(PyLong_FromLong(fd())).get());
   } catch (const binding::PythonError&) {
-    if (!closed_) own_fd_ = std::move(owned);
+    --socket_makers_;
+    close_own_descriptor();
     throw;
   }
-  owned.release();
-  if (closed_) {
-    binding::call_method(made.get(), names::close);
-    return;
+  --socket_makers_;
+  if (closed_ || socket_) {
+    if (!binding::detach(made.get(), fd()))
+      Ref::checked(PyObject_CallMethod(made.get(), "detach", nullptr));
+    return close_own_descriptor();
   }
+  own_fd_.release();
   socket_ = std::move(made);
   if (sockets_made_ < 2) ++sockets_made_;
   follow_socket();
 }
 
-bool Transport::program_holds_socket() const {
+// Once the connection is over and no thread makes a Python socket of it.
+void Transport::close_own_descriptor() {
+  if (closed_ && socket_makers_ == 0) own_fd_.reset();
+}
+
+bool Transport::program_has_socket() const {
+  if (!socket_) return false;
   Py_ssize_t ours = transport_socket_ ? 2 : 1;
-  return Py_REFCNT(socket_.get()) > ours ||
+  return socket_shared_ || Py_REFCNT(socket_.get()) > ours ||
          (transport_socket_ && Py_REFCNT(transport_socket_.get()) > 1);
 }
 
 // Most programs ask for an accepted connection's socket once, to set an option, and do not keep it.
 // The Python socket and what goes with it are 230 bytes; the next one is made anew, which nobody
 // can tell from it. Only the first goes: a program that asks again and again keeps what it gets.
-void Transport::take_back_descriptor() {
-  if (!binding::can_give_up(socket_.get(), fd())) return;
-  binding::detach(socket_.get());
+void Transport::take_back_unused_socket() {
+  if (sockets_made_ != 1 || !socket_ || program_has_socket()) return;
+  if (transport_socket_) {  // in which the program may have put another one
+    Ref within = Ref::steal(PyObject_GetAttr(transport_socket_.get(), names::socket_within.get()));
+    if (!within) PyErr_Clear();
+    if (!within.is(socket_.get())) return;
+  }
+  Ref transport_socket = std::move(transport_socket_);
+  transport_socket = Ref();  // its finalizer may be the program's; so may what it refers to
+  bool is_held = !socket_ || Py_REFCNT(socket_.get()) > 1;
+  if (is_held || binding::is_weakly_referenced(socket_.get())) return;
+  if (!binding::detach(socket_.get(), fd())) return;
   own_fd_ = base::UniqueFd(fd());
   follow_number(nullptr);
-  Ref transport_socket = std::move(transport_socket_);
   Ref socket = std::move(socket_);
 }
 
@@ -254,8 +271,10 @@ Ref Transport::get_extra_info(Arguments arguments) {
   if (wanted == "socket") {
     if (lost_count_ == 0) flush_backlog();  // the program may go on with the socket itself
     if (transport_socket_) return transport_socket_.copy();
-    Ref made = names::report("transport_socket", python_socket().get(), object());
-    if (socket_ || closed_) transport_socket_ = made.copy();  // else another thread makes one now
+    Ref socket = python_socket();
+    Ref made = names::report("transport_socket", socket.get(), object());
+    // Else another thread was faster, and has had its socket taken back meanwhile.
+    if (closed_ || socket_.is(socket.get())) transport_socket_ = made.copy();
     return made;
   }
   // asyncio keeps None for a name that could not be asked for, e.g. of a peer that was gone.
@@ -363,7 +382,7 @@ void Transport::release() {
   follow_number(nullptr);
   Ref socket = std::move(socket_);
   Ref protocol = std::move(protocol_);
-  own_fd_.reset();
+  close_own_descriptor();
   base::log(base::LogLevel::debug, "transport", "transport closed [fd=", fd(), "]");
   if (socket) contained(loop_, [&] { binding::call_method(socket.get(), names::close); });
   let_go();

@@ -26,7 +26,8 @@ class Transport : public base::ListNode<OpenTransportTag> {
   virtual int fd() const = 0;      // for tables and logs
   virtual int number() const = 0;  // for system calls; see op::Descriptor::number
   virtual PyObject* object() const = 0;
-  // What the kernel has not taken yet, in bytes, and the attempt to make it less.
+  // What the kernel has not taken yet, in bytes, and the attempt to make it less before the program
+  // looks, or goes on with the socket itself.
   virtual size_t backlog() const = 0;
   virtual void flush_backlog() = 0;
   virtual bool reading_paused() = 0;
@@ -107,12 +108,8 @@ class Transport : public base::ListNode<OpenTransportTag> {
   virtual void follow_number(const int* holder) = 0;
   void follow_socket();
   // What is written must leave in the order of the calls: the program holds the socket, or a copy.
-  bool program_has_socket() {
-    if (!socket_) return false;
-    if (socket_shared_ || program_holds_socket()) return true;
-    if (sockets_made_ == 1) take_back_descriptor();
-    return false;
-  }
+  bool program_has_socket() const;
+  void take_back_unused_socket();
 
   // `peer`: the remote address if it is known already. Throws OSError when the descriptor is not
   // open. (That it is no socket is found by who uses it: a test's imitation of a socket is never
@@ -149,8 +146,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   void upcall_failed(const char* method, std::initializer_list<PyObject*> arguments);
   Ref python_socket();
   void make_python_socket();
-  bool program_holds_socket() const;
-  void take_back_descriptor();
+  void close_own_descriptor();
 
   Loop& loop_;
   Ref loop_object_;
@@ -179,6 +175,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   bool made_ = false;           // connection_made was called
   bool socket_shared_ = false;  // the program took its number or a copy
   uint8_t sockets_made_ = 0;    // Python sockets for own_fd_; two stand for more
+  int socket_makers_ = 0;       // threads that make one now
 };
 
 class Transport::InContext {

@@ -17,12 +17,18 @@ bool Transport::shares_current_context() const {
   return contexts_ && value_of(contexts_).is_like_current();
 }
 
-// A shared context for one call; null where the transport has one of its own, afterwards at least.
+// A shared context for one call; null where the transport has one of its own, afterwards at least,
+// and for want of memory: that the call is made counts more than where.
 Ref Transport::borrow_context() {
   if (context_ || !contexts_) return {};
-  Ref lent = value_of(contexts_).lend();
-  if (!lent) context_ = value_of(contexts_).copy_of_original();
-  return lent;
+  try {
+    Ref lent = value_of(contexts_).lend();
+    if (!lent) context_ = value_of(contexts_).copy_of_original();
+    return lent;
+  } catch (const binding::PythonError&) {
+    PyErr_Clear();
+    return {};
+  }
 }
 
 // For who keeps it; null when the collector has cleared it.
@@ -34,12 +40,7 @@ PyObject* Transport::own_context() {
 // Null when the upcall runs in the transport's own context, or in that of an upcall under way.
 Ref Transport::lent_for_upcall() {
   if (context_ || borrows_context_) return {};
-  Ref lent;
-  try {
-    lent = borrow_context();
-  } catch (const binding::PythonError&) {  // no memory: that it runs counts more than where
-    PyErr_Clear();
-  }
+  Ref lent = borrow_context();
   borrows_context_ = static_cast<bool>(lent);
   return lent;
 }

@@ -109,7 +109,8 @@ class TimerQueue {
   static constexpr size_t kRuns = 4;
   // A place says in which room it is: the heap, or a run.
   static constexpr size_t kRooms = 8;
-  // So many timers that fit no run pay for one that moves to the heap; a stall is bounded.
+  // So many timers that fit no run pay for one that moves to the heap, a thousand at most at a
+  // time.
   static constexpr size_t kPatience = 4;
   static constexpr size_t kMostDissolved = 1024;
   using Entry = TimerEntry<Value>;
@@ -123,8 +124,7 @@ class TimerQueue {
   using Run = TimerRun<Value, PlaceInRoom>;
   static_assert(kRuns + 1 < kRooms, "kNowhere is in the last room");
 
-  // The first that does not end after `deadline`, or null. As each takes what the ones before it
-  // do not, the first ends last.
+  // The first that does not end after `deadline`, or null.
   Run* run_for(double deadline) {
     for (Run& run : runs_) {
       if (run.last_deadline() <= deadline) return &run;

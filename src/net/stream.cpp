@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "base/log.hpp"
 
@@ -41,6 +42,16 @@ void Stream::push(bool at_once) {
 void Stream::flush_now() {
   if (linked()) unlink();
   flush_direct();
+}
+
+void Stream::settle() {
+  if (state_ == State::joining || state_ == State::closed) return;
+  if (!send_.idle()) {
+    bool outer = std::exchange(settling_, true);
+    context_.reactor->settle(send_);
+    settling_ = outer;
+  }
+  flush_now();
 }
 
 bool Stream::load_send() {
@@ -85,6 +96,7 @@ void Stream::on_send(const op::Completion& completion) {
   if (completion.result.is_again()) return wait_for_room();
   // Cancelled because the loop stopped: nothing was sent, and it is sent again.
   if (!completion.result.is(ECANCELED)) sent(completion.result);
+  if (settling_) return flush_direct();
   flush_through_reactor();
 }
 

@@ -82,7 +82,10 @@ class Stream : public base::ListNode<DirtyListTag> {
   }
   // Sends what can be sent now, without waiting for the end of the turn.
   void flush_now();
-  // The same where there is little to gain by gathering.
+  // The same for who goes on with the socket by himself: also what waits behind a send that the
+  // kernel has ended and nobody has dispatched. May raise on_sent and on_error.
+  void settle();
+  // As flush_now where there is little to gain by gathering.
   void flush_if_few_write() {
     if (linked() && context_.few_write()) flush_now();
   }
@@ -179,6 +182,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   bool bulk_ = false;
   bool eof_wanted_ = false;
   bool shut_down_ = false;
+  bool settling_ = false;           // what follows a send goes directly
   bool sends_after_read_ = false;   // the peer hung up, and what a receive tells comes first
   bool under_way_at_fork_ = false;  // the send, in the copy of it that a child has
   int reason_told_ = 0;             // the errno of a receive that came home to a closing stream

@@ -124,6 +124,17 @@ void Reactor::dispatch_others() {
   dispatch();
 }
 
+void Reactor::bring_home_now(op::Operation& operation) {
+  auto is_its = [&](const Arrival& one) { return one.operation == &operation; };
+  auto next = arrivals_.begin() + static_cast<ptrdiff_t>(arrivals_head_);
+  auto found = std::find_if(next, arrivals_.end(), is_its);
+  if (found == arrivals_.end()) return;
+  base::Result result = found->result;
+  if (found < arrivals_.begin() + static_cast<ptrdiff_t>(batch_end_)) --batch_end_;
+  arrivals_.erase(found);
+  bring_home(operation, {.result = result});
+}
+
 void Reactor::die() {
   dead_ = true;
   hastened_count_ = 0;

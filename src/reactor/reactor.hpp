@@ -52,6 +52,9 @@ class Reactor {
   // Asks for the end of an operation; its final completion (usually -ECANCELED, or its result when
   // it won the race) comes as always. Does nothing to an idle or finishing one.
   virtual void cancel(op::Operation& operation) = 0;
+  // The owner cannot wait for the next dispatch: brings the operation home from within this call,
+  // if the kernel has ended it (or has not got it yet: -ECANCELED).
+  virtual void settle(op::Operation& /*operation*/) {}
   // From now on the owner waits for nothing but the end of this operation, in flight or posted
   // later: dispatch_ends brings it home.
   void hasten(op::Operation& operation);
@@ -187,6 +190,8 @@ class Reactor {
   }
   // Brings the arrivals of the current batch home.
   virtual void run_batch() = 0;
+  // The final arrival of an operation, before its turn.
+  void bring_home_now(op::Operation& operation);
   // What abandon has in common: undispatched arrivals are forgotten, nothing is accepted any more.
   void die();
   // Ends an operation that arrived finally and runs its completion.

@@ -9,6 +9,7 @@ import asyncio
 import os
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from support import (
     Recorder,
     bound,
     connected,
+    differs,
     loops_only,
     serving,
     turns,
@@ -128,6 +130,61 @@ async def test_what_is_written_through_a_copy_of_the_socket_comes_after_the_writ
             copy.send(b"end")
         expected = b"HEAD " * writes + b"BODY " + b"tail " * writes + b"end"
         assert arrived(far) == expected
+
+
+# What the program does with the socket that it has asked for, and what the peer gets of it.
+GOING_ON: dict[str, tuple[Callable[[Any], object], bytes]] = {
+    "dup": (lambda sock: send_by_a_copy(sock, b"copy "), b"copy "),
+    "number": (lambda sock: os.write(sock.fileno(), b"number "), b"number "),
+    "shutdown": (lambda sock: sock.shutdown(socket.SHUT_WR), b""),
+}
+
+
+def send_by_a_copy(sock: Any, data: bytes) -> None:
+    with sock.dup() as copy:
+        copy.send(data)
+
+
+@differs("uvloop", "its sends wait for the end of the turn")
+@pytest.mark.parametrize("how", GOING_ON)
+@pytest.mark.parametrize("pieces", [(1, 1), (2,), (1, 2, 1)])
+async def test_of_many_who_ask_for_the_socket_after_writes_each_has_its_order(
+    loop: asyncio.AbstractEventLoop, how: str, pieces: tuple[int, ...]
+) -> None:
+    """Sends of their group may be under way, with more behind them. `pieces`: writes by turn."""
+    act, more = GOING_ON[how]
+    count = 40
+    made: list[Recorder] = []
+
+    def factory() -> Recorder:
+        made.append(Recorder())
+        return made[-1]
+
+    async def answer(side: Recorder) -> None:
+        for number, writes in enumerate(pieces):
+            if number > 0:
+                await asyncio.sleep(0)
+            for _ in range(writes):
+                side.transport.write(b"written ")
+        assert side.transport.get_write_buffer_size() == 0
+        act(side.transport.get_extra_info("socket"))
+        if how != "shutdown":
+            side.transport.write(b"end")
+
+    async with serving(factory) as (_, address):
+        clients = [socket.create_connection(address) for _ in range(count)]
+        try:
+            await wait_until(lambda: len(made) == count and all(p.transport for p in made))
+            await turns(2)
+            await asyncio.gather(*map(answer, made))
+            end = b"" if how == "shutdown" else b"end"
+            for client in clients:
+                assert arrived(client) == b"written " * sum(pieces) + more + end
+        finally:
+            for client in clients:
+                client.close()
+            await wait_until(lambda: all(protocol.lost.done() for protocol in made))
+        assert all(protocol.lost.result() is None for protocol in made)
 
 
 async def test_the_programs_own_socket_object_keeps_the_order(

@@ -9,6 +9,7 @@ import weakref
 from typing import Any, ClassVar
 
 import pytest
+from programs import check_script
 from support import PY313, RLOOP_IDS, Recorder, loops_only, serving, turns, wait_until
 
 pytestmark = [
@@ -142,6 +143,33 @@ async def test_closing_one_of_them_may_close_others(loop: asyncio.AbstractEventL
         await server.wait_closed()
         assert all(side.lost.done() for side in Side.all)
         await end(protocols)
+
+
+def test_a_loop_is_closed_while_somebody_waits_for_the_last_connection(loop_id: str) -> None:
+    source = """
+    import asyncio, gc, socket, sys, warnings
+    from support import *
+    warnings.simplefilter("ignore")
+    loop = new_loop(sys.argv[1])
+
+    async def main():
+        server = await loop.create_server(Recorder, "127.0.0.1", 0)
+        client = socket.create_connection(server.sockets[0].getsockname())
+        await wait_until(lambda: len(server._clients) == 1)
+        server.close()
+        waiting = asyncio.ensure_future(server.wait_closed())
+        await turns(3)
+        return server, client, waiting
+
+    server, client, waiting = loop.run_until_complete(main())
+    loop.close()
+    assert not waiting.done() and len(server._clients) == 1
+    waiting._log_destroy_pending = False
+    client.close()
+    del server, client, waiting
+    gc.collect()
+    """
+    check_script(source, loop_id)
 
 
 @pytest.mark.parametrize("where", ["class", "instance", "code"])

@@ -7,12 +7,24 @@ tell, as long as nobody holds it.
 import asyncio
 import gc
 import socket
+import sys
+import threading
 import warnings
 import weakref
 from typing import Any
 
 import pytest
-from support import RLOOP_IDS, Recorder, connected, loops_only, open_descriptors, turns, wait_until
+from support import (
+    RLOOP_IDS,
+    Echo,
+    Recorder,
+    connected,
+    loops_only,
+    open_descriptors,
+    serving,
+    turns,
+    wait_until,
+)
 
 
 class Asking(Recorder):
@@ -178,3 +190,66 @@ async def test_a_socket_of_the_programs_class_ends_in_silence(
             client.transport.close()
             await server_side.lost
     transports.clear()
+
+
+@loops_only("asyncio", *RLOOP_IDS)
+async def test_one_in_the_place_of_which_the_program_put_another_stays(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    class Wrapping(Asking):
+        def keep(self, sock: Any) -> None:
+            self.kept = sock._sock
+            sock._sock = socket.socket.dup(sock._sock)
+
+    async with connected(Recorder, Wrapping) as (client, server_side):
+        await exchange(client, server_side)
+        assert server_side.kept.getsockname() == server_side.number
+        server_side.transport.get_extra_info("socket")._sock.close()
+        await exchange(client, server_side)
+
+
+@loops_only("asyncio", *RLOOP_IDS)
+async def test_threads_that_ask_for_it_at_once(loop: asyncio.AbstractEventLoop) -> None:
+    made: list[Recorder] = []
+    errors: list[OSError] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        seen = 0
+        while not stop.is_set():
+            if seen == len(made):
+                continue
+            transport = made[seen].transport
+            seen += 1
+            for _ in range(20):
+                try:
+                    transport.get_extra_info("socket").getsockname()
+                except OSError as error:
+                    errors.append(error)
+
+    class Asked(Echo):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            made.append(self)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    try:
+        async with serving(Asked) as (_, address):
+            for thread in threads:
+                thread.start()
+            for _ in range(100):
+                transport, protocol = await loop.create_connection(Recorder, *address)
+                transport.write(b"x")
+                await protocol.wait_for_bytes(1)
+            stop.set()
+            for side in made:
+                side.transport.abort()
+                await side.lost
+    finally:
+        stop.set()
+        sys.setswitchinterval(interval)
+        for thread in threads:
+            thread.join()
+    assert not errors

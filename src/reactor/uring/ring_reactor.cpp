@@ -110,6 +110,20 @@ void RingReactor::cancel(op::Operation& operation) {
   }
 }
 
+// What was submitted and does not wait has its completion in the ring's memory, which only the
+// ring's own thread may read.
+void RingReactor::settle(op::Operation& operation) {
+  if (operation.state() == op::State::queued) cancel(operation);
+  bool is_ours = ring_.is_open() && ::pthread_equal(owner_pthread_, ::pthread_self());
+  if (operation.state() == op::State::in_flight && is_ours) {
+    flush();
+    while (operation.state() == op::State::in_flight && ring_.has_completions()) {
+      if (!collect_completions()) break;
+    }
+  }
+  if (operation.state() == op::State::finishing) bring_home_now(operation);
+}
+
 void RingReactor::forget(op::Descriptor& descriptor) {
   if (!descriptor.in_watch_set) return;
   descriptor.in_watch_set = false;

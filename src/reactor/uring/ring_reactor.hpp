@@ -31,6 +31,7 @@ class RingReactor final : public Reactor {
 
   void submit(op::Operation& operation) override;
   void cancel(op::Operation& operation) override;
+  void settle(op::Operation& operation) override;
   void forget(op::Descriptor& descriptor) override;
   base::Result watch(int fd, op::Direction direction, Watcher& watcher) override;
   bool unwatch(int fd, op::Direction direction) override;

@@ -71,6 +71,43 @@ TEST_F(RingReactorTest, ManySendsLeaveWithOneSystemCall) {
   EXPECT_EQ(ring_->drain(kSecond_ns), 0U);
 }
 
+// A program that goes on with the socket itself must find all of it sent.
+TEST_F(RingReactorTest, WhatWaitsBehindASendThatHasEndedCanBeSettled) {
+  ASSERT_TRUE(ring_->attach_to_thread().ok());
+  constexpr size_t kStreams = 40;  // a few send at once, the others go to the ring by sixteen
+  std::vector<std::unique_ptr<Connection>> writers;
+  std::vector<base::UniqueFd> peers;
+  for (size_t i = 0; i < kStreams; ++i) {
+    SocketPair pair = unix_pair();
+    writers.push_back(std::make_unique<Connection>(context_, std::move(pair.near)));
+    peers.push_back(std::move(pair.far));
+  }
+  for (int i = 0; i < 3; ++i)
+    turn(context_, 0);
+  for (auto& writer : writers)
+    writer->write("first ");
+  size_t under_way = 0;  // handed over, and not dispatched
+  while (under_way < kStreams && (writers[under_way]->stream.backlog_bytes() == 0 ||
+                                  read_available(peers[under_way].get()).empty()))
+    ++under_way;
+  ASSERT_LT(under_way, kStreams) << "no group was handed over";
+  net::Stream& stream = writers[under_way]->stream;
+  int peer = peers[under_way].get();
+  writers[under_way]->write("behind it");
+  EXPECT_EQ(read_available(peer), "");
+  stream.settle();
+  EXPECT_EQ(read_available(peer), "behind it");
+  EXPECT_EQ(stream.backlog_bytes(), 0U);
+  turn(context_, 0);
+  EXPECT_EQ(read_available(peer), "") << "it was sent twice";
+  for (auto& writer : writers)
+    writer->stream.close();
+  for (auto& writer : writers) {
+    ASSERT_TRUE(run_until(context_, [&] { return writer->closed(); }));
+  }
+  EXPECT_EQ(ring_->drain(kSecond_ns), 0U);
+}
+
 TEST_F(RingReactorTest, CancelledOperationsEndInTheOrderOfTheRequests) {
   ASSERT_TRUE(ring_->attach_to_thread().ok());
   SocketPair pairs[] = {unix_pair(), unix_pair(), unix_pair()};
