@@ -58,7 +58,7 @@ def two_digits(value: float | None) -> str:
 def row(verdict: dict[str, Any]) -> list[str]:
     claim = verdict["claim"]
     epoll = two_digits(verdict["epoll_ratio"])
-    of_its_kind = two_digits(verdict["best_epoll_ratio"])
+    of_its_kind = two_digits(verdict.get("best_epoll_ratio"))
     return [
         claim["label"],
         NAMES.get(verdict["best"], verdict["best"]),
@@ -69,7 +69,7 @@ def row(verdict: dict[str, Any]) -> list[str]:
         f"{claim['goal']:g}",
         BOLD.get(verdict["reached"], verdict["reached"]),
         f"**{epoll}**" if verdict["epoll_is_worse"] else epoll,
-        f"**{of_its_kind}**" if verdict["epoll_is_behind_its_kind"] else of_its_kind,
+        f"**{of_its_kind}**" if verdict.get("epoll_is_behind_its_kind") else of_its_kind,
         two_digits(verdict.get("c_ratio")),
     ]
 
@@ -78,7 +78,7 @@ def behind(run: dict[str, Any]) -> str:
     """Return the sentence that comes first: the rows in which another loop is ahead."""
     ours = [v["claim"]["label"] for v in run["claims"] if v["reached"] == "BEHIND"]
     epoll = [v["claim"]["label"] for v in run["claims"] if v["epoll_is_worse"]]
-    of_its_kind = [v["claim"]["label"] for v in run["claims"] if v["epoll_is_behind_its_kind"]]
+    of_its_kind = [v["claim"]["label"] for v in run["claims"] if v.get("epoll_is_behind_its_kind")]
     parts = [
         f"{who} is behind {whom} in {len(labels)} rows" + (f" ({', '.join(labels)})" * bool(labels))
         for who, whom, labels in (

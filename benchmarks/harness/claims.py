@@ -1,8 +1,8 @@
 """The claims of this project, and the table that says how each stands in one run.
 
 A claim is a case, a bound to reach ("at least") and one to aim for ("goal"). Its value is the ratio
-of our io_uring engine to the best of all other loops in the same run: the best by the median, then
-the median of the ratios taken in each round. Costs want a small ratio, rates a large one; system
+of our io_uring engine to the best of all other loops in the same run, each by the median of the
+ratios taken in each round. Costs want a small ratio, rates a large one; system
 calls per message are an absolute figure. Where another loop is ahead the noise is looked at: within
 it the row is "equal", beyond it "BEHIND". Our epoll engine is held against uvloop (not behind) and
 the best of the loops on epoll (not behind by more than 3 %).
@@ -27,6 +27,7 @@ REAL = ("web/", "programs/")
 REAL_AT_LEAST, REAL_GOAL = 1.1, 1.2  # of their median
 BEHIND, EQUAL = "BEHIND", "equal"
 LEAST_ROUNDS = 3  # for a verdict that somebody is ahead
+NEAR = 0.1  # a median ratio that is no farther from 1
 
 
 @dataclass(frozen=True)
@@ -152,12 +153,16 @@ class Verdict:
         return "yes" if self._as_good(value, self.claim.at_least) else "NO"
 
     @property
-    def is_undecided(self) -> bool:
-        """Whether more rounds may change who is ahead."""
+    def is_close(self) -> bool:
+        """Whether more rounds may change who is ahead; the same for both sides."""
         if self.claim.absolute:
             return False
-        by_epoll = self.epoll_is_worse or self.epoll_is_behind_its_kind
-        return by_epoll or self.reached == BEHIND or not agree(self.ours_ratios)
+        return any(map(is_close, (self.ours_ratios, self.epoll_ratios, self.best_epoll_ratios)))
+
+    @property
+    def distance(self) -> float:
+        """How far the ratio is from 1."""
+        return abs((self.ours_ratio or 0.0) - 1)
 
     @property
     def epoll_is_worse(self) -> bool:
@@ -188,12 +193,12 @@ def standing(ratios: list[float], more_is_better: bool, margin: float = 0.0) -> 
     return BEHIND if all(map(is_behind, quartiles)) else EQUAL
 
 
-def agree(ratios: list[float]) -> bool:
-    """Whether the quartiles of the rounds' ratios are on the same side of 1."""
+def is_close(ratios: list[float]) -> bool:
+    """Whether the median is near 1, or the quartiles of the rounds lie on both sides of it."""
     if len(ratios) < LEAST_ROUNDS:
-        return not ratios
+        return bool(ratios)
     quartiles = [round(value, 2) for value in statistics.quantiles(ratios, n=4, method="inclusive")]
-    return min(quartiles) >= 1 or max(quartiles) <= 1
+    return min(quartiles) < 1 < max(quartiles) or abs(statistics.median(ratios) - 1) < NEAR
 
 
 def judge(collected: Collected, claim: Claim) -> Verdict | None:
@@ -207,10 +212,6 @@ def judge(collected: Collected, claim: Claim) -> Verdict | None:
         if (spread := collected.spread(claim.key, peer.name)) is not None
     }
     others = [name for name in OTHERS if name in medians and claim.against in (None, name)]
-    choose = max if case.more_is_better else min
-    best = choose(others, key=lambda name: medians[name]) if others else None
-    of_its_kind = [name for name in others if name in ON_EPOLL]
-    best_on_epoll = choose(of_its_kind, key=lambda name: medians[name]) if of_its_kind else None
 
     def compared(name: str, reference: str | None) -> list[float]:
         if reference is None:
@@ -218,6 +219,17 @@ def judge(collected: Collected, claim: Claim) -> Verdict | None:
         rounds = collected.rounds(claim.key, name), collected.rounds(claim.key, reference)
         return ratios(*rounds, case.figure)
 
+    def best_for(name: str, among: list[str]) -> str | None:
+        """The one to which `name` compares worst, round by round: others may have fewer rounds."""
+        choose = min if case.more_is_better else max
+        compares = {other: found for other in among if (found := compared(name, other))}
+        by_median = sorted(among, key=medians.__getitem__, reverse=case.more_is_better)
+        if not compares:
+            return by_median[0] if by_median else None
+        return choose(compares, key=lambda other: statistics.median(compares[other]))
+
+    best = best_for("uring", others)
+    best_on_epoll = best_for("epoll", [name for name in others if name in ON_EPOLL])
     of_c = compared("uring", "limit-uring")
     return Verdict(
         claim,

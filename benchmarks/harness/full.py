@@ -5,8 +5,8 @@ The first is always completed. The others begin with what takes the least time, 
 that a verdict needs (`claims.LEAST_ROUNDS`) are had by as many as possible, and a benchmark is left
 out of a round that it would not finish in time; the report says how many rounds each had. What
 takes long or varies little has fewer rounds of its own (`Benchmark.most_rounds`), what varies much
-several short windows in each (`Benchmark.windows`). What they do not decide is measured again at
-the end (`repeats.py`).
+several short windows in each (`Benchmark.windows`). Close rows are measured again at the end
+(`repeats.py`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from harness import claims
 from harness.alone import caption_of, case_table, print_remarks, start
 from harness.measure import Rig
 from harness.plots import write_claims, write_programs
-from harness.repeats import repeat_undecided
+from harness.repeats import repeat_close_rows
 from harness.report import Spread, print_table, progress, write_json
 from harness.suite import Benchmark, Collected, Settings, as_json, run_round, steps_of
 
@@ -70,7 +70,7 @@ SETTINGS = Settings(rounds=5, seconds=0.3, warm_up=0.1)
 # Of measuring; with set-up and report the whole stays under half an hour.
 BUDGET_MINUTES = 26.0
 # The rounds' share of it; the rest is for what they do not decide (repeats.py).
-SHARE_OF_ROUNDS = 0.75
+SHARE_OF_ROUNDS = 0.65
 
 
 def run_all(rig: Rig, collected: Collected, settings: Settings, budget_seconds: float) -> None:
@@ -94,7 +94,7 @@ def run_all(rig: Rig, collected: Collected, settings: Settings, budget_seconds: 
                 took[benchmark.name] = time.monotonic() - began
                 done[benchmark.name] = index + 1
         deadline = started + budget_seconds
-        repeat_undecided(rig, BENCHMARKS, settings, collected, deadline, step)
+        repeat_close_rows(rig, BENCHMARKS, settings, collected, deadline, step)
     short = [
         f"{benchmark.name} {done.get(benchmark.name, 0)} of {rounds_of(benchmark, settings)}"
         for benchmark in BENCHMARKS

@@ -1,9 +1,10 @@
-"""What the rounds of a run did not decide is measured again, by itself.
+"""Close rows of a run are measured again, each by itself.
 
 Noise lies in minutes, and the rounds of a case are minutes apart: where their ratios do not agree
-on who is ahead, or another loop is, the case has more rounds right after each other, with the loops
-that may be first. Their samples join the others. Rows that are behind come first, and the time that
-is left decides how many there are.
+on who is ahead, or are near 1, the case has more rounds right after each other, with the loops that
+may be first. Their samples join the others. It makes no difference who is ahead: rows that are
+repeated for one side only would be decided by luck. The closest come first, and the time that is
+left decides how many there are.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from harness import claims
 from harness.measure import Rig
 from harness.suite import Benchmark, Collected, Settings, run_round
 
-ROUNDS = 7
+ROUNDS = 5
 ALWAYS = ("uring", "epoll", "uvloop")
 RIVALS = 2  # of the others, the best so far
 
 
-def undecided(collected: Collected) -> list[claims.Verdict]:
-    """Return the verdicts that more rounds may change, in the order of their need."""
-    found = [verdict for verdict in claims.verdicts_of(collected) if verdict.is_undecided]
-    return sorted(found, key=lambda verdict: verdict.reached != claims.BEHIND)
+def close_rows(collected: Collected) -> list[claims.Verdict]:
+    """Return the verdicts that more rounds may change, the closest first."""
+    found = [verdict for verdict in claims.verdicts_of(collected) if verdict.is_close]
+    return sorted(found, key=lambda verdict: verdict.distance)
 
 
 def only(benchmark: Benchmark, key: str) -> Benchmark:
@@ -47,11 +48,12 @@ def contenders(collected: Collected, verdict: claims.Verdict) -> Collected:
     }
     rivals = [name for name in medians if name not in ALWAYS]
     rivals.sort(key=medians.__getitem__, reverse=case.more_is_better)
-    wanted = {*ALWAYS, *rivals[:RIVALS]} & medians.keys()
+    against = {verdict.best, verdict.best_on_epoll}
+    wanted = {*ALWAYS, *rivals[:RIVALS], *against} & medians.keys()
     return replace(collected, peers=[peer for peer in collected.peers if peer.name in wanted])
 
 
-def repeat_undecided(
+def repeat_close_rows(
     rig: Rig,
     benchmarks: list[Benchmark],
     settings: Settings,
@@ -62,7 +64,7 @@ def repeat_undecided(
     """Measure until `deadline` (of time.monotonic()); what was measured again becomes a note."""
     repeated: list[str] = []
     longest = 0.0  # seconds of one repetition
-    for verdict in undecided(collected):
+    for verdict in close_rows(collected):
         key = verdict.claim.key
         benchmark = next(known for known in benchmarks if any(c.key == key for c in known.cases))
         began = time.monotonic()

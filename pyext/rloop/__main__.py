@@ -76,13 +76,15 @@ def main(arguments: list[str]) -> int:
 
 @contextlib.contextmanager
 def _output() -> Iterator[None]:
-    """Standard output may be closed (`>&-`), or its reader may have seen enough (`| head`)."""
+    """Standard output may be closed (`>&-`) or full, or its reader have seen enough (`| head`)."""
     if sys.stdout is None:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - as long as the process
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as exc:
+        if not isinstance(exc, BrokenPipeError):
+            print(f"python -m rloop: {exc}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class ServerClients(_core.ServerClients, MutableSet):  # type: ignore[type-arg]
-    """`Server._clients`: the loop's own transports, and weakly whatever else is added."""
+    """`Server._clients`: the loop's own transports, and weakly whatever else is added.
+
+    What a Server needs of a set, and the operators of all sets; not every method of a WeakSet.
+    """
 
     __slots__ = ("_loop", "_others")
 

@@ -13,7 +13,7 @@ import sys
 import termios
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,9 @@ class Terminal:
 
 
 @contextmanager
-def terminal(*arguments: object, rows: int = 24, columns: int = 80) -> Iterator[Terminal]:
+def terminal(
+    *arguments: object, module: Sequence[str] = ("-m", "rloop"), rows: int = 24, columns: int = 80
+) -> Iterator[Terminal]:
     """``python -m rloop ...`` in a terminal of its own."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (rows, columns))
@@ -169,7 +171,7 @@ def terminal(*arguments: object, rows: int = 24, columns: int = 80) -> Iterator[
     for name in ("COLUMNS", "LINES", "RLOOP_INSPECT", "NO_COLOR"):
         environment.pop(name, None)
     process = subprocess.Popen(
-        [sys.executable, "-m", "rloop", *map(str, arguments)],
+        [sys.executable, *module, *map(str, arguments)],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -298,20 +300,46 @@ def test_help_names_the_commands() -> None:
         assert command(name, "--help").returncode == 0
 
 
+SHELL = """
+import os, signal, subprocess, sys, termios
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+job = subprocess.Popen([sys.executable, "-m", "rloop", *sys.argv[1:]], process_group=0)
+os.tcsetpgrp(0, job.pid)
+while os.WIFSTOPPED((ended := os.waitpid(job.pid, os.WUNTRACED))[1]):
+    echo = bool(termios.tcgetattr(0)[3] & termios.ECHO)
+    print(f"job stopped, {echo=}", flush=True)
+    os.kill(job.pid, signal.SIGCONT)
+sys.exit(os.waitstatus_to_exitcode(ended[1]))
+"""
+
+
 def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on(loop_id: str) -> None:
+    with running(program(), loop_id) as process:
+        job = ["-c", SHELL, "top", process.pid, "--interval", "0.1"]
+        with terminal(*job, module=()) as shown:
+            frame = f"rloop top {process.pid}"
+            for _ in range(2):
+                before = len(shown.shown)
+                shown.read_until(lambda text, before=before: text[before:].count(frame) >= 2)
+                shown.type(b"\x1a")
+                stopped = "\x1b[?1049ljob stopped, echo=True"
+                shown.read_until(lambda text, before=before: stopped in text[before:])
+            before = len(shown.shown)
+            shown.read_until(lambda text, before=before: frame in text[before:])
+            assert termios.tcgetattr(shown.descriptor)[3] & termios.ECHO == 0
+            shown.type(b"q")
+            assert shown.end() == 0
+
+
+def test_ctrl_z_where_nobody_could_let_it_go_on(loop_id: str) -> None:
+    """The only process of a terminal is not stopped by it, like any other program."""
     with running(program(), loop_id) as process:
         with terminal("top", process.pid, "--interval", "0.1") as shown:
             frame = f"rloop top {process.pid}"
-            shown.read_until(lambda text: text.count(frame) >= 2)
-            for _ in range(2):
-                shown.type(b"\x1a")
-                os.waitid(os.P_PID, shown.process.pid, os.WSTOPPED)
-                shown.read_until(lambda text: text.endswith("\x1b[?1049l"))
-                assert termios.tcgetattr(shown.descriptor)[3] & termios.ECHO
-                before = len(shown.shown)
-                shown.process.send_signal(signal.SIGCONT)
-                shown.read_until(lambda text, before=before: frame in text[before:])
-                assert termios.tcgetattr(shown.descriptor)[3] & termios.ECHO == 0
+            shown.read_until(lambda text: frame in text)
+            shown.type(b"\x1a")
+            before = len(shown.shown)
+            shown.read_until(lambda text: text[before:].count(frame) >= 3)
             shown.type(b"q")
             assert shown.end() == 0
 
@@ -360,3 +388,17 @@ def test_output_that_nobody_reads(loop_id: str, arguments: list[str]) -> None:
             text=True,
         )
         assert (closed.returncode, closed.stderr) == (0, "")
+
+
+def test_output_for_which_there_is_no_room(loop_id: str) -> None:
+    with running(program(), loop_id) as process, Path("/dev/full").open("w") as full:
+        for arguments in (["ps", "--json"], ["inspect", str(process.pid)], ["--json"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "rloop", *arguments],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                env=script_environment(XDG_RUNTIME_DIR=ABSTRACT),
+                text=True,
+            )
+            said = "python -m rloop: [Errno 28] No space left on device\n"
+            assert (done.returncode, done.stderr) == (1, said)

@@ -92,6 +92,8 @@ def _fitting(
     if _rows_of_tables(len(loops), wide) <= room:
         return loops
     fitting = max((room - 1 - _rows_of_tables(0, wide)) // (2 if wide else 4), 1)
+    if fitting >= len(loops):  # only the lists below have no room
+        return loops
     busiest = sorted(
         loops, key=lambda loop: view.lately[loop["id"]].utilization or 0.0, reverse=True
     )

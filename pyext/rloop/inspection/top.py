@@ -151,10 +151,9 @@ def watch(target: Target | None, interval: float) -> int:
         raise client.NoAnswer("top redraws a terminal, and this is none; --once prints it once.")
     watched.patient = True
     with _asking(watched.look, interval) as asker, contextlib.suppress(KeyboardInterrupt):
-        while _draw_on(
-            console, watched, asker
-        ):  # until ctrl-z, which leaves the screen for a while
-            signal.raise_signal(signal.SIGSTOP)
+        # Until ctrl-z, which gives the terminal back for a while.
+        while _draw_on(console, watched, asker):
+            asker.stop()
     if asker.error is not None:
         raise asker.error
     return 0
@@ -201,8 +200,15 @@ class _Asker:
         signal.signal(signal.SIGWINCH, lambda *_: None)
         signal.set_wakeup_fd(self._tell, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, _leave)
-        signal.signal(signal.SIGTSTP, self._want_stop)
+        if signal.getsignal(signal.SIGTSTP) == signal.SIG_DFL:
+            signal.signal(signal.SIGTSTP, self._want_stop)
         self._thread.start()
+
+    def stop(self) -> None:
+        """As ctrl-z does by itself: not where nobody could let us go on."""
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, self._want_stop)
 
     def _want_stop(self, _number: int, _frame: object) -> None:
         self._stop_wanted = True
