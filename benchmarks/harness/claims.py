@@ -2,8 +2,9 @@
 
 A claim is a case, a bound to reach ("at least") and one to aim for ("goal"). Its value is the ratio
 of our io_uring engine to the best of all other loops in the same run, each by the median of the
-ratios taken in each round. Costs want a small ratio, rates a large one; system
-calls per message are an absolute figure. Where another loop is ahead the noise is looked at: within
+ratios taken in each round; close rows are judged in rounds that did not choose the best
+(repeats.py). Costs want a small ratio, rates a large one; system calls per message are an absolute
+figure. Where another loop is ahead the noise is looked at: within
 it the row is "equal", beyond it "BEHIND". Our epoll engine is held against uvloop (not behind) and
 the best of the loops on epoll (not behind by more than 3 %).
 Beside it stands what Python and the loop cost together: our io_uring's CPU to that of the limit's
@@ -213,16 +214,21 @@ def judge(collected: Collected, claim: Claim) -> Verdict | None:
     }
     others = [name for name in OTHERS if name in medians and claim.against in (None, name)]
 
-    def compared(name: str, reference: str | None) -> list[float]:
+    split = collected.first_rounds.get(claim.key)
+
+    def compared(name: str, reference: str | None, *, first: bool = False) -> list[float]:
         if reference is None:
             return []
-        rounds = collected.rounds(claim.key, name), collected.rounds(claim.key, reference)
+        rounds = [collected.rounds(claim.key, one) for one in (name, reference)]
+        if split is not None and (first or min(map(len, rounds)) > split):
+            rounds = [all_[:split] if first else all_[split:] for all_ in rounds]
         return ratios(*rounds, case.figure)
 
     def best_for(name: str, among: list[str]) -> str | None:
         """The one to which `name` compares worst, round by round: others may have fewer rounds."""
         choose = min if case.more_is_better else max
-        compares = {other: found for other in among if (found := compared(name, other))}
+        found = {other: compared(name, other, first=True) for other in among}
+        compares = {other: some for other, some in found.items() if some}
         by_median = sorted(among, key=medians.__getitem__, reverse=case.more_is_better)
         if not compares:
             return by_median[0] if by_median else None

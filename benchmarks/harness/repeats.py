@@ -2,9 +2,10 @@
 
 Noise lies in minutes, and the rounds of a case are minutes apart: where their ratios do not agree
 on who is ahead, or are near 1, the case has more rounds right after each other, with the loops that
-may be first. Their samples join the others. It makes no difference who is ahead: rows that are
-repeated for one side only would be decided by luck. The closest come first, and the time that is
-left decides how many there are.
+may be first. Who is the best other loop is found in the rounds before, and judged in these: of
+several equal loops one always looks best in the rounds that chose it. It makes no difference who is
+ahead: rows that are repeated for one side only would be decided by luck. The closest come first,
+and the time that is left decides how many there are.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ def repeat_close_rows(
         if began + longest > deadline:
             break
         shared = contenders(collected, verdict)
+        collected.first_rounds[key] = max(map(len, collected.samples[key].values()))
         for index in range(ROUNDS):
             run_round(rig, only(benchmark, key), settings, shared, index, step)
             if time.monotonic() > deadline:

@@ -128,6 +128,8 @@ class Collected:
     notes: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     limits: list[Peer] = field(default_factory=list)
+    # Of cases that were measured again: the rounds before that (repeats.py).
+    first_rounds: dict[str, int] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[Peer]:
@@ -271,6 +273,7 @@ def as_json(
                 "figure": case.figure,
                 "unit": UNITS.get(case.figure, case.figure),
                 "more_is_better": case.more_is_better,
+                "first_rounds": collected.first_rounds.get(key),
                 "loops": {
                     name: {"spread": _spread_json(collected.spread(key, name)), "rounds": rounds}
                     for name, rounds in collected.samples[key].items()
