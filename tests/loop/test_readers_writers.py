@@ -203,6 +203,7 @@ async def test_a_callback_may_remove_the_reader_of_another_descriptor(
     loop.add_reader(pair[1], only_one, pair[1], pair[0])
     pair[0].send(b"x")
     pair[1].send(b"x")
+    await wait_until(lambda: calls)
     await turns(10)
     assert calls == ["called"], "both were ready, the second had been removed by the first"
 

@@ -244,6 +244,8 @@ async def test_threads_that_ask_for_it_at_once(loop: asyncio.AbstractEventLoop) 
                 transport.write(b"x")
                 await protocol.wait_for_bytes(1)
             stop.set()
+            for thread in threads:  # what is asked of a connection that is over fails
+                thread.join()
             for side in made:
                 side.transport.abort()
                 await side.lost
