@@ -11,6 +11,8 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "conformance/connection.hpp"
 #include "conformance/owners.hpp"
@@ -39,6 +41,29 @@ class RingReactorTest : public testing::Test {
     context_.reactor = ring_.get();
   }
 
+  using Connections = std::vector<std::unique_ptr<Connection>>;
+
+  // So many streams that have turned for the first time, and their peers.
+  std::pair<Connections, std::vector<base::UniqueFd>> connected(size_t count) {
+    std::pair<Connections, std::vector<base::UniqueFd>> made;
+    for (size_t i = 0; i < count; ++i) {
+      SocketPair pair = unix_pair();
+      made.first.push_back(std::make_unique<Connection>(context_, std::move(pair.near)));
+      made.second.push_back(std::move(pair.far));
+    }
+    for (int i = 0; i < 3; ++i)
+      turn(context_, 0);
+    return made;
+  }
+  void close_all(Connections& connections) {
+    for (auto& connection : connections)
+      connection->stream.close();
+    for (auto& connection : connections) {
+      ASSERT_TRUE(run_until(context_, [&] { return connection->closed(); }));
+    }
+    EXPECT_EQ(ring_->drain(kSecond_ns), 0U);
+  }
+
   reactor::Statistics statistics_;
   std::unique_ptr<reactor::RingReactor> ring_;
   net::Context context_;
@@ -47,15 +72,7 @@ class RingReactorTest : public testing::Test {
 TEST_F(RingReactorTest, ManySendsLeaveWithOneSystemCall) {
   ASSERT_TRUE(ring_->attach_to_thread().ok());
   constexpr size_t kStreams = 15;  // less than a group that is handed over early
-  std::vector<std::unique_ptr<Connection>> writers;
-  std::vector<base::UniqueFd> peers;
-  for (size_t i = 0; i < kStreams; ++i) {
-    SocketPair pair = unix_pair();
-    writers.push_back(std::make_unique<Connection>(context_, std::move(pair.near)));
-    peers.push_back(std::move(pair.far));
-  }
-  for (int i = 0; i < 3; ++i)
-    turn(context_, 0);
+  auto [writers, peers] = connected(kStreams);
   uint64_t syscalls = statistics_.syscalls;
   for (auto& writer : writers)
     writer->write("together");
@@ -63,27 +80,14 @@ TEST_F(RingReactorTest, ManySendsLeaveWithOneSystemCall) {
   EXPECT_EQ(statistics_.syscalls, syscalls + 1);
   for (base::UniqueFd& peer : peers)
     EXPECT_EQ(read_available(peer.get()), "together");
-  for (auto& writer : writers)
-    writer->stream.close();
-  for (auto& writer : writers) {
-    ASSERT_TRUE(run_until(context_, [&] { return writer->closed(); }));
-  }
-  EXPECT_EQ(ring_->drain(kSecond_ns), 0U);
+  close_all(writers);
 }
 
 // A program that goes on with the socket itself must find all of it sent.
 TEST_F(RingReactorTest, WhatWaitsBehindASendThatHasEndedCanBeSettled) {
   ASSERT_TRUE(ring_->attach_to_thread().ok());
   constexpr size_t kStreams = 40;  // a few send at once, the others go to the ring by sixteen
-  std::vector<std::unique_ptr<Connection>> writers;
-  std::vector<base::UniqueFd> peers;
-  for (size_t i = 0; i < kStreams; ++i) {
-    SocketPair pair = unix_pair();
-    writers.push_back(std::make_unique<Connection>(context_, std::move(pair.near)));
-    peers.push_back(std::move(pair.far));
-  }
-  for (int i = 0; i < 3; ++i)
-    turn(context_, 0);
+  auto [writers, peers] = connected(kStreams);
   for (auto& writer : writers)
     writer->write("first ");
   size_t under_way = 0;  // handed over, and not dispatched
@@ -100,12 +104,7 @@ TEST_F(RingReactorTest, WhatWaitsBehindASendThatHasEndedCanBeSettled) {
   EXPECT_EQ(stream.backlog_bytes(), 0U);
   turn(context_, 0);
   EXPECT_EQ(read_available(peer), "") << "it was sent twice";
-  for (auto& writer : writers)
-    writer->stream.close();
-  for (auto& writer : writers) {
-    ASSERT_TRUE(run_until(context_, [&] { return writer->closed(); }));
-  }
-  EXPECT_EQ(ring_->drain(kSecond_ns), 0U);
+  close_all(writers);
 }
 
 TEST_F(RingReactorTest, CancelledOperationsEndInTheOrderOfTheRequests) {
