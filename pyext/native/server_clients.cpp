@@ -35,12 +35,29 @@ struct OwnFunction {
 
 OwnFunction own_attach, own_detach;
 
-// The set of a server that serves and would only change it; else null.
-Ref counting_set(PyObject* server, const OwnFunction& own, binding::Name& method) {
-  if (!own.is_method(server, method)) return {};
-  Ref clients = binding::get_attribute(server, names::clients);
-  if (!Type::check(clients.get()) || !Type::value(clients.get()).server().is(server)) return {};
-  return binding::get_attribute(server, names::sockets).is_none() ? Ref() : std::move(clients);
+// The server's set, or null where it has another one. Takes no memory.
+Ref set_of(PyObject* server) {
+  Ref clients = Ref::steal(PyObject_GetAttr(server, names::clients.get()));
+  if (!clients) PyErr_Clear();
+  bool is_ours =
+      clients && Type::check(clients.get()) && Type::value(clients.get()).server().is(server);
+  return is_ours ? std::move(clients) : Ref();
+}
+
+// It neither refuses connections nor has somebody to wake who waits for the last one.
+bool is_serving(PyObject* server) {
+  return !binding::get_attribute(server, names::sockets).is_none();
+}
+
+// The end of a connection is counted also where there is no memory to ask.
+bool is_own_detach(PyObject* server) {
+  try {
+    return own_detach.is_method(server, names::detach);
+  } catch (const binding::PythonError&) {
+    bool lacks_memory = PyErr_ExceptionMatches(PyExc_MemoryError) != 0;
+    PyErr_Clear();
+    return lacks_memory;
+  }
 }
 
 }  // namespace
@@ -52,27 +69,29 @@ void ServerClients::define(PyObject* module) {
 }
 
 void ServerClients::attach(PyObject* server, StreamTransport& transport) {
-  if constexpr (kServerKnowsTransports) {
-    if (Ref clients = counting_set(server, own_attach, names::attach)) {
-      Type::value(clients.get()).add(transport);
-    } else {
-      binding::call_method(server, names::attach, transport.object());
-    }
-  } else {
+  if constexpr (!kServerKnowsTransports) {
     binding::call_method(server, names::attach);
+    return;
+  }
+  Ref clients = set_of(server);
+  if (clients && own_attach.is_method(server, names::attach) && is_serving(server)) {
+    Type::value(clients.get()).add(transport);
+  } else {
+    binding::call_method(server, names::attach, transport.object());
   }
 }
 
 void ServerClients::detach(PyObject* server, StreamTransport& transport) {
-  if constexpr (kServerKnowsTransports) {
-    if (Ref clients = counting_set(server, own_detach, names::detach)) {
-      Type::value(clients.get()).discard(transport);
-    } else {
-      binding::call_method(server, names::detach, transport.object());
-    }
-  } else {
+  if constexpr (!kServerKnowsTransports) {
     binding::call_method(server, names::detach);
+    return;
   }
+  Ref clients = set_of(server);
+  if (clients && is_own_detach(server)) {
+    Type::value(clients.get()).discard(transport);
+    if (is_serving(server)) return;
+  }
+  binding::call_method(server, names::detach, transport.object());
 }
 
 void ServerClients::belong_to(PyObject* server) {
