@@ -35,13 +35,12 @@ bool is_own(PyObject* loop, PyObject* name) {
   return bound->m_ml == method->d_method && bound->m_self == loop;
 }
 
-// A function of rloop._stdlib that finds one of asyncio's; null when that has been replaced.
+}  // namespace
+
 PyObject* own_function(const char* finder) {
   Ref own = binding::call(binding::import_from("rloop._stdlib", finder).get());
   return PyFunction_Check(own.get()) ? own.release() : nullptr;
 }
-
-}  // namespace
 
 Ref LoopOverrides::behind(PyObject* loop, binding::Name& name) {
   Ref behind = Ref::checked(PyObject_CallFunctionObjArgs(

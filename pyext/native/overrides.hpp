@@ -30,6 +30,9 @@ constexpr Override operator|(Override a, Override b) {
 // What no class has as its version tag.
 inline constexpr unsigned kNoVersion = std::numeric_limits<unsigned>::max();
 
+// The function of asyncio's that `finder`, of rloop._stdlib, finds; null when it has been replaced.
+PyObject* own_function(const char* finder);
+
 class LoopOverrides {
  public:
   static void define();

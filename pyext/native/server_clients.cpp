@@ -6,6 +6,7 @@
 #include "native/server_clients.hpp"
 
 #include "native/names.hpp"
+#include "native/overrides.hpp"
 
 namespace rloop::native {
 namespace {
@@ -21,10 +22,8 @@ struct OwnFunction {
   PyObject* code = nullptr;
 
   void find(const char* finder) {
-    Ref own = binding::call(binding::import_from("rloop._stdlib", finder).get());
-    if (!PyFunction_Check(own.get())) return;
-    function = own.release();
-    code = Py_NewRef(PyFunction_GET_CODE(function));
+    function = own_function(finder);
+    if (function) code = Py_NewRef(PyFunction_GET_CODE(function));
   }
   bool is_method(PyObject* object, binding::Name& name) const {
     if (!function || PyFunction_GET_CODE(function) != code) return false;
@@ -75,7 +74,7 @@ void ServerClients::attach(PyObject* server, StreamTransport& transport) {
   }
   Ref clients = set_of(server);
   if (clients && own_attach.is_method(server, names::attach) && is_serving(server)) {
-    Type::value(clients.get()).add(transport);
+    Type::value(clients.get()).enter(transport);
   } else {
     binding::call_method(server, names::attach, transport.object());
   }
@@ -88,7 +87,7 @@ void ServerClients::detach(PyObject* server, StreamTransport& transport) {
   }
   Ref clients = set_of(server);
   if (clients && is_own_detach(server)) {
-    Type::value(clients.get()).discard(transport);
+    Type::value(clients.get()).leave(transport);
     if (is_serving(server)) return;
   }
   binding::call_method(server, names::detach, transport.object());
@@ -110,21 +109,21 @@ bool ServerClients::is_ours(PyObject* transport) {
 
 bool ServerClients::add(PyObject* transport) {
   if (!is_ours(transport)) return false;
-  add(StreamTransportType::value(transport));
+  enter(StreamTransportType::value(transport));
   return true;
 }
 
 bool ServerClients::discard(PyObject* transport) {
   if (!is_ours(transport)) return false;
-  discard(StreamTransportType::value(transport));
+  leave(StreamTransportType::value(transport));
   return true;
 }
 
-void ServerClients::add(StreamTransport& transport) {
+void ServerClients::enter(StreamTransport& transport) {
   if (transport.set_client(true)) ++count_;
 }
 
-void ServerClients::discard(StreamTransport& transport) {
+void ServerClients::leave(StreamTransport& transport) {
   if (transport.set_client(false)) --count_;
 }
 
@@ -133,8 +132,8 @@ std::vector<PyMethodDef> ServerClients::methods() {
   using T = ServerClients;
   return {
       method<&T::belong_to>("_belong_to", nullptr),
-      method<static_cast<bool (T::*)(PyObject*)>(&T::add)>("_add", nullptr),
-      method<static_cast<bool (T::*)(PyObject*)>(&T::discard)>("_discard", nullptr),
+      method<&T::add>("_add", nullptr),
+      method<&T::discard>("_discard", nullptr),
       method<&T::is_ours>("_is_ours", nullptr),
   };
 }

@@ -39,8 +39,8 @@ class ServerClients {
   }
 
  private:
-  void add(StreamTransport& transport);
-  void discard(StreamTransport& transport);
+  void enter(StreamTransport& transport);
+  void leave(StreamTransport& transport);
 
   Ref server_;
   size_t count_ = 0;

@@ -151,6 +151,7 @@ class Transport : public base::ListNode<OpenTransportTag> {
   Loop& loop_;
   Ref loop_object_;
   base::UniqueFd own_fd_;  // until a Python socket object owns it
+  int socket_makers_ = 0;  // threads that make such an object now
   // socket.socket, or null. Never cleared by the collector: the core looks at its number.
   Ref socket_;
   Ref transport_socket_;  // what get_extra_info('socket') gave
@@ -175,7 +176,6 @@ class Transport : public base::ListNode<OpenTransportTag> {
   bool made_ = false;           // connection_made was called
   bool socket_shared_ = false;  // the program took its number or a copy
   uint8_t sockets_made_ = 0;    // Python sockets for own_fd_; two stand for more
-  int socket_makers_ = 0;       // threads that make one now
 };
 
 class Transport::InContext {

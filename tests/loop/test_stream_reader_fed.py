@@ -272,8 +272,8 @@ async def test_a_class_that_is_told_of_each_attribute(
         assert told == [("_waiter", None)] * 2
 
 
-async def test_subclasses(loop: asyncio.AbstractEventLoop) -> None:
-    calls: list[str] = []
+def noting_subclasses(calls: list[str]) -> Any:
+    """A reader's and a protocol's, which note each piece of data."""
 
     class OwnReader(asyncio.StreamReader):
         def feed_data(self, data: Any) -> None:
@@ -285,6 +285,12 @@ async def test_subclasses(loop: asyncio.AbstractEventLoop) -> None:
             calls.append("protocol")
             super().data_received(data)
 
+    return OwnReader, OwnProtocol
+
+
+async def test_subclasses(loop: asyncio.AbstractEventLoop) -> None:
+    calls: list[str] = []
+    OwnReader, OwnProtocol = noting_subclasses(calls)
     async with reading(reader=OwnReader(loop=loop)) as connection:
         await connection.exchange()
     async with reading(protocol=OwnProtocol) as connection:
@@ -295,17 +301,7 @@ async def test_subclasses(loop: asyncio.AbstractEventLoop) -> None:
 @differs("uvloop", CACHED)
 async def test_another_class_for_a_living_object(loop: asyncio.AbstractEventLoop) -> None:
     calls: list[str] = []
-
-    class OwnReader(asyncio.StreamReader):
-        def feed_data(self, data: Any) -> None:
-            calls.append("reader")
-            super().feed_data(data)
-
-    class OwnProtocol(asyncio.StreamReaderProtocol):
-        def data_received(self, data: bytes) -> None:
-            calls.append("protocol")
-            super().data_received(data)
-
+    OwnReader, OwnProtocol = noting_subclasses(calls)
     async with reading() as connection:
         await connection.exchange()
         connection.reader.__class__ = OwnReader
