@@ -130,12 +130,7 @@ void Loop::wait_natively(int64_t timeout_ns, bool is_metered) {
     if (reactor_->needs_poll()) result = reactor_->wait(0);
   }
   binding::check(PyErr_CheckSignals());
-  if (result.ok()) return;
-  // A closed descriptor is no refusal: somebody closes what is not theirs.
-  bool refused = reactor_->capabilities().ring && !result.is(EBADF) && !result.is(EBADR);
-  if (refused) return refuse_engine(result, "io_uring_enter");
-  binding::set_os_error(result.error_number());
-  throw binding::PythonError{};
+  if (!result.ok()) engine_failed(result);
 }
 
 // Answers when that was, by the loop's clock.

@@ -268,8 +268,8 @@ class Loop : public base::ListNode<TrackingTag> {
   static bool truth(PyObject* value);
 
   void attach();
-  void refuse_engine(base::Result why, const char* call);
-  void fall_back_to_epoll(base::Result why, const char* call);
+  void engine_failed(base::Result why);
+  void fall_back_to_epoll(base::Result why, std::string reason);
   void mask(PyObject* names);
   void check_fork();
 

@@ -79,34 +79,36 @@ void Loop::mask(PyObject* names) {
 
 void Loop::attach() {
   base::Result result = reactor_->attach_to_thread();
-  if (result.ok()) return;
-  int error = result.error_number();
-  if (error == EBADF) {  // in the child of a fork: a watched descriptor was closed meanwhile
+  if (!result.ok()) engine_failed(result);
+}
+
+// A ring worked in this process before, but this thread gets none (memory lock, a new filter), or
+// it may not be entered any more. Epoll goes on, unless the ring was demanded, or it is an error of
+// the user's process, which must not silently change the backend.
+void Loop::engine_failed(base::Result why) {
+  int error = why.error_number();
+  // A closed descriptor is no refusal: somebody closes what is not theirs, or (in the child of a
+  // fork) a watched one was closed meanwhile.
+  bool is_refusal = reactor_->capabilities().ring && error != EBADF && error != EBADR;
+  if (!is_refusal) {
     binding::set_os_error(error);
     throw binding::PythonError{};
   }
+  std::string reason =
+      reactor::explain_refusal(error, "io_uring_setup, io_uring_enter or io_uring_register");
   if (error == EMFILE || error == ENFILE) {
-    std::string reason = reactor::explain_refusal(error, "io_uring_setup");
-    // An error of the user's process, which must not silently change the backend.
-    errno = error;
     Ref text = Ref::checked(PyUnicode_FromString(reason.c_str()));
     Ref arguments = Ref::checked(Py_BuildValue("(iO)", error, text.get()));
     PyErr_SetObject(PyExc_OSError, arguments.get());
     throw binding::PythonError{};
   }
-  refuse_engine(result, "io_uring_setup, _enter or _register");
-}
-
-// A ring worked in this process before, but this thread gets none (memory lock, a new filter), or
-// it may not be entered any more. Epoll goes on, unless the ring was demanded.
-void Loop::refuse_engine(base::Result why, const char* call) {
-  if (fallback_allowed_) return fall_back_to_epoll(why, call);
+  if (fallback_allowed_) return fall_back_to_epoll(why, std::move(reason));
   static PyObject* type = binding::import_from("rloop.errors", "BackendUnavailable").release();
-  binding::raise(type, "%s", reactor::explain_refusal(why.error_number(), call).c_str());
+  binding::raise(type, "%s", reason.c_str());
 }
 
-void Loop::fall_back_to_epoll(base::Result why, const char* call) {
-  backend_reason_ = reactor::explain_refusal(why.error_number(), call);
+void Loop::fall_back_to_epoll(base::Result why, std::string reason) {
+  backend_reason_ = std::move(reason);
   reactor_->give_up(why);
   base::log(LogLevel::warning, "reactor", "falling back to epoll: ", backend_reason_);
   while (reactor_->has_undispatched())

@@ -220,7 +220,7 @@ class Reactor {
 };
 
 // The io_uring reactor; throws std::system_error when the process-wide probe says that it cannot
-// work. Its ring is made when a thread attaches.
+// work. Its ring is made by the first wait that needs it.
 std::unique_ptr<Reactor> make_ring_reactor(const Config& config, Statistics& statistics);
 // The epoll reactor; throws std::system_error (EMFILE, ENOMEM).
 std::unique_ptr<Reactor> make_epoll_reactor(const Config& config, Statistics& statistics);

@@ -1,4 +1,4 @@
-"""Out of descriptors while accepting: reported, waited for about a second, then served.
+"""Out of descriptors while accepting: reported, waited for about a second, then served. And before.
 
 The wait keeps a full process from spinning: the listener stays readable as long as nobody accepts.
 """
@@ -9,8 +9,10 @@ import errno
 import os
 import resource
 import socket
+import threading
 from collections.abc import Iterator
 
+import pytest
 from support import (
     RLOOP_IDS,
     Echo,
@@ -22,6 +24,7 @@ from support import (
     serving,
     turns,
     wait_until,
+    within_deadline,
 )
 
 
@@ -94,6 +97,24 @@ async def test_it_is_reported_once_per_second(
 ) -> None:
     # asyncio reports it up to `backlog` times in a row.
     assert await accept_without_descriptors(loop, noise) == 1
+
+
+def test_a_run_that_begins_by_taking_every_descriptor_goes_on(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """The ring is made later than the loop, and finds its place."""
+
+    async def main() -> None:
+        with few_descriptors(), no_descriptor_left():
+            with pytest.raises(OSError) as refused:
+                await loop.create_connection(asyncio.Protocol, "127.0.0.1", 1)
+            assert refused.value.errno == errno.EMFILE
+            await asyncio.sleep(0.001)
+            told = loop.create_future()
+            threading.Thread(target=loop.call_soon_threadsafe, args=(told.set_result, None)).start()
+            await told
+
+    loop.run_until_complete(within_deadline(main()))
 
 
 async def test_a_limit_that_was_raised_while_serving_counts(

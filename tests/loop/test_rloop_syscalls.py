@@ -66,7 +66,7 @@ def test_a_busy_turn_makes_no_system_call(loop: asyncio.AbstractEventLoop) -> No
         else:
             loop.stop()
 
-    loop.run_until_complete(asyncio.sleep(0))
+    loop.run_until_complete(asyncio.sleep(0.001))
     before = loop.statistics()
     loop.call_soon(again)
     loop.run_forever()
@@ -239,6 +239,26 @@ def test_strace_counts_what_the_statistics_count(tmp_path: Path, loop_id: str) -
         assert traced == pytest.approx(syscalls, rel=0.1)
     else:
         assert traced <= 0.1 * 2 * 100 * 50
+
+
+@loops_only("rloop-uring")
+@needs_strace
+@pytest.mark.parametrize("what", ["asyncio.sleep(0)", "asyncio.sleep(0.001)"])
+def test_a_run_that_waits_for_nothing_makes_no_ring(
+    tmp_path: Path, loop_id: str, what: str
+) -> None:
+    source = f"""
+    import asyncio, sys
+    from support import new_loop
+    for _ in range(int(sys.argv[2])):
+        loop = new_loop(sys.argv[1])
+        loop.run_until_complete({what})
+        loop.close()
+    """
+    one, eleven = (
+        traced_calls(tmp_path, loop_id, source, count, ("io_uring_setup",)) for count in ("1", "11")
+    )
+    assert eleven - one == (10 if "0.001" in what else 0)
 
 
 @needs_strace

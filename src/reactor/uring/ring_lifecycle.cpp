@@ -1,9 +1,11 @@
 // The life of the ring behind a RingReactor: made, followed to another thread, ended, left behind.
 //
-// A ring belongs to the thread that attached (KERNEL.md 1): attach_to_thread makes a new one where
-// the loop has moved, and what was in flight waits for it. quiesce ends what could not follow;
-// drain ends everything; abandon lets go in the child of a fork. The turn itself is in
-// ring_reactor.cpp.
+// A ring belongs to the thread that attached (KERNEL.md 1), and is made by the first wait that
+// needs it. attach_to_thread ends the one of another thread, and what was in flight waits for the
+// next. quiesce ends what could not follow; drain ends everything; abandon lets go in the child of
+// a fork. The turn itself is in ring_reactor.cpp.
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -43,28 +45,49 @@ base::Result RingReactor::attach_to_thread() {
     base::log(base::LogLevel::debug, "reactor", "ring rebuilt: the loop moved from thread ",
               owner_thread_, " to thread ", thread);
   }
-  if (!ring_.is_open()) {
-    base::Result result = open_ring();
-    if (!result.ok()) return result;
-    owner_thread_ = thread;
-    owner_pthread_ = ::pthread_self();
-  }
-  for (uint16_t group = 0; group < op::kBufferGroups; ++group) {
-    if (!buffers_[group] || registered_[group] || !lends(group)) continue;
-    base::Result registered = register_buffers(group);
-    if (!registered.ok()) go_without_buffers(group, registered);
-  }
+  owner_thread_ = thread;
+  owner_pthread_ = ::pthread_self();
   // A sandbox may have been set up since the last run.
-  base::Result entered = ring_.enter(0);
-  if (!entered.ok()) return entered;
+  base::Result usable = ring_.is_open() ? ring_.enter(0) : hold_place();
+  if (!usable.ok()) return usable;
   waker_.arm();
   return base::Result(0);
 }
 
+// The ring is made later, when the program may have taken every descriptor that it can get.
+base::Result RingReactor::hold_place() {
+  if (place_.valid()) return base::Result(0);
+  place_.reset(::fcntl(watch_fd_.get(), F_DUPFD_CLOEXEC, 0));
+  if (place_.valid()) return base::Result(0);
+  return base::Result::error(errno == EINVAL ? EMFILE : errno);  // where the limit is none at all
+}
+
+// Whether a wait needs what only a ring can do. Making one, and ending it, costs more than all else
+// that a short run does, and many runs only call something. What the program watches is looked at
+// until there is one; a run that goes on gets it.
+bool RingReactor::wants_ring(int64_t timeout_ns) {
+  constexpr int kMostWaits = 32;
+  if (timeout_ns != 0 && !has_undispatched()) return true;
+  size_t own_count = (waker_.operation().idle() ? 0 : 1) + (watch_poll_.idle() ? 0 : 1);
+  if (busy_count_ > own_count || ++waits_without_ring_ > kMostWaits) return true;
+  pollfd watched{.fd = watch_fd_.get(), .events = POLLIN, .revents = 0};
+  ++statistics_.syscalls;
+  return ::poll(&watched, 1, 0) != 0;
+}
+
 base::Result RingReactor::open_ring() {
+  place_.reset();
+  waits_without_ring_ = 0;
   for (bool& registered : registered_)
     registered = false;
-  return supply_ring(ring_, config_.sq_entries, config_.cq_entries, capabilities_);
+  base::Result result = supply_ring(ring_, config_.sq_entries, config_.cq_entries, capabilities_);
+  if (!result.ok()) return result;
+  for (uint16_t group = 0; group < op::kBufferGroups; ++group) {
+    if (!buffers_[group] || !lends(group)) continue;
+    base::Result registered = register_buffers(group);
+    if (!registered.ok()) go_without_buffers(group, registered);
+  }
+  return result;
 }
 
 // When the first receive of a group is wanted, and for each ring after that.
@@ -273,7 +296,10 @@ base::Result RingReactor::complete_watch_set() {
 }
 
 void RingReactor::let_go_of_descriptors() {
+  owner_thread_ = 0;  // nobody, until somebody attaches
+  owner_pthread_ = {};
   ring_.abandon();
+  place_.reset();
   for (bool& registered : registered_)
     registered = false;
   for (std::optional<BufferRing>& buffers : buffers_)

@@ -165,8 +165,13 @@ bool RingReactor::needs_poll() {
 void RingReactor::prepare_wait(int64_t timeout_ns) {
   wait_enters_ = false;
   waited_ = base::Result::error(EBADF);  // as epoll's, in the child of a fork
-  if (!ring_.is_open()) return;
+  if (owner_thread_ == 0) return;
   waited_ = base::Result(0);
+  if (!ring_.is_open()) {
+    if (!wants_ring(timeout_ns)) return;
+    waited_ = open_ring();
+    if (!waited_.ok()) return;
+  }
   prepare_cancels();
   prepare_queued();
   wait_timeout_ns_ = has_undispatched() ? 0 : timeout_ns;
@@ -187,7 +192,8 @@ base::Result RingReactor::collect() {
 void RingReactor::flush() {
   // A ring takes submissions from its own thread only; what another one gathered while that is
   // awake goes out with its turn.
-  if (!ring_.is_open() || !::pthread_equal(owner_pthread_, ::pthread_self())) return;
+  if (!::pthread_equal(owner_pthread_, ::pthread_self())) return;
+  if (!ring_.is_open() && (queued_.empty() || !open_ring().ok())) return;
   prepare_queued();
   if (!ring_.has_submissions()) return;
   ++statistics_.syscalls;

@@ -2,9 +2,10 @@
 //
 // Operations queue here until the next wait, so that submitting costs no system call and works
 // while no ring exists (before the loop runs, between two threads). The ring belongs to the thread
-// that runs the loop: attach_to_thread makes it, or replaces it and submits everything in flight
-// again; nothing is received outside our own enter (DEFER_TASKRUN), so no byte is lost on the way.
-// Loop's thread, GIL held, except in block.
+// that runs the loop. The first wait that needs one makes it; where the loop has moved it is
+// another one, to which everything in flight is submitted again. Nothing is received outside our
+// own enter (DEFER_TASKRUN), so no byte is lost on the way. Loop's thread, GIL held, except in
+// block.
 #pragma once
 
 #include <pthread.h>
@@ -59,6 +60,8 @@ class RingReactor final : public Reactor {
 
   using Reactor::run_batch;
   void run_batch() override;
+  base::Result hold_place();
+  bool wants_ring(int64_t timeout_ns);
   base::Result open_ring();
   void put_ring_away();
   base::Result provide_buffers(uint16_t group);
@@ -86,7 +89,9 @@ class RingReactor final : public Reactor {
   void on_watches_ready(const op::Completion& completion);
 
   Ring ring_;
-  pid_t owner_thread_ = 0;
+  base::UniqueFd place_;  // among the process's descriptors, for a ring that is not made yet
+  int waits_without_ring_ = 0;
+  pid_t owner_thread_ = 0;     // that attached last; 0: none
   pthread_t owner_pthread_{};  // the same: asking for it is no system call
   // The wait under way: whether it enters the kernel, for how long, and what came of it.
   bool wait_enters_ = false;

@@ -13,6 +13,7 @@
 
 #include <array>
 #include <cerrno>
+#include <filesystem>
 
 namespace rloop::test {
 namespace {
@@ -137,6 +138,16 @@ size_t fill(int fd) {
     total += static_cast<size_t>(sent);
   }
   return total;
+}
+
+int descriptor_of(std::string_view what) {
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    if (std::filesystem::read_symlink(entry.path(), gone) == what) {
+      return std::stoi(entry.path().filename().string());
+    }
+  }
+  return -1;
 }
 
 void reset_on_close(int fd) {

@@ -47,6 +47,8 @@ bool at_end_of_stream(int fd);
 void minimise_buffers(const SocketPair& pair);
 // Fills the socket until it takes no more; the number of bytes.
 size_t fill(int fd);
+// The number of the process's descriptor that /proc/self/fd shows as `what`; -1: there is none.
+int descriptor_of(std::string_view what);
 // Makes the next close of the descriptor a reset of the connection.
 void reset_on_close(int fd);
 

@@ -7,15 +7,29 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <functional>
 #include <thread>
 
+#include "absl/cleanup/cleanup.h"
 #include "conformance/connection.hpp"
 #include "conformance/owners.hpp"
+#include "conformance/process.hpp"
 
 namespace rloop::test {
 namespace {
+
+// Runs `body` while the process can open no descriptor, not even for a number that was closed.
+void without_descriptors(const std::function<void()>& body) {
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &none);
+  absl::Cleanup restore = [&] { ::setrlimit(RLIMIT_NOFILE, &before); };
+  body();
+}
 
 class RingLifecycleTest : public testing::Test {
  protected:
@@ -60,6 +74,117 @@ TEST_F(RingLifecycleTest, TakesOperationsBeforeItHasARing) {
   EXPECT_EQ(ring_->drain(kSecond_ns), 0U);
 }
 
+TEST_F(RingLifecycleTest, ARunThatWaitsForNothingMakesNone) {
+  Watching reader;
+  ASSERT_TRUE(ring_->watch(first_.near.get(), op::Direction::read, reader).ok());
+  ASSERT_TRUE(ring_->attach_to_thread().ok());
+  for (int i = 0; i < 10; ++i)
+    turn(context_, 0);
+  ring_->quiesce();
+  EXPECT_EQ(ring_->drain(0), 0U);
+  EXPECT_EQ(descriptor_of("anon_inode:[io_uring]"), -1);
+  EXPECT_TRUE(ring_->unwatch(first_.near.get(), op::Direction::read));
+}
+
+TEST_F(RingLifecycleTest, ItIsMadeByTheFirstWaitThatNeedsIt) {
+  op::Descriptor descriptor(first_.near.get());
+  for (const char* why : {"blocks", "an operation", "a watched descriptor", "turns on and on"}) {
+    SCOPED_TRACE(why);
+    reactor::RingReactor ring(reactor::Config{}, statistics_);
+    context_.reactor = &ring;
+    Poller poller(descriptor, op::Direction::read);
+    Watching reader;
+    SocketPair watched = unix_pair();
+    ASSERT_TRUE(ring.watch(watched.near.get(), op::Direction::read, reader).ok());
+    ASSERT_TRUE(ring.attach_to_thread().ok());
+    turn(context_, 0);
+    ASSERT_EQ(descriptor_of("anon_inode:[io_uring]"), -1);
+    std::string_view reason = why;
+    if (reason == "blocks") turn(context_, 1);
+    if (reason == "an operation") ring.submit(poller.operation);
+    if (reason == "a watched descriptor") write_all(watched.far.get(), "x");
+    for (int i = 0; i < (reason == "turns on and on" ? 100 : 2); ++i)
+      turn(context_, 0);
+    EXPECT_NE(descriptor_of("anon_inode:[io_uring]"), -1);
+    EXPECT_EQ(reader.count > 0, reason == "a watched descriptor");
+    EXPECT_TRUE(ring.unwatch(watched.near.get(), op::Direction::read));
+    EXPECT_EQ(ring.drain(kSecond_ns), 0U);
+  }
+  context_.reactor = ring_.get();
+}
+
+TEST_F(RingLifecycleTest, ItHasAPlaceWhenTheProgramHasTakenAllDescriptors) {
+  ASSERT_TRUE(ring_->attach_to_thread().ok());
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  rlimit few{.rlim_cur = 64, .rlim_max = before.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &few);
+  absl::Cleanup restore = [&] { ::setrlimit(RLIMIT_NOFILE, &before); };
+  std::vector<base::UniqueFd> taken;
+  do {
+    taken.emplace_back(::dup(first_.near.get()));
+  } while (taken.back().valid());
+  ASSERT_EQ(errno, EMFILE);
+  EXPECT_TRUE(ring_->wait(1).ok());
+  taken.clear();
+  EXPECT_NE(descriptor_of("anon_inode:[io_uring]"), -1);
+  EXPECT_EQ(ring_->drain(kSecond_ns), 0U);
+}
+
+TEST_F(RingLifecycleTest, HandsEverythingOverWhenTheFirstWaitGetsNone) {
+  ASSERT_TRUE(ring_->attach_to_thread().ok());
+  Connection connection(context_, std::move(first_.near));
+  connection.stream.start_reading();
+  Watching reader;
+  ASSERT_TRUE(ring_->watch(second_.near.get(), op::Direction::read, reader).ok());
+  connection.write("written ");
+  write_all(first_.far.get(), "before ");
+  base::Result waited(0);
+  without_descriptors([&] {
+    context_.flush_dirty();
+    waited = ring_->wait(0);
+  });
+  ASSERT_TRUE(waited.is(EMFILE)) << waited.value();
+  ring_->give_up(waited);
+  while (ring_->has_undispatched())
+    ring_->dispatch();
+  move_to_epoll();
+  write_all(first_.far.get(), "after");
+  write_all(second_.far.get(), "x");
+  EXPECT_TRUE(run_until(context_,
+                        [&] { return connection.received == "before after" && reader.count > 0; }));
+  EXPECT_EQ(read_available(first_.far.get()), "written ");
+  EXPECT_TRUE(epoll_->unwatch(second_.near.get(), op::Direction::read));
+  connection.stream.close();
+  EXPECT_TRUE(run_until(context_, [&] { return connection.closed(); }));
+}
+
+TEST_F(RingLifecycleTest, ARunWithoutOneCanBeGoneOnWithInAnotherThreadOrTheChildOfAFork) {
+  op::Descriptor descriptor(first_.near.get());
+  Poller poller(descriptor, op::Direction::read);
+  auto go_on = [&] {
+    ring_->submit(poller.operation);
+    ring_->flush();  // of nobody's yet: the child has not attached
+    bool attached = ring_->attach_to_thread().ok();
+    write_all(first_.far.get(), "x");
+    return attached && run_until(context_, [&] { return poller.ended(); });
+  };
+  ASSERT_TRUE(ring_->attach_to_thread().ok());
+  turn(context_, 0);
+  ring_->quiesce();
+  EXPECT_EQ(run_in_child([&] {
+              ring_->start_over();
+              return go_on() && ring_->drain(kSecond_ns) == 0 ? kGood : kBad;
+            }),
+            kGood);
+  std::thread([&] {
+    EXPECT_TRUE(go_on());
+    ring_->quiesce();
+  }).join();
+  EXPECT_EQ(statistics_.ring_rebuilds, 0U);
+  EXPECT_EQ(ring_->drain(kSecond_ns), 0U);
+}
+
 TEST_F(RingLifecycleTest, HandsQueuedOperationsAndWatchersToAnotherReactor) {
   op::Descriptor owned(first_.near.get()), foreign(second_.near.get(), false);
   Poller one(owned, op::Direction::read), two(foreign, op::Direction::read);
@@ -100,12 +225,8 @@ TEST_F(RingLifecycleTest, HandsEverythingOverWhenASecondThreadGetsNoRing) {
   ASSERT_TRUE(ring_->wait(0).ok());
   ring_->quiesce();
   std::thread([&] {
-    rlimit before{};
-    ::getrlimit(RLIMIT_NOFILE, &before);
-    rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
-    ::setrlimit(RLIMIT_NOFILE, &none);
-    base::Result attached = ring_->attach_to_thread();
-    ::setrlimit(RLIMIT_NOFILE, &before);
+    base::Result attached(0);
+    without_descriptors([&] { attached = ring_->attach_to_thread(); });
     EXPECT_TRUE(attached.is(EMFILE)) << attached.value();
     move_to_epoll();
     write_all(first_.far.get(), "after");

@@ -9,7 +9,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,17 +18,6 @@
 
 namespace rloop::test {
 namespace {
-
-// The number behind an entry of /proc/self/fd.
-int descriptor_of(const std::string& what) {
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    std::error_code gone;
-    if (std::filesystem::read_symlink(entry.path(), gone) == what) {
-      return std::stoi(entry.path().filename().string());
-    }
-  }
-  return -1;
-}
 
 class RingReactorTest : public testing::Test {
  protected:
