@@ -173,7 +173,11 @@ async def serve_datagrams(bound: socket.socket, mode: str) -> None:
         while True:
             data, peer = await loop.sock_recvfrom(bound, DATAGRAM_BYTES)
             await loop.sock_sendto(bound, data, peer)
-    transport, _ = await loop.create_datagram_endpoint(EchoDatagrams, sock=bound)
+    # As servers are written. (A socket that the program has as well could be written to by itself,
+    # so a loop may not gather what the transport sends.)
+    address = bound.getsockname()
+    bound.close()
+    transport, _ = await loop.create_datagram_endpoint(EchoDatagrams, local_addr=address[:2])
     open_transports.add(transport)
     await loop.create_future()
 
