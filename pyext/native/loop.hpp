@@ -113,6 +113,7 @@ class Loop : public base::ListNode<TrackingTag> {
   void start_serving(Arguments arguments);
   void stop_listening(PyObject* socket);
   Ref clients_of(PyObject* server);
+  Ref check_socket(PyObject* socket);
   Ref sock_recv(Arguments arguments);
   Ref sock_recv_into(Arguments arguments);
   Ref sock_send(Arguments arguments);

@@ -288,6 +288,10 @@ void Loop::listener_stopped(ServerListener& listener) {
 
 // --- sock_* --------------------------------------------------------------------------------------
 
+Ref Loop::check_socket(PyObject* socket) {
+  return native::check_socket(*this, socket);
+}
+
 Ref Loop::sock_recv(Arguments arguments) {
   arguments.require_exactly(2, "_sock_recv");
   return try_recv(*this, arguments.values[0], arguments.values[1]);

@@ -105,6 +105,7 @@ std::vector<PyMethodDef> Loop::methods() {
           method<&Loop::start_serving>("_listen", nullptr),
           method<&Loop::stop_listening>("_stop_listening", nullptr),
           method<&Loop::clients_of>("_clients_of", nullptr),
+          method<&Loop::check_socket>("_check_socket", nullptr),
           method<&Loop::sock_recv>("_sock_recv", nullptr),
           method<&Loop::sock_recv_into>("_sock_recv_into", nullptr),
           method<&Loop::sock_send>("_sock_send", nullptr),

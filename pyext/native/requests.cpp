@@ -150,6 +150,12 @@ std::vector<PyGetSetDef> SockRequest::attributes() {
 
 // --- the system calls --------------------------------------------------------------------------
 
+Ref check_socket(Loop& loop, PyObject* socket) {
+  if (is_plain_socket(socket) && !loop.debug()) [[likely]]
+    return Ref::borrow(Py_None);
+  return names::report("check_socket", loop.object(), socket);
+}
+
 // Receives go through the loop's scratch and become exact bytes: allocating the size that was
 // asked for first costs asyncio 7 or 29 us per message (KERNEL.md 0b). Not so when the bytes are
 // many and the last receive got all it had asked for: then it only saves the copy.

@@ -54,6 +54,13 @@ def check_thread(loop: Loop) -> None:
     loop._check_thread()
 
 
+def check_socket(loop: Loop, sock: Any) -> None:
+    """What sock_* refuse, for sockets that are no plain ones, and in debug mode."""
+    _stdlib.check_ssl_socket(sock)
+    if loop.get_debug() and sock.gettimeout() != 0:
+        raise ValueError("the socket must be non-blocking")
+
+
 def source_traceback() -> Any:
     """Where the user's code is now, for a handle's debug information."""
     return format_helpers.extract_stack(sys._getframe(1))

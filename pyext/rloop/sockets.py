@@ -11,8 +11,6 @@ import asyncio
 import errno
 import socket
 
-from . import _stdlib
-
 TYPE_CHECKING = False  # typing is not imported for nothing
 if TYPE_CHECKING:
     from typing import Any
@@ -26,11 +24,6 @@ class SocketMixin:
     """sock_recv and friends of UringEventLoop."""
 
     __slots__ = ()
-
-    def _check_socket(self: Any, sock: socket.socket) -> None:
-        _stdlib.check_ssl_socket(sock)
-        if self._debug and sock.gettimeout() != 0:
-            raise ValueError("the socket must be non-blocking")
 
     async def _readable(self: Any, sock: socket.socket) -> None:
         request = self._wait_readable(sock)
