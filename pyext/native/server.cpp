@@ -17,6 +17,14 @@ using base::LogLevel;
 
 namespace {
 
+// The `proto` that accept() of the socket would give a connection's; -1: asked of each.
+int protocol_of(PyObject* socket) {
+  Ref number = Ref::steal(PyObject_GetAttrString(socket, "proto"));
+  long value = number && PyLong_Check(number.get()) ? PyLong_AsLong(number.get()) : -1;
+  PyErr_Clear();
+  return value >= 0 && value <= INT16_MAX ? static_cast<int>(value) : -1;
+}
+
 Ref os_error(int error_number) {
   binding::set_os_error(error_number);
   return binding::take_exception();
@@ -31,6 +39,7 @@ Ref ServerListener::create(Loop& loop, PyObject* protocol_factory, PyObject* soc
   ServerListener& value = ServerListenerType::value(listener.get());
   value.context_ = Ref::checked(PyContext_CopyCurrent());
   value.server_context_ = Ref::borrow(context);
+  value.protocol_ = protocol_of(socket);
   value.contexts_ = ConnectionContextsType::create(context ? context : value.context_.get());
   value.listener_.follow(binding::place_of_number(socket, fd));
   return listener;
@@ -101,7 +110,7 @@ void ServerListener::make_connection(base::UniqueFd connection, const base::Addr
                                      PyObject* context) {
   Ref protocol = binding::call(protocol_factory_.get());
   int fd = connection.get();
-  StreamTransport::Accepted accepted{std::move(connection), peer, contexts_.copy()};
+  StreamTransport::Accepted accepted{std::move(connection), peer, contexts_.copy(), protocol_};
   StreamTransport::open(loop_, fd, nullptr, protocol.get(), nullptr, nullptr, server_.get(),
                         context, &accepted);
 }

@@ -66,7 +66,8 @@ class ServerListener : public net::ListenerEvents, public base::ListNode<Listene
   // The Server's own, which asyncio hands over from 3.15 on, or null: then it is context_ of which
   // each connection has a copy.
   Ref server_context_;
-  Ref contexts_;  // ConnectionContexts of the one of them that counts
+  Ref contexts_;       // ConnectionContexts of the one of them that counts
+  int protocol_ = -1;  // of the socket
   net::Listener listener_;
 };
 

@@ -36,9 +36,11 @@ Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protoc
   if (accepted) {
     self.own_fd_ = std::move(accepted->descriptor);
     self.contexts_ = std::move(accepted->contexts);
+    self.socket_protocol_ = accepted->protocol;
   }
   self.follow_socket();
   self.read_addresses(accepted ? &accepted->peer : nullptr);
+  self.stream_.set_family(self.local_.family());
   self.use_protocol(protocol);
   Ref connection_made = binding::get_attribute(protocol, names::connection_made);
   if (self.local_.family() == AF_INET || self.local_.family() == AF_INET6) {

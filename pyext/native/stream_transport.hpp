@@ -25,6 +25,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
     base::UniqueFd descriptor;
     const base::Address& peer;
     Ref contexts;  // ConnectionContexts
+    int protocol;  // of the listening socket, as its `proto` says; -1: not known
   };
 
   // Makes the transport and schedules its start (Transport::enter_loop). `socket`, `waiter`,

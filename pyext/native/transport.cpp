@@ -197,7 +197,9 @@ void Transport::make_python_socket() {
   ++socket_makers_;
   Ref made;
   try {
-    made = names::report("socket_of_descriptor", Ref::checked(PyLong_FromLong(fd())).get());
+    made = names::report("socket_of_descriptor", Ref::checked(PyLong_FromLong(fd())).get(),
+                         Ref::checked(PyLong_FromLong(local_.family())).get(),
+                         Ref::checked(PyLong_FromLong(socket_protocol_)).get());
   } catch (const binding::PythonError&) {
     --socket_makers_;
     close_own_descriptor();

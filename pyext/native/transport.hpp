@@ -150,8 +150,9 @@ class Transport : public base::ListNode<OpenTransportTag> {
 
   Loop& loop_;
   Ref loop_object_;
-  base::UniqueFd own_fd_;  // until a Python socket object owns it
-  int socket_makers_ = 0;  // threads that make such an object now
+  base::UniqueFd own_fd_;         // until a Python socket object owns it
+  int16_t socket_makers_ = 0;     // threads that make such an object now
+  int16_t socket_protocol_ = -1;  // for it; -1: what the kernel says
   // socket.socket, or null. Never cleared by the collector: the core looks at its number.
   Ref socket_;
   Ref transport_socket_;  // what get_extra_info('socket') gave

@@ -246,12 +246,16 @@ def write_buffer_limits(high: int | None, low: int | None) -> tuple[int, int]:
     return int(min(high, sys.maxsize)), int(min(low, sys.maxsize))
 
 
-def socket_of_descriptor(fd: int) -> socket.socket:
-    """The socket object of an accepted connection, made when somebody asks for it."""
+def socket_of_descriptor(fd: int, family: int, proto: int) -> socket.socket:
+    """The socket object of an accepted connection, made when somebody asks for it.
+
+    As accept() of its listening socket would make it: a protocol of -1 is asked of the kernel.
+    """
     sock = socket.socket.__new__(socket.socket)  # which has nothing yet to close
     try:
-        sock.__init__(fileno=fd)  # type: ignore[misc]
-        sock.setblocking(False)
+        # Non-blocking as it is already: setblocking() would be another system call.
+        kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+        sock.__init__(family, kind, proto, fileno=fd)  # type: ignore[misc]
     except BaseException:
         sock.detach()  # it is the transport's again, which would close another's number
         raise

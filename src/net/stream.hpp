@@ -68,6 +68,8 @@ class Stream : public base::ListNode<DirtyListTag> {
 
   // `holder`: where the Python socket keeps its number; see op::Descriptor::follow.
   void follow(const int* holder) { descriptor_.follow(holder); }
+  // Spares asking the kernel for it.
+  void set_family(int family) { descriptor_.set_family(family); }
 
   // Queues; push() follows. Also while a close waits for the backlog; after that the segment is
   // dropped.

@@ -34,13 +34,6 @@ bool tells_reason(base::Result result) {
   return !result.ok() && !means_again(result) && !result.is(ENOBUFS);
 }
 
-bool is_unix(int fd) {
-  int domain = AF_UNSPEC;
-  socklen_t size = sizeof(domain);
-  ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
-  return domain == AF_UNIX;
-}
-
 }  // namespace
 
 void Stream::start_reading() {
@@ -218,7 +211,7 @@ void Stream::deliver_end(base::Result result) {
 // A send over TCP says EPIPE when somebody was told the reason before it: a receive whose end waits
 // for its turn. (Over a Unix socket EPIPE is what a send says to begin with.)
 int Stream::reason_of(int error_number) {
-  if (error_number != EPIPE || is_unix(descriptor_.number())) return error_number;
+  if (error_number != EPIPE || descriptor_.family() == AF_UNIX) return error_number;
   if (reason_told_ != 0) return reason_told_;
   base::Result end =
       kept_ && kept_->has_end ? kept_->end : context_.reactor->undispatched_end(recv_);

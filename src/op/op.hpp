@@ -11,6 +11,8 @@
 // changed (asserted). One thread: the loop's.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -43,6 +45,19 @@ struct Descriptor : base::ListNode<DescriptorListTag> {
   // on). It must stay readable for as long as the descriptor lives; null: nobody else.
   void follow(const int* holder) { holder_ = holder ? holder : &fd; }
 
+  // The socket's address family: what its owner knows, or what the kernel says, which is asked
+  // once.
+  int family() {
+    if (known_family == AF_UNSPEC) {
+      int asked = AF_UNSPEC;
+      socklen_t size = sizeof(asked);
+      ::getsockopt(number(), SOL_SOCKET, SO_DOMAIN, &asked, &size);
+      set_family(asked);
+    }
+    return known_family;
+  }
+  void set_family(int family) { known_family = static_cast<uint8_t>(family); }
+
   // For code that does its own system calls on readiness: the kernel said "again"; the next edge
   // will tell.
   void mark_drained(Direction direction) { ready[static_cast<int>(direction)] = false; }
@@ -64,7 +79,8 @@ struct Descriptor : base::ListNode<DescriptorListTag> {
   // False for AF_UNIX, where a read ends at a message that carried descriptors, and once urgent
   // data came, where it ends at the mark.
   bool short_read_drains = true;
-  uint32_t slot = 0;  // where the epoll reactor finds it again
+  uint8_t known_family = AF_UNSPEC;  // see family()
+  uint32_t slot = 0;                 // where the epoll reactor finds it again
   Operation* waiting[2] = {nullptr, nullptr};
 
  private:

@@ -7,6 +7,7 @@ import asyncio
 import errno
 import os
 import socket
+from typing import Any
 
 import pytest
 from support import (
@@ -256,12 +257,15 @@ async def test_a_socket_object_that_could_not_be_made_leaves_the_descriptor_alon
 ) -> None:
     """asyncio has made it before; ours makes that of an accepted connection when asked for it."""
 
-    def fail(self: socket.socket, blocking: bool) -> None:
+    begin: Any = socket.socket.__init__
+
+    def fail(self: socket.socket, *arguments: Any, **named: Any) -> None:
+        begin(self, *arguments, **named)
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     async with connected() as (client, server_side):
         with monkeypatch.context() as failing:
-            failing.setattr(socket.socket, "setblocking", fail)
+            failing.setattr(socket.socket, "__init__", fail)
             with pytest.raises(OSError, match="Bad file descriptor"):
                 server_side.transport.get_extra_info("socket")
         client.transport.write(b"ping")

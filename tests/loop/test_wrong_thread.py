@@ -233,11 +233,11 @@ def test_the_socket_of_a_connection_that_ends_meanwhile_is_closed_once(
     reports: Any = loop._reports
     make_socket = reports.socket_of_descriptor
 
-    def make_while_it_ends(fd: int) -> Any:
+    def make_while_it_ends(*described: int) -> Any:
         loop.call_soon_threadsafe(accepted[0].transport.abort)
         assert accepted[0].ended.wait(DEADLINE)
         run(turns())
-        return make_socket(fd)
+        return make_socket(*described)
 
     with running(loop) as run:
         client = run(serve())

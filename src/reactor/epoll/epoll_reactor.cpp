@@ -122,11 +122,7 @@ base::Result EpollReactor::register_descriptor(op::Descriptor& descriptor) {
     return result;
   }
   descriptor.registered = true;
-  int domain = AF_UNSPEC;
-  socklen_t length = sizeof(domain);
-  ++statistics_.syscalls;
-  ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length);
-  descriptor.short_read_drains = domain != AF_UNIX;
+  descriptor.short_read_drains = descriptor.family() != AF_UNIX;
   return result;
 }
 
