@@ -90,6 +90,12 @@ void Handle::run_among(ContextRun& among, PyObject* next) {
     among.leave();
     return run(among.thread());
   }
+  if (is_locked_to_run_) [[unlikely]]
+    return static_cast<ThreadSafeHandle*>(this)->run_entered_locked(among);
+  run_entered(among);
+}
+
+inline void Handle::run_entered(ContextRun& among) {
   running_ = true;
   Ref result = arguments_.give_to(callback_.get());
   bool failed = !result || !among.is_current();
@@ -103,15 +109,21 @@ void Handle::run_among(ContextRun& among, PyObject* next) {
     end_run(failed);
 }
 
+// Nobody runs it, and no other thread has to end before it may.
+inline bool Handle::is_free() const {
+  if (running_) return false;
+  return !is_locked_to_run_ || !static_cast<const ThreadSafeHandle*>(this)->is_held();
+}
+
 // Whether its context is entered already, or is now, because the next one has the same.
 inline bool Handle::enters_among(ContextRun& among, PyObject* next) {
-  if (running_ || is_locked_to_run_) [[unlikely]]
+  if (!is_free()) [[unlikely]]
     return false;
   if (among.is_in(context_.get())) return true;
   bool goes_on = next && handle_of(next).context_.is(context_.get());
   if (!goes_on) return false;
   among.leave();  // finalizers may cancel this one, run it, or ask for its context
-  if (cancelled_ || running_) return false;
+  if (cancelled_ || !is_free()) return false;
   return among.enter(context_.get(), shares_context_);
 }
 
@@ -155,6 +167,10 @@ void Handle::run_rarely(PyThreadState* thread) {
 
 void Handle::run_now(PyThreadState* thread) {
   run_inline(thread);
+}
+
+void Handle::run_entered_now(ContextRun& among) {
+  run_entered(among);
 }
 
 inline void Handle::run_inline(PyThreadState* thread) {

@@ -93,7 +93,9 @@ class Handle {
   };
 
   Rare& rare();
+  // For ThreadSafeHandle, which holds its lock meanwhile.
   void run_now(PyThreadState* thread);
+  void run_entered_now(ContextRun& among);
   void refuse_to_run();
 
   std::unique_ptr<Rare> rare_;
@@ -103,6 +105,7 @@ class Handle {
  private:
   void run_rarely(PyThreadState* thread);
   void run_inline(PyThreadState* thread);
+  void run_entered(ContextRun& among);
   void drop_call();
   bool is_forgotten() const { return cancelled_ && !describes_itself_; }
   Ref call_in_context(PyThreadState* thread);
@@ -111,6 +114,7 @@ class Handle {
   Ref call_beside_callback(PyThreadState* thread);
   Ref leave_shared_context();
   void end_run(bool failed);
+  bool is_free() const;
   bool enters_among(ContextRun& among, PyObject* next);
   void fail_among(ContextRun& among);
   void report_failure(Ref error);

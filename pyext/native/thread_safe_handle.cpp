@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "native/names.hpp"
+#include "native/shared_context.hpp"
 
 namespace rloop::native {
 namespace {
@@ -110,13 +111,18 @@ void ThreadSafeHandle::run_locked(PyThreadState* thread) {
   run_now(thread);
 }
 
+void ThreadSafeHandle::run_entered_locked(ContextRun& among) {
+  Hold hold(*this, among.thread());
+  run_entered_now(among);
+}
+
 void ThreadSafeHandle::cancel() {
   Hold hold(*this, PyThreadState_Get());
   Handle::cancel();
 }
 
 bool ThreadSafeHandle::cancelled() {
-  if (holder_.depth == 0 && !has_lock()) [[likely]]
+  if (!is_held()) [[likely]]
     return Handle::cancelled();
   Hold hold(*this, PyThreadState_Get());
   return Handle::cancelled();

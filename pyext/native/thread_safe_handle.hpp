@@ -31,6 +31,10 @@ class ThreadSafeHandle : public Handle {
 
   // As Handle's, after whoever else holds the lock. A signal handler that raises ends the wait.
   void run_locked(PyThreadState* thread);
+  // Somebody does, or has a lock to do it with.
+  bool is_held() const { return holder_.depth > 0 || has_lock(); }
+  // While nobody holds it, and its context is entered.
+  void run_entered_locked(ContextRun& among);
   void cancel();
   bool cancelled();
   Ref get_lock();

@@ -86,6 +86,21 @@ class Callback:
         self.may_end.set()
 
 
+#: Alone, or between others of the same context, which is entered once for all of them.
+in_company = pytest.mark.parametrize("company", ["alone", "in company"])
+
+
+def schedule(loop: asyncio.AbstractEventLoop, company: str, callback: Callable[..., object]) -> Any:
+    """Schedule `callback` before the loop runs; its handle."""
+    others = 1 if company == "in company" else 0
+    for _ in range(others):
+        loop.call_soon_threadsafe(str)
+    handle = loop.call_soon_threadsafe(callback)
+    for _ in range(others):
+        loop.call_soon_threadsafe(str)
+    return handle
+
+
 @contextlib.contextmanager
 def running(loop: asyncio.AbstractEventLoop) -> Iterator[Worker]:
     """The loop runs in a thread of its own."""

@@ -19,8 +19,10 @@ from handle_threads import (
     Callback,
     ThreadSafeHandle,
     Worker,
+    in_company,
     locked,
     running,
+    schedule,
     without_locks,
 )
 from programs import check_script
@@ -98,10 +100,13 @@ def test_asyncios_own_methods_work_on_it(loop: asyncio.AbstractEventLoop) -> Non
 
 @locked
 @without_locks
+@in_company
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
-def test_the_lock_is_held_while_it_runs(loop: asyncio.AbstractEventLoop, when: str) -> None:
+def test_the_lock_is_held_while_it_runs(
+    loop: asyncio.AbstractEventLoop, company: str, when: str
+) -> None:
     callback = Callback()
-    handle: Any = loop.call_soon_threadsafe(callback)
+    handle = schedule(loop, company, callback)
     lock = handle._lock if when == "before" else None
     with running(loop):
         callback.wait_for_start()

@@ -18,8 +18,10 @@ from handle_threads import (
     Callback,
     ThreadSafeHandle,
     Worker,
+    in_company,
     locked,
     running,
+    schedule,
     without_locks,
 )
 from support import DEADLINE, differs, new_loop, run_briefly
@@ -94,16 +96,17 @@ def test_nobody_waits_for_the_handle_of_an_older_asyncio(
 
 @locked
 @without_locks
+@in_company
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("method", ["cancel", "cancelled"])
 def test_another_thread_waits_for_the_end(
-    loop: asyncio.AbstractEventLoop, method: str, debug: bool
+    loop: asyncio.AbstractEventLoop, company: str, method: str, debug: bool
 ) -> None:
     loop.set_debug(debug)
     loop.slow_callback_duration = 2 * DEADLINE
     callback = Callback()
+    handle = schedule(loop, company, callback)
     with running(loop):
-        handle = loop.call_soon_threadsafe(callback)
         callback.wait_for_start()
         worker = callback.worker(method, getattr(handle, method))
         callback.end()
@@ -114,10 +117,11 @@ def test_another_thread_waits_for_the_end(
 
 @locked
 @without_locks
-def test_several_threads_wait_and_all_go_on(loop: asyncio.AbstractEventLoop) -> None:
+@in_company
+def test_several_threads_wait_and_all_go_on(loop: asyncio.AbstractEventLoop, company: str) -> None:
     callback = Callback()
+    handle = schedule(loop, company, callback)
     with running(loop):
-        handle = loop.call_soon_threadsafe(callback)
         callback.wait_for_start()
         workers = [callback.worker("cancelled", handle.cancelled) for _ in range(3)]
         workers += [callback.worker("cancel", handle.cancel) for _ in range(3)]
@@ -147,8 +151,11 @@ def test_cancelled_after_it_ran_it_is_cancelled(loop: asyncio.AbstractEventLoop)
     assert ran == [1] and handle.cancelled()
 
 
+@in_company
 @pytest.mark.parametrize("debug", [False, True])
-def test_the_callback_may_cancel_itself(loop: asyncio.AbstractEventLoop, debug: bool) -> None:
+def test_the_callback_may_cancel_itself(
+    loop: asyncio.AbstractEventLoop, company: str, debug: bool
+) -> None:
     loop.set_debug(debug)
     seen: list[bool] = []
 
@@ -157,15 +164,17 @@ def test_the_callback_may_cancel_itself(loop: asyncio.AbstractEventLoop, debug: 
         handle.cancel()
         seen.append(handle.cancelled())
 
-    handle = loop.call_soon_threadsafe(callback)
+    handle = schedule(loop, company, callback)
     run_briefly(loop)
     assert seen == [False, True]
 
 
 @locked
 @without_locks
+@in_company
 def test_who_waits_learns_that_the_callback_cancelled_itself(
     loop: asyncio.AbstractEventLoop,
+    company: str,
 ) -> None:
     callback = Callback()
 
@@ -173,7 +182,7 @@ def test_who_waits_learns_that_the_callback_cancelled_itself(
         handle.cancel()
         callback()
 
-    handle = loop.call_soon_threadsafe(cancelling)
+    handle = schedule(loop, company, cancelling)
     with running(loop):
         callback.wait_for_start()
         worker = callback.worker("cancelled", handle.cancelled)
@@ -184,9 +193,10 @@ def test_who_waits_learns_that_the_callback_cancelled_itself(
 
 @locked
 @without_locks
+@in_company
 @pytest.mark.parametrize("method", ["cancel", "cancelled"])
 def test_the_exception_handler_is_waited_for_too(
-    loop: asyncio.AbstractEventLoop, method: str
+    loop: asyncio.AbstractEventLoop, company: str, method: str
 ) -> None:
     callback = Callback(ValueError("as planned"))
 
@@ -196,8 +206,8 @@ def test_the_exception_handler_is_waited_for_too(
         assert context["handle"] is handle
 
     loop.set_exception_handler(handler)
+    handle = schedule(loop, company, callback)
     with running(loop):
-        handle = loop.call_soon_threadsafe(callback)
         callback.wait_for_start()
         worker = callback.worker(method, getattr(handle, method))
         callback.end()
@@ -207,12 +217,13 @@ def test_the_exception_handler_is_waited_for_too(
 
 @locked
 @without_locks
+@in_company
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
 def test_an_exit_lets_those_who_wait_go_on(
-    loop: asyncio.AbstractEventLoop, error: type[BaseException]
+    loop: asyncio.AbstractEventLoop, company: str, error: type[BaseException]
 ) -> None:
     callback = Callback(error())
-    handle = loop.call_soon_threadsafe(callback)
+    handle = schedule(loop, company, callback)
     run = Worker(loop.run_forever)
     callback.wait_for_start()
     worker = callback.worker("cancelled", handle.cancelled)
