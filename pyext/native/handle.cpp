@@ -139,8 +139,9 @@ bool Handle::takes_something_along() const {
   PyObject* callback = callback_.get();
   PyObject* self = nullptr;
   PyObject* function = nullptr;
+  constexpr Py_ssize_t kMostOfOurs = 3 + CallArguments::kInline;
   auto is_last = [&](PyObject* object) {
-    if (!object) return false;
+    if (!object || Py_REFCNT(object) > kMostOfOurs) return false;
     Py_ssize_t ours = (object == callback) + (object == self) + (object == function) +
                       arguments_.count_of(object);
     return Py_REFCNT(object) == ours;
