@@ -146,7 +146,7 @@ bool EpollReactor::unwatch(int fd, op::Direction direction) {
 }
 
 bool EpollReactor::needs_poll() {
-  return base::now_ns() - last_wait_ns_ >= kBusyPollInterval_ns;
+  return base::ticks() - last_wait_ticks_ >= busy_poll_interval_ticks_;
 }
 
 void EpollReactor::prepare_wait(int64_t timeout_ns) {
@@ -160,7 +160,7 @@ void EpollReactor::block() {
 }
 
 base::Result EpollReactor::collect() {
-  last_wait_ns_ = base::now_ns();
+  last_wait_ticks_ = base::ticks();
   if (waited_.is(EINTR)) return base::Result(0);
   if (!waited_.ok()) return waited_;
   for (const epoll_event& event : std::span(events_).first(static_cast<size_t>(waited_.value()))) {
@@ -323,7 +323,7 @@ base::Result EpollReactor::attach_to_thread() {
   if (renewed.ok()) renewed = complete_watches();
   if (!renewed.ok()) return renewed;
   waker_.arm();
-  last_wait_ns_ = 0;  // the first turn of a run looks at the kernel, however short the run
+  last_wait_ticks_ = 0;  // the first turn of a run looks at the kernel, however short the run
   return base::Result(0);
 }
 

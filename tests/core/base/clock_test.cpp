@@ -47,6 +47,17 @@ TEST(ClockTest, AWaitIsNeverTooShort) {
   }
 }
 
+TEST(ClockTest, TicksAreRoughlyWhatTheClockSays) {
+  int64_t began_ns = now_ns();
+  uint64_t began = ticks();
+  while (now_ns() - began_ns < 2'000'000) {
+  }
+  uint64_t count = ticks() - began;
+  uint64_t expected = ticks_of(now_ns() - began_ns);
+  EXPECT_GT(count, expected / 4);
+  EXPECT_LT(count, expected * 4);
+}
+
 TEST(ClockTest, WaitsHaveTheirBounds) {
   EXPECT_EQ(wait_ns(5, 5), 0);
   EXPECT_EQ(wait_ns(5, 4), 0);
