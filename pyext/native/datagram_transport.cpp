@@ -47,7 +47,8 @@ Ref DatagramTransport::open(Loop& loop, PyObject* socket, PyObject* protocol, Py
   self.enter_loop(protocol, binding::get_attribute(protocol, names::connection_made), waiter,
                   nullptr);
   base::log_made(base::LogLevel::debug, "transport", [&] {
-    return absl::StrCat("datagram transport opened [fd=", fd, "] local=", self.local_.to_string());
+    return base::concatenate("datagram transport opened [fd=", fd,
+                             "] local=", self.local_.to_string());
   });
   return object;
 }

@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <system_error>
 
-#include "absl/strings/str_cat.h"
 #include "base/log.hpp"
 #include "native/fd_watch.hpp"
 #include "native/loop.hpp"

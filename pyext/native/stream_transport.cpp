@@ -51,8 +51,8 @@ Ref StreamTransport::open(Loop& loop, int fd, PyObject* socket, PyObject* protoc
   self.enter_loop(protocol, std::move(connection_made), waiter, context);
   self.read_unusual_addresses();
   base::log_made(LogLevel::debug, kArea, [&] {
-    return absl::StrCat("TCP transport opened [fd=", fd, "] local=", self.local_.to_string(),
-                        " remote=", self.remote_.to_string());
+    return base::concatenate("TCP transport opened [fd=", fd, "] local=", self.local_.to_string(),
+                             " remote=", self.remote_.to_string());
   });
   return object;
 }

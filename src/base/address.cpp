@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <cstring>
 
-#include "absl/strings/str_cat.h"
+#include "base/text.hpp"
 
 namespace rloop::base {
 namespace {
@@ -96,7 +96,7 @@ std::string Address::host() const {
   if (scope == 0) return host;
   char name[IF_NAMESIZE];
   const char* zone = ::if_indextoname(scope, name);
-  return zone ? absl::StrCat(host, "%", zone) : absl::StrCat(host, "%", scope);
+  return zone ? concatenate(host, "%", zone) : concatenate(host, "%", scope);
 }
 
 uint16_t Address::port() const {
@@ -117,16 +117,16 @@ std::string Address::unix_name() const {
 std::string Address::to_string() const {
   switch (family()) {
     case AF_INET:
-      return absl::StrCat(host(), ":", port());
+      return concatenate(host(), ":", port());
     case AF_INET6:
-      return absl::StrCat("[", host(), "]:", port());
+      return concatenate("[", host(), "]:", port());
     case AF_UNIX: {
       std::string name = unix_name();
       if (name.empty()) return "unix:(unnamed)";
-      return name[0] == '\0' ? absl::StrCat("unix:@", name.substr(1)) : absl::StrCat("unix:", name);
+      return name[0] == '\0' ? concatenate("unix:@", name.substr(1)) : concatenate("unix:", name);
     }
     default:
-      return absl::StrCat("family ", family());
+      return concatenate("family ", family());
   }
 }
 

@@ -10,7 +10,7 @@
 #include <new>
 #include <string_view>
 
-#include "absl/strings/str_cat.h"
+#include "base/text.hpp"
 
 namespace rloop::base {
 
@@ -37,10 +37,10 @@ void log_made(LogLevel level, const char* area, Make make) {
   }
 }
 
-// log(LogLevel::debug, "transport", "wrote ", n, " bytes"): the parts are absl::StrCat's.
+// log(LogLevel::debug, "transport", "wrote ", n, " bytes"): the parts are concatenate's.
 template <class... Parts>
 void log(LogLevel level, const char* area, const Parts&... parts) {
-  log_made(level, area, [&] { return absl::StrCat(parts...); });
+  log_made(level, area, [&] { return concatenate(parts...); });
 }
 
 }  // namespace rloop::base

@@ -8,8 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
-#include "absl/strings/str_cat.h"
 #include "base/fd.hpp"
+#include "base/text.hpp"
 
 namespace rloop::reactor {
 namespace {
@@ -26,8 +26,9 @@ std::string sysctl_io_uring_disabled() {
 std::string explain_permission() {
   std::string disabled = sysctl_io_uring_disabled();
   if (disabled == "1" || disabled == "2") {
-    return absl::StrCat("the sysctl kernel.io_uring_disabled is ", disabled,
-                        "; set it to 0 (or to 1 and add the process to kernel.io_uring_group)");
+    return base::concatenate(
+        "the sysctl kernel.io_uring_disabled is ", disabled,
+        "; set it to 0 (or to 1 and add the process to kernel.io_uring_group)");
   }
   return "a seccomp profile or security module refuses it although the sysctl "
          "kernel.io_uring_disabled does not; allow io_uring_setup, io_uring_enter and "
@@ -39,17 +40,18 @@ std::string explain_permission() {
 std::string explain_memory_limit() {
   rlimit limit{};
   ::getrlimit(RLIMIT_MEMLOCK, &limit);
-  std::string text = absl::StrCat("the locked-memory limit (RLIMIT_MEMLOCK, ulimit -l) is ",
-                                  limit.rlim_cur / 1024, " KiB");
+  std::string text = base::concatenate("the locked-memory limit (RLIMIT_MEMLOCK, ulimit -l) is ",
+                                       limit.rlim_cur / 1024, " KiB");
   constexpr rlim_t kEnoughForOne = 1024 * 1024;
-  absl::StrAppend(&text, limit.rlim_cur < kEnoughForOne
-                             ? "; raise it to 1024 KiB or more"
-                             : " and used up by this user's rings (about 56 KiB each); raise it");
+  text +=
+      base::concatenate(limit.rlim_cur < kEnoughForOne
+                            ? "; raise it to 1024 KiB or more"
+                            : " and used up by this user's rings (about 56 KiB each); raise it");
   // ENOMEM does not say which of the two it was.
   ::getrlimit(RLIMIT_AS, &limit);
   if (limit.rlim_cur != RLIM_INFINITY) {
-    absl::StrAppend(&text, "; the limit of address space (RLIMIT_AS, ulimit -v) is ",
-                    limit.rlim_cur / 1024, " KiB");
+    text += base::concatenate("; the limit of address space (RLIMIT_AS, ulimit -v) is ",
+                              limit.rlim_cur / 1024, " KiB");
   }
   return text;
 }
@@ -73,8 +75,8 @@ Capabilities Capabilities::masked_by(const Capabilities& allowed) const {
 }
 
 std::string explain_refusal(int error_number, const char* step) {
-  std::string what =
-      absl::StrCat("io_uring is not available: ", step, ": ", std::strerror(error_number), "; ");
+  std::string what = base::concatenate("io_uring is not available: ", step, ": ",
+                                       std::strerror(error_number), "; ");
   switch (error_number) {
     case EPERM:
     case EACCES:
