@@ -120,28 +120,34 @@ PYBIND11_MODULE_EXEC(_core, module) {
   using namespace rloop;
   module.doc() = "The native half of rloop.";
   module.attr("__version__") = RLOOP_VERSION;
-  module.def("probe", &native::probe,
-             "What io_uring can do in this process: available, errno, reason, capabilities.");
-  module.def(
+  // Not module.def, which asks the module for a function to overload: there is none, and CPython
+  // (3.13 and newer) looks at paths and the working directory before it says so.
+  auto def = [&](const char* name, auto function, const auto&... extra) {
+    module.add_object(name, py::cpp_function(function, py::name(name), py::scope(module), extra...),
+                      true);
+  };
+  def("probe", &native::probe,
+      "What io_uring can do in this process: available, errno, reason, capabilities.");
+  def(
       "set_log_level", [](int lowest) { base::set_log_level(static_cast<base::LogLevel>(lowest)); },
       py::arg("lowest"), "The lowest level (logging's numbers, 5 is trace) that is logged.");
-  module.def(
+  def(
       "_context_layout_fits", [] { return binding::context_layout_fits; },
       "Whether contexts are entered inline and shared; else CPython's functions are called.");
-  module.def(
+  def(
       "_distrust_context_layout", [] { binding::context_layout_fits = false; },
       "For tests, before the first loop: as on a Python whose contexts we do not know.");
-  module.def(
+  def(
       "_instance_layout_fits", [] { return binding::instance_layout_fits; },
       "Whether attributes of instances are read where they lie; else by name.");
-  module.def("_watchdog_start", &native::start_watchdog, py::arg("limit_ns"), py::arg("fd"),
-             py::arg("dump_signal"), py::arg("introduce"), py::arg("describe"),
-             "While it is off: watch the loops of this process.");
-  module.def(
+  def("_watchdog_start", &native::start_watchdog, py::arg("limit_ns"), py::arg("fd"),
+      py::arg("dump_signal"), py::arg("introduce"), py::arg("describe"),
+      "While it is off: watch the loops of this process.");
+  def(
       "_watchdog_stop", [](bool for_good) { return native::Watchdog::instance().stop(for_good); },
       py::arg("for_good"), "Whether its threads have ended and use the descriptor no more.");
-  module.def("_signal_handler", &native::signal_handler, py::arg("signal"),
-             "The handler's address; 0: the default action.");
+  def("_signal_handler", &native::signal_handler, py::arg("signal"),
+      "The handler's address; 0: the default action.");
   // Now, and not when the first thing goes wrong: that may be a lack of descriptors.
   py::module_::import("rloop.errors");
   base::set_log_sink(&native::log_to_python);
