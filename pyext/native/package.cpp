@@ -4,19 +4,20 @@
 // lets whoever comes later replace the other's __init__.py without a word. Python's importer
 // prefers an extension module of that name to the source file, and only this distribution has one:
 // so there is always somebody left to say what has happened. Keeps no state; works in every
-// interpreter, so that it is _core's own words that refuse a subinterpreter.
+// interpreter, so that it is _core's own words that refuse a subinterpreter. Without destructors,
+// which would bring a C++ runtime of 60 KB into this file as well.
 #include <Python.h>
-
-#include "binding/ref.hpp"
 
 namespace {
 
-using rloop::binding::Ref;
-
 int run_package(PyObject* package) {
-  Ref runner = Ref::steal(PyImport_ImportModule("rloop._package"));
+  PyObject* runner = PyImport_ImportModule("rloop._package");
   if (!runner) return -1;
-  return Ref::steal(PyObject_CallMethod(runner.get(), "run", "O", package)) ? 0 : -1;
+  PyObject* result = PyObject_CallMethod(runner, "run", "O", package);
+  Py_DECREF(runner);
+  if (!result) return -1;
+  Py_DECREF(result);
+  return 0;
 }
 
 }  // namespace
