@@ -370,6 +370,7 @@ void Loop::run_attached(Turns turns) {
   leave();
 }
 
+void define_backend_unavailable(PyObject* module);
 void define_loop(PyObject* module);
 
 // `value`, or null for null and None; TypeError when it is no contextvars.Context.

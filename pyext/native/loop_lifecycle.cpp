@@ -20,7 +20,20 @@ using base::LogLevel;
 
 constexpr int64_t kDrainLimit_ns = 1'000'000'000;
 
+PyObject* backend_unavailable = nullptr;
+
 }  // namespace
+
+// The only exception that is not asyncio's: what a program gets that insists on an engine.
+void define_backend_unavailable(PyObject* module) {
+  backend_unavailable =
+      Ref::checked(PyErr_NewExceptionWithDoc(
+                       "rloop.BackendUnavailable",
+                       "A backend was demanded that cannot be used; the text says what to change.",
+                       PyExc_RuntimeError, nullptr))
+          .release();
+  binding::check(PyModule_AddObjectRef(module, "BackendUnavailable", backend_unavailable));
+}
 
 Loop::Loop() noexcept = default;
 
@@ -50,9 +63,8 @@ void Loop::configure(Arguments arguments) {
     reactor_ = reactor::make_ring_reactor(config_, statistics_);
     fallback_allowed_ = wanted == "auto";
   } else if (wanted == "io_uring") {
-    static PyObject* error = binding::import_from("rloop.errors", "BackendUnavailable").release();
     std::string reason = std::exchange(backend_reason_, {});  // it may be initialised again
-    binding::raise(error, "%s", reason.c_str());
+    binding::raise(backend_unavailable, "%s", reason.c_str());
   } else {
     base::log(LogLevel::info, "reactor", "using epoll: ", backend_reason_);
     reactor_ = reactor::make_epoll_reactor(config_, statistics_);
@@ -102,8 +114,7 @@ void Loop::engine_failed(base::Result why) {
     throw binding::PythonError{};
   }
   if (fallback_allowed_) return fall_back_to_epoll(why, std::move(reason));
-  static PyObject* type = binding::import_from("rloop.errors", "BackendUnavailable").release();
-  binding::raise(type, "%s", reason.c_str());
+  binding::raise(backend_unavailable, "%s", reason.c_str());
 }
 
 void Loop::fall_back_to_epoll(base::Result why, std::string reason) {

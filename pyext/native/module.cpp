@@ -148,8 +148,6 @@ PYBIND11_MODULE_EXEC(_core, module) {
       py::arg("for_good"), "Whether its threads have ended and use the descriptor no more.");
   def("_signal_handler", &native::signal_handler, py::arg("signal"),
       "The handler's address; 0: the default action.");
-  // Now, and not when the first thing goes wrong: that may be a lack of descriptors.
-  py::module_::import("rloop.errors");
   base::set_log_sink(&native::log_to_python);
   try {
     binding::Name::intern_all();
@@ -160,6 +158,7 @@ PYBIND11_MODULE_EXEC(_core, module) {
     native::ServerClients::define(module.ptr());
     native::StreamReaderFeed::define();
     native::define_datagram_transport(module.ptr());
+    native::define_backend_unavailable(module.ptr());
     native::define_loop(module.ptr());
   } catch (const binding::PythonError&) {
     throw py::error_already_set();

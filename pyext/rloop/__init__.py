@@ -13,9 +13,8 @@ import os
 
 from . import _stdlib
 from . import logs as _logs
-from ._core import __version__
+from ._core import BackendUnavailable, __version__
 from .backend import backend_info
-from .errors import BackendUnavailable
 from .event_loop import UringEventLoop
 
 TYPE_CHECKING = False  # typing is not imported for nothing
