@@ -295,7 +295,7 @@ std::vector<PyGetSetDef> DatagramTransport::attributes() {
 }
 
 void define_datagram_transport(PyObject* module) {
-  Ref header = binding::import_from("rloop._stdlib", "DATAGRAM_HEADER_BYTES");
+  Ref header = names::from_stdlib("DATAGRAM_HEADER_BYTES");
   DatagramTransport::header_bytes_ = PyLong_AsSize_t(header.get());
   if (PyErr_Occurred()) throw binding::PythonError{};
   // asyncio's own is a Transport as well.

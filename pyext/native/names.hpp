@@ -56,6 +56,14 @@ inline Name start_reading{"_start_reading"};
 inline Name task{"Task"};
 inline Name time{"time"};
 
+// The attribute `name` of rloop._stdlib, which __init__.py imports before it imports us. The module
+// is asked for once: while `rloop` is being imported, each import of a part of it waits for that
+// import first, and finds that it is its own.
+inline binding::Ref from_stdlib(const char* name) {
+  static PyObject* module = binding::Ref::checked(PyImport_ImportModule("rloop._stdlib")).release();
+  return binding::Ref::checked(PyObject_GetAttrString(module, name));
+}
+
 // Calls rloop.reports.<name>(*arguments).
 template <class... Arguments>
 binding::Ref report(const char* name, Arguments... arguments) {

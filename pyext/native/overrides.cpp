@@ -38,7 +38,7 @@ bool is_own(PyObject* loop, PyObject* name) {
 }  // namespace
 
 PyObject* own_function(const char* finder) {
-  Ref own = binding::call(binding::import_from("rloop._stdlib", finder).get());
+  Ref own = binding::call(names::from_stdlib(finder).get());
   return PyFunction_Check(own.get()) ? own.release() : nullptr;
 }
 
@@ -51,7 +51,7 @@ Ref LoopOverrides::behind(PyObject* loop, binding::Name& name) {
 void LoopOverrides::define() {
   own_create_task_ = own_function("own_create_task");
   if (own_create_task_) own_create_task_code_ = Py_NewRef(PyFunction_GET_CODE(own_create_task_));
-  Ref found = binding::call(binding::import_from("rloop._stdlib", "own_task").get());
+  Ref found = binding::call(names::from_stdlib("own_task").get());
   if (!PyTuple_Check(found.get())) return;
   own_task_ = Py_NewRef(PyTuple_GET_ITEM(found.get(), 0));
   tasks_ = Py_NewRef(PyTuple_GET_ITEM(found.get(), 1));

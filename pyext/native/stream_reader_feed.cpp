@@ -201,7 +201,7 @@ bool StreamReaderFeed::feed(PyObject* protocol, std::span<const std::byte> data)
 
 void StreamReaderFeed::define() {
   if (!binding::instance_layout_fits) return;
-  Ref own = binding::call(binding::import_from("rloop._stdlib", "own_stream_feed").get());
+  Ref own = binding::call(names::from_stdlib("own_stream_feed").get());
   if (own.is_none()) return;
   Py_ssize_t index = 0;
   auto next = [&] { return Py_NewRef(PyTuple_GET_ITEM(own.get(), index++)); };

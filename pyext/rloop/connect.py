@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextvars import Context
 from types import BuiltinFunctionType, FunctionType
 
-from . import _stdlib
+from ._stdlib import DatagramTransport
 from .server_clients import count_clients
 
 TYPE_CHECKING = False  # typing is not imported for nothing
@@ -121,7 +121,7 @@ class ConnectMixin:
 
     def _make_selector_datagrams(self: Any, *arguments: Any) -> Any:
         self._ensure_fd_no_transport(arguments[0])
-        return _stdlib.DatagramTransport(self, *arguments)
+        return DatagramTransport(self, *arguments)
 
     def _start_serving(
         self: Any,

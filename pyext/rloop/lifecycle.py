@@ -15,7 +15,7 @@ import weakref
 from asyncio import events
 from asyncio.log import logger
 
-from . import _stdlib
+from ._stdlib import has_threads, set_running_loop
 from .signals import SignalWakeup
 
 TYPE_CHECKING = False  # typing is not imported for nothing
@@ -110,7 +110,7 @@ class LifecycleMixin:
         self._forget_children()
         if self._signal_wakeup is not None:
             self._signal_wakeup.start_over()
-        if _stdlib.has_threads(self._default_executor):
+        if has_threads(self._default_executor):
             self._default_executor = None
 
     def _remember_for_fork(self: Any) -> None:
@@ -136,7 +136,7 @@ def _after_fork_in_child() -> None:
         if was_running:
             child_copy._thread_id = None
             if events._get_running_loop() is child_copy:
-                _stdlib.set_running_loop(None)
+                set_running_loop(None)
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

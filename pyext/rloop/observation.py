@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 
-from . import _stdlib
+from ._stdlib import iscoroutinefunction
 from .lifecycle import _live_loops
 from .slow_callbacks import SlowCallbacks
 
@@ -115,7 +115,7 @@ class ObservationMixin:
         in the loop's thread, after the callback; what it raises goes to the loop's exception
         handler. None: no handler. Raises TypeError for what cannot be called.
         """
-        if handler is not None and (not callable(handler) or _stdlib.iscoroutinefunction(handler)):
+        if handler is not None and (not callable(handler) or iscoroutinefunction(handler)):
             raise TypeError(
                 f"a callable that is no coroutine function is expected, got {handler!r}"
             )

@@ -18,7 +18,7 @@ from asyncio import coroutines
 from asyncio.log import logger
 from collections.abc import Callable, Iterable
 
-from . import _stdlib
+from ._stdlib import iscoroutinefunction
 
 TYPE_CHECKING = False  # typing is not imported for nothing
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class SignalMixin:
         Only in the main thread. Raises ValueError or RuntimeError as asyncio does when the signal
         does not exist or cannot be caught.
         """
-        if coroutines.iscoroutine(callback) or _stdlib.iscoroutinefunction(callback):
+        if coroutines.iscoroutine(callback) or iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         _check_signal(sig)
         self._check_closed()

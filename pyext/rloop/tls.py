@@ -13,7 +13,7 @@ from asyncio import Future
 from collections.abc import Callable
 from contextvars import Context
 
-from . import _core
+from ._core import StreamTransport
 from .tls_protocol import TlsBuffers, TlsProtocol
 
 TYPE_CHECKING = False  # typing is not imported for nothing
@@ -105,7 +105,7 @@ class TlsMixin:
             ssl_shutdown_timeout=ssl_shutdown_timeout,
             call_connection_made=False,
         )
-        if not isinstance(transport, _core.StreamTransport):
+        if not isinstance(transport, StreamTransport):
             tls.use_own_buffers()  # who knows when another transport fills what it was given
         tls_transport = tls._app_transport  # gone from there when the connection is lost
         # Paused until connection_made was called: no data may come before.

@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from . import _stdlib
-from ._stdlib import TlsAppState, TlsState
+from ._stdlib import SSLProtocol, SSLProtocolTransport, TlsAppState, TlsState
 
 TYPE_CHECKING = False  # typing is not imported for nothing
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class TlsBuffers:
         return memoryview(bytearray(_BUFFER_SIZE)) if plaintext is None else plaintext
 
 
-class SSLTransport(_stdlib.SSLProtocolTransport):  # type: ignore[misc] # a private class, so Any
+class SSLTransport(SSLProtocolTransport):  # type: ignore[misc] # a private class, so Any
     """asyncio's, which a second close() does not cut off from its protocol (and from abort)."""
 
     # Closed by the program when it was closing already: what asyncio takes for "done with".
@@ -73,7 +72,7 @@ class SSLTransport(_stdlib.SSLProtocolTransport):  # type: ignore[misc] # a priv
         self._ssl_protocol._abort(exc)
 
 
-class TlsProtocol(_stdlib.SSLProtocol):  # type: ignore[misc] # a private class, so Any
+class TlsProtocol(SSLProtocol):  # type: ignore[misc] # a private class, so Any
     """TLS over a transport that hands each received piece over before it receives another."""
 
     max_size = 0  # while SSLProtocol.__init__ allocates a buffer of this size

@@ -11,7 +11,7 @@ import os
 import socket
 from asyncio.log import logger
 
-from . import _stdlib
+from ._stdlib import UnixEventLoop
 
 TYPE_CHECKING = False  # typing is not imported for nothing
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ class UnixSocketMixin:
     # Listening sockets whose path is removed when they stop, with the path's inode.
     _unix_server_sockets: dict[socket.socket, int]
 
-    create_unix_connection = _stdlib.UnixEventLoop.create_unix_connection
-    create_unix_server = _stdlib.UnixEventLoop.create_unix_server
+    create_unix_connection = UnixEventLoop.create_unix_connection
+    create_unix_server = UnixEventLoop.create_unix_server
 
     def _stop_serving(self: Any, sock: socket.socket) -> None:
         """Called by asyncio's Server for each of its sockets."""
