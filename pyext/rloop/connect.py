@@ -27,8 +27,9 @@ Host = str | bytes | None
 Port = str | bytes | int | None
 
 
-# The answer to such flags depends on nothing but the arguments.
-_PURE_FLAGS = int(socket.AI_PASSIVE | socket.AI_NUMERICHOST | socket.AI_NUMERICSERV)
+# The answer to such flags depends on nothing but the arguments. (As integers: flags that are joined
+# become a member of their enum, made for the occasion, which takes 0.04 ms.)
+_PURE_FLAGS = int(socket.AI_PASSIVE) | int(socket.AI_NUMERICHOST) | int(socket.AI_NUMERICSERV)
 
 
 @functools.lru_cache(maxsize=1024)
