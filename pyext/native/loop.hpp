@@ -15,9 +15,11 @@
 #include <utility>
 
 #include "base/timer_queue.hpp"
+#include "binding/call.hpp"
 #include "binding/heap_type.hpp"
 #include "native/handle.hpp"
 #include "native/literal_answers.hpp"
+#include "native/names.hpp"
 #include "native/overrides.hpp"
 #include "native/ready_queue.hpp"
 #include "native/recycled_bytes.hpp"
@@ -136,6 +138,8 @@ class Loop : public base::ListNode<TrackingTag> {
   }
 
   bool debug() { return debug_; }
+  // An eager task asks it.
+  bool is_running() { return !binding::get_attribute(object(), names::thread_id).is(Py_None); }
   // For what is scheduled without call_soon: debug mode refuses it in another thread, as asyncio.
   void check_thread() {
     if (debug_) [[unlikely]]

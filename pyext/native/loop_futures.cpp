@@ -63,14 +63,16 @@ Ref Loop::create_task(Arguments arguments) {
   return instance_of(LoopOverrides::own_task(), positional.get(), keywords.get());
 }
 
-// Null: there are others than the task's name and context.
+// Null: there are others than a Task has.
 Ref Loop::task_keywords(const Arguments& arguments) {
   Ref keywords = loop_keyword();
   Py_ssize_t count = arguments.keyword_names ? PyTuple_GET_SIZE(arguments.keyword_names) : 0;
   for (Py_ssize_t i = 0; i < count; ++i) {
     PyObject* key = PyTuple_GET_ITEM(arguments.keyword_names, i);
     PyObject* value = arguments.values[1 + i];
-    if (!names::name.is(key) && !names::context.is(key)) return {};
+    bool is_known = names::name.is(key) || names::context.is(key) ||
+                    (names::eager_start.is(key) && LoopOverrides::create_task_takes_any_keyword());
+    if (!is_known) return {};
     if (value == Py_None) continue;  // as if it were not given
     if (keywords.is(loop_keyword_.get())) keywords = Ref::checked(PyDict_Copy(keywords.get()));
     binding::check(PyDict_SetItem(keywords.get(), key, value));

@@ -83,6 +83,8 @@ std::vector<PyMethodDef> Loop::methods() {
       {
           method<&Loop::stop>("stop", "stop($self)\n--\n\nEnd run_forever after this turn."),
           method<&Loop::debug>("get_debug", "get_debug($self)\n--\n\nTrue in debug mode."),
+          method<&Loop::is_running>("is_running",
+                                    "is_running($self)\n--\n\nTrue while the loop runs."),
           method<&Loop::is_closed>("is_closed", "is_closed($self)\n--\n\nTrue after close()."),
           method<&Loop::check_closed>("_check_closed", nullptr),
           method<&Loop::add_reader>("add_reader",

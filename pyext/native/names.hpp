@@ -30,6 +30,7 @@ inline Name data_received{"data_received"};
 inline Name datagram_received{"datagram_received"};
 inline Name detach{"_detach"};
 inline Name done{"done"};
+inline Name eager_start{"eager_start"};
 inline Name eof_received{"eof_received"};
 inline Name error_received{"error_received"};
 inline Name fileno{"fileno"};
@@ -54,6 +55,7 @@ inline Name socket_within{"_sock"};
 inline Name sockets{"_sockets"};
 inline Name start_reading{"_start_reading"};
 inline Name task{"Task"};
+inline Name thread_id{"_thread_id"};
 inline Name time{"time"};
 
 // The attribute `name` of rloop._stdlib, which __init__.py imports before it imports us. The module

@@ -12,7 +12,16 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from support import PY312, Noise, differs, run_briefly
+from support import PY312, RLOOP_IDS, Noise, differs, loops_only, run_briefly
+
+#: Its create_task passes what it does not know to the Task, since 3.13.3.
+TAKES_EAGER_START = any(
+    parameter.kind is inspect.Parameter.VAR_KEYWORD
+    for parameter in inspect.signature(asyncio.BaseEventLoop.create_task).parameters.values()
+)
+eager_only = pytest.mark.skipif(
+    not TAKES_EAGER_START, reason="this Python's create_task has no eager_start"
+)
 
 
 async def nothing() -> str:
@@ -96,6 +105,68 @@ async def test_the_eager_task_factory_runs_a_task_at_once(loop: asyncio.Abstract
     assert ran == ["before the first await", "after it"]
     quick = loop.create_task(nothing())
     assert quick.done()
+
+
+@eager_only
+@differs("uvloop", "0.22 knows no eager_start")
+async def test_an_eager_task_begins_inside_create_task(loop: asyncio.AbstractEventLoop) -> None:
+    ran: list[object] = []
+
+    async def work() -> str:
+        ran.append(asyncio.current_task())
+        await asyncio.sleep(0)
+        ran.append("after the first await")
+        return "done"
+
+    outer = asyncio.current_task()
+    context = contextvars.copy_context()
+    options: dict[str, Any] = {"eager_start": True, "name": "eager", "context": context}
+    task = loop.create_task(work(), **options)
+    assert ran == [task]
+    assert asyncio.current_task() is outer
+    assert task.get_name() == "eager"
+    assert task.get_context() is context
+    assert await task == "done"
+    assert len(ran) == 2
+    quick = loop.create_task(nothing(), eager_start=True)
+    assert quick.done()
+    assert quick.result() == "nothing"
+    for lazy in (False, None):
+        assert not loop.create_task(nothing(), eager_start=lazy).done()
+    with pytest.raises(TypeError, match="unknown"):
+        loop.create_task(quick.get_coro(), eager_start=True, unknown=1)  # type: ignore[arg-type]
+
+
+@eager_only
+@differs("uvloop", "0.22 knows no eager_start")
+def test_no_task_begins_where_the_loop_does_not_run(loop: asyncio.AbstractEventLoop) -> None:
+    coroutine = nothing()
+    try:
+        task = loop.create_task(coroutine, eager_start=True)
+        assert not task.done()
+        assert loop.run_until_complete(task) == "nothing"
+    except RuntimeError as error:
+        assert "eager_start" in str(error)
+        coroutine.close()
+
+
+@eager_only
+@loops_only(*RLOOP_IDS)
+async def test_a_task_is_made_without_a_frame_of_python(loop: asyncio.AbstractEventLoop) -> None:
+    entered: list[str] = []
+
+    def note(frame: Any, event: str, _argument: object) -> None:
+        if event == "call":
+            entered.append(frame.f_code.co_name)
+
+    coroutine = nothing()
+    sys.setprofile(note)
+    try:
+        task = loop.create_task(coroutine, eager_start=True)
+    finally:
+        sys.setprofile(None)
+    assert task.done()
+    assert entered == ["nothing"]
 
 
 def test_create_task_accepts_what_this_python_accepts(loop: asyncio.AbstractEventLoop) -> None:
