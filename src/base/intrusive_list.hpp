@@ -46,6 +46,9 @@ class IntrusiveList {
   }
 
   bool empty() const { return head_.next_ == &head_; }
+  bool holds_only(const ListNode<Tag>& element) const {
+    return head_.next_ == &element && head_.previous_ == &element;
+  }
   T& front() { return static_cast<T&>(*head_.next_); }
 
   void push_back(T& element) {

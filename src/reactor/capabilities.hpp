@@ -37,6 +37,9 @@ struct Config {
   size_t scratch_size = 128 * 1024;  // bytes of the loop's one receive buffer
   // Bytes that a sock_recv may take through the scratch and the memory behind it.
   size_t large_scratch_size = 256 * 1024;
+  // So many waits in a row that only watched descriptors have ended, before waits are of these
+  // alone.
+  int watches_before_direct = 16;
   Capabilities allowed{};
 };
 

@@ -19,6 +19,8 @@ class Waker {
 
   void arm();  // submits the read if it is not in flight, unless the reactor ends
   void signal();
+  // Readable from a signal until the read has come home.
+  int fd() const { return fd_.get(); }
   op::Operation& operation() { return read_; }
   // In the child of a fork: the eventfd is the parent's, or was; another one when it is needed.
   void close() {

@@ -155,7 +155,7 @@ void EpollReactor::prepare_wait(int64_t timeout_ns) {
 }
 
 void EpollReactor::block() {
-  waited_ = base::Result::from_call(wait_for_events(wait_timeout_ns_));
+  waited_ = epoll_wait_.wait(epoll_fd_.get(), events_, wait_timeout_ns_);
   sleeping_.store(false, std::memory_order_relaxed);
 }
 
@@ -171,26 +171,6 @@ base::Result EpollReactor::collect() {
     }
   }
   return base::Result(0);
-}
-
-int EpollReactor::wait_for_events(int64_t timeout_ns) {
-  int capacity = static_cast<int>(events_.size());
-  if (timeout_ns == 0) return ::epoll_wait(epoll_fd_.get(), events_.data(), capacity, 0);
-  if (timeout_ns == base::kNever) {
-    return ::epoll_wait(epoll_fd_.get(), events_.data(), capacity, -1);
-  }
-  if (has_pwait2_) {
-    timespec timeout{.tv_sec = timeout_ns / 1'000'000'000, .tv_nsec = timeout_ns % 1'000'000'000};
-    long count = ::syscall(SYS_epoll_pwait2, epoll_fd_.get(), events_.data(), capacity, &timeout,
-                           nullptr, size_t{0});
-    if (count >= 0 || (errno != ENOSYS && errno != EPERM && errno != EACCES)) {
-      return static_cast<int>(count);
-    }
-    has_pwait2_ = false;
-  }
-  // Rounded up: a timer is never early.
-  int64_t timeout_ms = std::min<int64_t>((timeout_ns + 999'999) / 1'000'000, 1 << 30);
-  return ::epoll_wait(epoll_fd_.get(), events_.data(), capacity, static_cast<int>(timeout_ms));
 }
 
 void EpollReactor::note_ready(op::Descriptor& descriptor, uint32_t events) {

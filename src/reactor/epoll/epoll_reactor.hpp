@@ -16,6 +16,7 @@
 #include "base/clock.hpp"
 #include "base/fd.hpp"
 #include "reactor/epoll/slot_table.hpp"
+#include "reactor/epoll_wait.hpp"
 #include "reactor/reactor.hpp"
 #include "reactor/waker.hpp"
 #include "reactor/watch_set.hpp"
@@ -65,11 +66,6 @@ class EpollReactor final : public Reactor {
   void detach(op::Operation& operation);
   static bool wanted(const op::Descriptor& descriptor);
   void report_watches();
-  int wait_for_events(int64_t timeout_ns);
-
-  // A turn that does not block looks at the kernel at most this often: an epoll_wait costs as
-  // much as running a callback, and 20 us is less than any network's latency.
-  static constexpr int64_t kBusyPollInterval_ns = 20'000;
 
   base::UniqueFd epoll_fd_;
   WatchSet watches_;
@@ -82,7 +78,7 @@ class EpollReactor final : public Reactor {
   uint64_t busy_poll_interval_ticks_ = base::ticks_of(kBusyPollInterval_ns);
   int64_t wait_timeout_ns_ = 0;  // of the wait under way
   base::Result waited_{0};       // the number of events_, or its error
-  bool has_pwait2_ = true;       // 5.11; below, timeouts are rounded up to milliseconds
+  EpollWait epoll_wait_;
   Waker waker_;
 };
 

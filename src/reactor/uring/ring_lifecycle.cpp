@@ -31,6 +31,7 @@ pid_t this_thread() {
 }  // namespace
 
 base::Result RingReactor::attach_to_thread() {
+  watched_at_ns_ = 0;  // the first turn looks at what is watched
   base::Result renewed = open_watch_set();
   if (renewed.ok()) renewed = complete_watch_set();
   if (renewed.ok()) renewed = waker_.open_again();
@@ -306,6 +307,8 @@ void RingReactor::let_go_of_descriptors() {
     if (buffers) buffers->abandon();
   watch_fd_.reset();
   watches_.forget_set();
+  waker_watched_ = direct_ = false;
+  watch_count_ = 0;
   waker_.close();
   sleeping_.store(false, std::memory_order_relaxed);
 }

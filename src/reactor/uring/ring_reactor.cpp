@@ -140,30 +140,16 @@ bool RingReactor::unwatch(int fd, op::Direction direction) {
   return watches_.unwatch(fd, direction);
 }
 
-void RingReactor::on_watches_ready(const op::Completion& /*completion*/) {
-  if (ending_) return;
-  std::array<epoll_event, kMaxBatch> events;
-  ++statistics_.syscalls;
-  int count = ::epoll_wait(watch_fd_.get(), events.data(), static_cast<int>(events.size()), 0);
-  size_t place = 0;
-  for (int i = 0; i < count; ++i)
-    watches_.report(events[static_cast<size_t>(i)],
-                    [&](op::Operation& operation, base::Result result) {
-                      arrive_in_batch(operation, result, place++);
-                    });
-  // Goes to the kernel with the next wait, after the watchers' handles had their turn: as long as
-  // one is ready the poll completes at once, which is what level-triggered means. (A watcher that
-  // was just told may have watched something new and submitted it already.)
-  if (watch_poll_.idle()) submit(watch_poll_);
-}
-
 bool RingReactor::needs_poll() {
+  if (direct_ && watches_wait_alone()) {
+    return base::now_ns() - watched_at_ns_ >= kBusyPollInterval_ns;
+  }
   return !ring_.is_open() || !queued_.empty() || !cancels_.empty() || ring_.has_submissions() ||
          ring_.has_completions() || ring_.kernel_has_work();
 }
 
 void RingReactor::prepare_wait(int64_t timeout_ns) {
-  wait_enters_ = false;
+  wait_enters_ = direct_ = false;
   waited_ = base::Result::error(EBADF);  // as epoll's, in the child of a fork
   if (owner_thread_ == 0) return;
   waited_ = base::Result(0);
@@ -172,19 +158,29 @@ void RingReactor::prepare_wait(int64_t timeout_ns) {
     waited_ = open_ring();
     if (!waited_.ok()) return;
   }
+  wait_timeout_ns_ = has_undispatched() ? 0 : timeout_ns;
+  direct_ = waits_directly();
+  if (direct_) {
+    ++statistics_.syscalls;
+    return;
+  }
   prepare_cancels();
   prepare_queued();
-  wait_timeout_ns_ = has_undispatched() ? 0 : timeout_ns;
   wait_enters_ = wait_timeout_ns_ != 0 || ring_.has_submissions() || ring_.kernel_has_work();
   if (wait_enters_) ++statistics_.syscalls;
 }
 
 void RingReactor::block() {
-  if (wait_enters_) waited_ = ring_.enter(wait_timeout_ns_);
+  if (direct_) {
+    waited_ = epoll_wait_.wait(watch_fd_.get(), *watch_events_, wait_timeout_ns_);
+  } else if (wait_enters_) {
+    waited_ = ring_.enter(wait_timeout_ns_);
+  }
   sleeping_.store(false, std::memory_order_relaxed);
 }
 
 base::Result RingReactor::collect() {
+  if (direct_) return collect_watches();
   if (ring_.is_open()) collect_completions();
   return waited_;
 }

@@ -9,14 +9,18 @@
 #pragma once
 
 #include <pthread.h>
+#include <sys/epoll.h>
 #include <sys/types.h>
 
+#include <array>
 #include <cerrno>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "base/fd.hpp"
 #include "op/poll.hpp"
+#include "reactor/epoll_wait.hpp"
 #include "reactor/reactor.hpp"
 #include "reactor/uring/buffer_ring.hpp"
 #include "reactor/uring/ring.hpp"
@@ -87,6 +91,11 @@ class RingReactor final : public Reactor {
   bool unreplayable_in_flight();
   void end_own_operations();
   void on_watches_ready(const op::Completion& completion);
+  bool watches_wait_alone();
+  bool waits_directly();
+  bool watch_waker();
+  void forget_waker();
+  base::Result collect_watches();
 
   Ring ring_;
   base::UniqueFd place_;  // among the process's descriptors, for a ring that is not made yet
@@ -95,6 +104,7 @@ class RingReactor final : public Reactor {
   pthread_t owner_pthread_{};  // the same: asking for it is no system call
   // The wait under way: whether it enters the kernel, for how long, and what came of it.
   bool wait_enters_ = false;
+  bool direct_ = false;  // or whether it is one of the watch set itself
   int64_t wait_timeout_ns_ = 0;
   base::Result waited_{0};
   std::optional<BufferRing> buffers_[op::kBufferGroups];  // each once it is wanted
@@ -109,6 +119,15 @@ class RingReactor final : public Reactor {
   op::Descriptor watch_descriptor_;
   op::Completes<op::Poll, &RingReactor::on_watches_ready> watch_poll_{*this, watch_descriptor_,
                                                                       op::Direction::read};
+  // Waits of that set alone; see ring_watches.cpp.
+  using WatchEvents = std::array<epoll_event, kMaxBatch>;
+  static constexpr uint64_t kWakerEvent = UINT64_MAX;  // no descriptor's
+  EpollWait epoll_wait_;
+  std::unique_ptr<WatchEvents> watch_events_;  // what such a wait brought, until it is reported
+  size_t watch_count_ = 0;
+  int watch_streak_ = 0;  // waits in a row that were for the set only
+  int64_t watched_at_ns_ = 0;
+  bool waker_watched_ = false;
   Waker waker_;
 };
 

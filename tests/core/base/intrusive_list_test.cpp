@@ -34,9 +34,12 @@ TEST(IntrusiveListTest, KeepsTheOrderOfArrival) {
   for (Item* item : {&one, &two, &three})
     list.push_back(*item);
   EXPECT_EQ(numbers(list), (std::vector{1, 2, 3}));
+  EXPECT_FALSE(list.holds_only(one));
   EXPECT_EQ(list.pop_front().number, 1);
   static_cast<ListNode<Tag>&>(three).unlink();
   EXPECT_EQ(numbers(list), (std::vector{2}));
+  EXPECT_TRUE(list.holds_only(two));
+  EXPECT_FALSE(list.holds_only(three));
   EXPECT_FALSE(static_cast<ListNode<Tag>&>(three).linked());
 }
 

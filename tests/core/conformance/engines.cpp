@@ -26,8 +26,11 @@ std::vector<Engine> engines() {
   tiny.config.buffer_count = 2;
   tiny.config.buffer_size = 64;
   tiny.config.datagram_count = 2;
+  // Whenever only watched descriptors wait, the wait is of their set.
+  Engine direct{.name = "RingThatWaitsDirectly", .ring = true, .config = {}};
+  direct.config.watches_before_direct = 0;
   Engine epoll{.name = "Epoll", .ring = false, .config = {}};
-  return {ring, single_shot, no_buffers, tiny, epoll};
+  return {ring, single_shot, no_buffers, tiny, direct, epoll};
 }
 
 }  // namespace
