@@ -175,6 +175,10 @@ class Reactor {
   // kernel at most this often: an epoll_wait costs as much as running a callback, and 20 us is less
   // than any network's latency.
   static constexpr int64_t kBusyPollInterval_ns = 20'000;
+  // `looked_at`: when it did so last, in base::ticks(); 0: never.
+  bool is_time_to_look(uint64_t looked_at) const {
+    return base::ticks() - looked_at >= busy_poll_interval_ticks_;
+  }
 
   // Takes the memory that the final arrival of an operation needs, before it becomes busy: only
   // here, on the way in, may memory be short (std::bad_alloc, and nothing has changed).
@@ -202,6 +206,7 @@ class Reactor {
   void bring_home(op::Operation& operation, const op::Completion& completion);
 
   Config config_;
+  uint64_t busy_poll_interval_ticks_ = base::ticks_of(kBusyPollInterval_ns);
   Capabilities capabilities_;
   Statistics& statistics_;
   std::vector<Arrival> arrivals_;

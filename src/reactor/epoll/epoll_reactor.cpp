@@ -146,7 +146,7 @@ bool EpollReactor::unwatch(int fd, op::Direction direction) {
 }
 
 bool EpollReactor::needs_poll() {
-  return base::ticks() - last_wait_ticks_ >= busy_poll_interval_ticks_;
+  return is_time_to_look(waited_at_);
 }
 
 void EpollReactor::prepare_wait(int64_t timeout_ns) {
@@ -160,7 +160,7 @@ void EpollReactor::block() {
 }
 
 base::Result EpollReactor::collect() {
-  last_wait_ticks_ = base::ticks();
+  waited_at_ = base::ticks();
   if (waited_.is(EINTR)) return base::Result(0);
   if (!waited_.ok()) return waited_;
   for (const epoll_event& event : std::span(events_).first(static_cast<size_t>(waited_.value()))) {
@@ -303,7 +303,7 @@ base::Result EpollReactor::attach_to_thread() {
   if (renewed.ok()) renewed = complete_watches();
   if (!renewed.ok()) return renewed;
   waker_.arm();
-  last_wait_ticks_ = 0;  // the first turn of a run looks at the kernel, however short the run
+  waited_at_ = 0;  // the first turn of a run looks at the kernel, however short the run
   return base::Result(0);
 }
 

@@ -13,7 +13,6 @@
 #include <array>
 #include <vector>
 
-#include "base/clock.hpp"
 #include "base/fd.hpp"
 #include "reactor/epoll/slot_table.hpp"
 #include "reactor/epoll_wait.hpp"
@@ -74,10 +73,9 @@ class EpollReactor final : public Reactor {
   base::IntrusiveList<op::Operation, op::OperationListTag> in_flight_;
   std::array<epoll_event, kMaxBatch> events_;
   std::vector<epoll_event> watch_events_;  // of the WatchSet, on their way to dispatch
-  uint64_t last_wait_ticks_ = 0;
-  uint64_t busy_poll_interval_ticks_ = base::ticks_of(kBusyPollInterval_ns);
-  int64_t wait_timeout_ns_ = 0;  // of the wait under way
-  base::Result waited_{0};       // the number of events_, or its error
+  uint64_t waited_at_ = 0;                 // base::ticks()
+  int64_t wait_timeout_ns_ = 0;            // of the wait under way
+  base::Result waited_{0};                 // the number of events_, or its error
   EpollWait epoll_wait_;
   Waker waker_;
 };

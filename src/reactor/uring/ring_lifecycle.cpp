@@ -31,7 +31,7 @@ pid_t this_thread() {
 }  // namespace
 
 base::Result RingReactor::attach_to_thread() {
-  watched_at_ns_ = 0;  // the first turn looks at what is watched
+  watched_at_ = 0;  // the first turn looks at what is watched
   base::Result renewed = open_watch_set();
   if (renewed.ok()) renewed = complete_watch_set();
   if (renewed.ok()) renewed = waker_.open_again();

@@ -141,9 +141,7 @@ bool RingReactor::unwatch(int fd, op::Direction direction) {
 }
 
 bool RingReactor::needs_poll() {
-  if (direct_ && watches_wait_alone()) {
-    return base::now_ns() - watched_at_ns_ >= kBusyPollInterval_ns;
-  }
+  if (direct_ && watches_wait_alone()) return is_time_to_look(watched_at_);
   return !ring_.is_open() || !queued_.empty() || !cancels_.empty() || ring_.has_submissions() ||
          ring_.has_completions() || ring_.kernel_has_work();
 }

@@ -125,8 +125,8 @@ class RingReactor final : public Reactor {
   EpollWait epoll_wait_;
   std::unique_ptr<WatchEvents> watch_events_;  // what such a wait brought, until it is reported
   size_t watch_count_ = 0;
-  int watch_streak_ = 0;  // waits in a row that were for the set only
-  int64_t watched_at_ns_ = 0;
+  int watch_streak_ = 0;     // waits in a row that were for the set only
+  uint64_t watched_at_ = 0;  // base::ticks()
   bool waker_watched_ = false;
   Waker waker_;
 };

@@ -74,7 +74,7 @@ void RingReactor::forget_waker() {
 
 // The events wait for the poll of the set to come home, as from the ring.
 base::Result RingReactor::collect_watches() {
-  watched_at_ns_ = base::now_ns();
+  watched_at_ = base::ticks();
   if (waited_.is(EINTR)) return base::Result(0);
   if (!waited_.ok()) return waited_;
   bool woken = false;
