@@ -46,13 +46,7 @@ async def used_to_it() -> AsyncIterator[tuple[Any, socket.socket]]:
 
 def received(far: socket.socket, count: int) -> bytes:
     """So many bytes, without any turn of the loop."""
-    data = bytearray()
-    while len(data) < count:  # a timeout makes MSG_WAITALL mean nothing
-        piece = far.recv(count - len(data))
-        if not piece:
-            break
-        data += piece
-    return bytes(data)
+    return far.recv(count, socket.MSG_WAITALL)
 
 
 async def test_the_kernel_has_a_piece_however_long_its_handler_blocks(
