@@ -82,7 +82,6 @@ void Loop::turn() {
   if (!forked_ && ready_.count_before(ends_not_before_) == 0) reactor_->dispatch_ends();
   raise_interruption();
   run_handles(ready_, ready_count - before_ends_count - beginnings_count);
-  context_.send_what_is_ahead();
   if (!forked_) reactor_->dispatch_others();
   raise_interruption();
   check_fork();  // a callback forked, and this is the child

@@ -16,7 +16,7 @@ namespace {
 constexpr int kFewSockets = 4;
 // So many writes of one socket leave one by one; what it writes beyond that in the same turn leaves
 // together.
-constexpr uint8_t kWritesAtOnce = 8;
+constexpr int kWritesAtOnce = 8;
 // So many sockets are handed to the ring together, or fewer when the first has waited so long.
 constexpr size_t kGroup = 16;
 constexpr int64_t kPatience_ns = 200'000;
@@ -39,36 +39,15 @@ bool Context::few_write() const {
   return writers_ <= kFewSockets && writers_before_ <= kFewSockets;
 }
 
-Departure Context::departure(SentAtOnce& sent) {
-  // Nobody flushes, or another thread writes.
-  if (!loop_running || reactor->asleep()) return Departure::now;
+bool Context::may_send_now(SentAtOnce& sent) {
+  if (!loop_running || reactor->asleep()) return true;  // nobody flushes, or another thread writes
   if (sent.turn != turn) {
     ++writers_;
     // Without a ring every socket costs its own system call, now or later.
     bool may = !reactor->capabilities().ring || sockets_left_-- > 0;
-    sent.begin_turn(turn, may ? kWritesAtOnce : uint8_t{0});
+    sent = {.turn = turn, .left = may ? kWritesAtOnce : 0};
   }
-  sent.count_write();
-  if (sent.left == 0) return Departure::with_its_group;
-  --sent.left;
-  return sent.wrote_in_pieces() ? departure_of_piece(sent) : Departure::now;
-}
-
-Departure Context::departure_of_piece(SentAtOnce& sent) {
-  uint64_t now = base::ticks();
-  bool is_next = std::exchange(last_piece_of_, &sent) == &sent;
-  uint64_t passed = now - std::exchange(last_piece_at_, now);
-  if (sent.writes > 1 && !(is_next && passed < longest_between_pieces)) sent.forget_habit();
-  return sent.expects_more() ? Departure::ahead_of_more : Departure::now;
-}
-
-void Context::expect_more_of(Stream& stream) {
-  if (ahead_ != &stream) send_what_is_ahead();
-  ahead_ = &stream;
-}
-
-void Context::send_without_the_rest() {
-  std::exchange(ahead_, nullptr)->send_without_the_rest();
+  return sent.left-- > 0;
 }
 
 void Context::gather(Stream& stream) {
@@ -84,8 +63,6 @@ void Context::gather(Datagram& datagram) {
 }
 
 void Context::hand_over_if_old() {
-  send_what_is_ahead();
-  if (gathered_count_ == 0) return;
   if (gathered_count_ < kGroup && base::now_ns() - gathered_since_ns_ < kPatience_ns) return;
   flush_datagrams();
   hand_over();
@@ -98,7 +75,6 @@ void Context::hand_over() {
 }
 
 void Context::flush_dirty() {
-  send_what_is_ahead();
   flush_datagrams();
   if (dirty_.empty()) return;
   size_t count = 0;  // not gathered_count_: some may have been flushed or closed since
@@ -134,7 +110,6 @@ void Context::flush_datagrams() {
 }
 
 void Context::flush_dirty_now() {
-  send_what_is_ahead();
   flush_datagrams();
   gathered_count_ = 0;
   while (!dirty_.empty())

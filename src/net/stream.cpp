@@ -1,8 +1,6 @@
 // The writing half, and the end; see stream.hpp.
 #include "net/stream.hpp"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -34,46 +32,11 @@ void Stream::push(bool at_once) {
   if (queue_.empty() || write_pending()) return;  // goes out when what is pending completes
   // What an abort has dropped lies here until the end, and must not bring the stream into a list.
   if (state_ == State::joining || state_ == State::closed) return;
-  if (at_once) return flush_now();
-  if (queue_.backlog_bytes() >= kSendAtOnce_bytes) {
-    if (sent_at_once_.turn == context_.turn) sent_at_once_.count_write();
-    return flush_now();
-  }
+  bool large = queue_.backlog_bytes() >= kSendAtOnce_bytes;
+  if (large || at_once) return flush_now();
   if (linked()) return;
-  switch (context_.departure(sent_at_once_)) {
-    case Departure::now:
-      return flush_direct();
-    case Departure::ahead_of_more:
-      return send_ahead();
-    case Departure::with_its_group:
-      return context_.gather(*this);
-  }
-}
-
-// The rest is expected before the handler returns.
-void Stream::send_ahead() {
-  if (!speaks_tcp()) return flush_direct();
-  flush_direct(/*more_follows=*/true);
-  if (queue_.empty() && state_ == State::open) context_.expect_more_of(*this);
-}
-
-// The kernel sends what it keeps for more to come.
-void Stream::send_without_the_rest() {
-  sent_at_once_.distrust();
-  int off = 0;
-  ++context_.reactor->statistics().syscalls;
-  ::setsockopt(descriptor_.number(), IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
-}
-
-bool Stream::speaks_tcp() {
-  if (!speaks_tcp_) {
-    int protocol = 0;
-    socklen_t size = sizeof(protocol);
-    ++context_.reactor->statistics().syscalls;
-    ::getsockopt(descriptor_.number(), SOL_SOCKET, SO_PROTOCOL, &protocol, &size);
-    speaks_tcp_ = protocol == IPPROTO_TCP;
-  }
-  return *speaks_tcp_;
+  if (context_.may_send_now(sent_at_once_)) return flush_direct();
+  context_.gather(*this);
 }
 
 void Stream::flush_now() {
@@ -89,7 +52,6 @@ void Stream::settle() {
     settling_ = outer;
   }
   flush_now();
-  context_.send_what_is_ahead();
 }
 
 bool Stream::load_send() {
@@ -101,11 +63,10 @@ bool Stream::load_send() {
 }
 
 // Tries until the kernel takes no more; the rest waits for room.
-void Stream::flush_direct(bool more_follows) {
+void Stream::flush_direct() {
   while (load_send()) {
     ++context_.reactor->statistics().syscalls;
-    context_.expect_no_more_of(*this);
-    op::Attempt attempt = send_.attempt_ahead_of(more_follows);
+    op::Attempt attempt = send_.attempt({});
     if (attempt.result.is_again() || attempt.drained) {
       if (attempt.result.ok()) sent(attempt.result);
       descriptor_.mark_drained(op::Direction::write);
@@ -206,7 +167,6 @@ void Stream::after_backlog() {
 // shutdown(2) never blocks; through the ring it would start a worker thread (44 us).
 base::Result Stream::shut_down() {
   if (std::exchange(shut_down_, true)) return base::Result();
-  context_.expect_no_more_of(*this);  // the end of the stream takes along what is ahead
   ++context_.reactor->statistics().syscalls;
   auto result = base::Result::from_call(::shutdown(descriptor_.number(), SHUT_WR));
   if (result.ok()) {
@@ -273,14 +233,12 @@ void Stream::abandon() {
 void Stream::forget() {
   state_ = State::closed;
   if (linked()) unlink();
-  context_.expect_no_more_of(*this);
 }
 
 void Stream::begin_join() {
   if (state_ == State::joining || state_ == State::closed) return;
   state_ = State::joining;
   if (linked()) unlink();
-  context_.send_what_is_ahead();  // the descriptor is closed later
   for_each_operation([&](op::Operation& one) { context_.reactor->hasten(one); });
   events_->on_joining();
   stop_reading();

@@ -15,7 +15,6 @@
 
 #include <cstddef>
 #include <memory>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -91,7 +90,6 @@ class Stream : public base::ListNode<DirtyListTag> {
   // As flush_now where there is little to gain by gathering.
   void flush_if_few_write() {
     if (linked() && context_.few_write()) flush_now();
-    context_.send_what_is_ahead();
   }
   size_t backlog_bytes() const { return queue_.backlog_bytes(); }
   const Traffic& traffic() const { return traffic_; }
@@ -145,10 +143,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   bool read_under_way();
   void stop_reading();
 
-  void send_ahead();
-  void send_without_the_rest();
-  bool speaks_tcp();
-  void flush_direct(bool more_follows = false);
+  void flush_direct();
   void flush_through_reactor();
   bool load_send();
   void on_send(const op::Completion& completion);
@@ -194,8 +189,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   bool under_way_at_fork_ = false;  // the send, in the copy of it that a child has
   int reason_told_ = 0;             // the errno of a receive that came home to a closing stream
   uint32_t delivery_turn_ = static_cast<uint32_t>(-1);  // when data was delivered last
-  uint8_t streak_ = 0;              // consecutive receives that speak for changing `bulk_`
-  std::optional<bool> speaks_tcp_;  // once it is asked for
+  uint8_t streak_ = 0;  // consecutive receives that speak for changing `bulk_`
 
   // Data that arrived while reading was paused, and the end that may have followed it.
   struct Kept {

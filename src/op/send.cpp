@@ -25,22 +25,18 @@ void Send::prepare(io_uring_sqe& sqe) {
 }
 
 Attempt Send::attempt(std::span<std::byte> /*scratch*/) {
-  return attempt_ahead_of(false);
-}
-
-Attempt Send::attempt_ahead_of(bool more) {
-  int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0);
+  constexpr int kFlags = MSG_DONTWAIT | MSG_NOSIGNAL;
   size_t wanted = 0;
   ssize_t sent;
   if (count_ == 1) {
     const iovec& range = *latest_ranges();
     wanted = range.iov_len;
-    sent = ::send(descriptor().number(), range.iov_base, wanted, flags);
+    sent = ::send(descriptor().number(), range.iov_base, wanted, kFlags);
   } else {
     const msghdr& message = message_of_all();
     for (const iovec& range : std::span(message.msg_iov, count_))
       wanted += range.iov_len;
-    sent = ::sendmsg(descriptor().number(), &message, flags);
+    sent = ::sendmsg(descriptor().number(), &message, kFlags);
   }
   return {base::Result::from_call(sent), {}, sent >= 0 && sent < static_cast<ssize_t>(wanted)};
 }

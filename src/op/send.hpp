@@ -30,10 +30,6 @@ class Send : public Operation {
   std::span<iovec> ranges(size_t wanted);
   void set_range_count(size_t count) { count_ = static_cast<uint32_t>(count); }
 
-  // attempt, with the remark that more follows or without it; the kernel may keep what is less than
-  // a segment until it does (MSG_MORE).
-  Attempt attempt_ahead_of(bool more);
-
   void prepare(io_uring_sqe& sqe) override;
   Attempt attempt(std::span<std::byte> scratch) override;
 
