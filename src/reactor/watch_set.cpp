@@ -74,6 +74,7 @@ WatchSet::Entry& WatchSet::entry_of(int fd) {
   if (Entry* known = find(fd)) return *known;
   auto made = std::make_unique<Entry>();  // first: without memory the table stays as it is
   made->fd = fd;
+  made->generation = ++generations_;
   return *entries_.emplace(fd, std::move(made)).first->second;
 }
 
@@ -91,8 +92,13 @@ base::Result WatchSet::update(Entry& entry, bool force) {
   bool in_step =
       entry.registered && entry.enabled && entry.mask == wanted && entry.one_shot == one_shot;
   if (in_step && !force) return base::Result(0);
+  uint32_t former_generation = entry.generation;
+  if (force) entry.generation = ++generations_;  // what was collected for it may be a former file's
   base::Result result = control(entry, wanted | (one_shot ? uint32_t{EPOLLONESHOT} : 0));
-  if (!result.ok()) return result;
+  if (!result.ok()) {
+    entry.generation = former_generation;
+    return result;
+  }
   entry.mask = wanted;
   entry.one_shot = one_shot;
   entry.registered = entry.enabled = true;
@@ -111,7 +117,7 @@ void WatchSet::take_out(Entry& entry) {
 base::Result WatchSet::control(Entry& entry, uint32_t events) {
   epoll_event event{};
   event.events = events;
-  event.data.u64 = (static_cast<uint64_t>(entry.fd) << 32) | tag_;
+  event.data.u64 = data_of(entry);
   int first = entry.registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
   ++statistics_.syscalls;
   base::Result result = base::Result::from_call(::epoll_ctl(epoll_fd_, first, entry.fd, &event));

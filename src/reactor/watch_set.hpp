@@ -25,7 +25,7 @@ namespace rloop::reactor {
 
 class WatchSet {
  public:
-  // `tag` is or-ed into epoll_event.data.u64, whose upper half is the fd.
+  // `tag`, one bit, is or-ed into epoll_event.data.u64, whose upper half is the fd.
   WatchSet(int epoll_fd, uint64_t tag, Statistics& statistics)
       : epoll_fd_(epoll_fd), tag_(tag), statistics_(statistics) {}
 
@@ -42,7 +42,7 @@ class WatchSet {
   template <class Ready>
   void report(const epoll_event& event, Ready ready) {
     Entry* entry = find(fd_of(event));
-    if (!entry) return;
+    if (!entry || !is_of(*entry, event)) return;
     entry->enabled = entry->enabled && !entry->one_shot;
     for (int direction : {0, 1}) {
       if (!(event.events & (kMask[direction] | EPOLLERR | EPOLLHUP))) continue;
@@ -51,7 +51,7 @@ class WatchSet {
       if (Watcher* watcher = entry->watcher[direction]) watcher->on_ready();
       // The watcher may have removed itself, and its entry with it.
       entry = find(fd_of(event));
-      if (!entry) return;
+      if (!entry || !is_of(*entry, event)) return;
     }
     update(*entry);
   }
@@ -103,12 +103,20 @@ class WatchSet {
     Watcher* watcher[2] = {nullptr, nullptr};
     base::IntrusiveList<op::Operation, op::OperationListTag> waiting[2];
     uint32_t mask = 0;
+    // Events come home a while after the wait: meanwhile the number may have become another file's.
+    uint32_t generation = 0;
     bool registered = false;  // known to the epoll set
     bool enabled = false;     // ... and not disabled by EPOLLONESHOT
     bool one_shot = false;
   };
 
   static int fd_of(const epoll_event& event) { return static_cast<int>(event.data.u64 >> 32); }
+  uint64_t data_of(const Entry& entry) const {
+    return (static_cast<uint64_t>(entry.fd) << 32) | (entry.generation << 1) | tag_;
+  }
+  bool is_of(const Entry& entry, const epoll_event& event) const {
+    return event.data.u64 == data_of(entry);
+  }
   Entry* find(int fd);
   Entry& entry_of(int fd);
   base::Result update(Entry& entry, bool force = false);
@@ -116,6 +124,7 @@ class WatchSet {
   base::Result control(Entry& entry, uint32_t events);
 
   int epoll_fd_;
+  uint32_t generations_ = 0;
   bool complete_ = true;  // the epoll set knows what the table does
   uint64_t tag_;
   Statistics& statistics_;

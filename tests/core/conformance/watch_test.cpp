@@ -247,5 +247,58 @@ TEST_P(WatchTest, AForeignPollSurvivesTheReuseOfItsNumber) {
   ASSERT_TRUE(run_until([&] { return poller.final_count == 2; }));
 }
 
+// Between a wait and its dispatch run the handles that were ready: they close descriptors, and the
+// next ones get their numbers.
+TEST_P(WatchTest, WhatCameForAClosedDescriptorIsNotToldToTheNextOneWithItsNumber) {
+  SocketPair pair = unix_pair(), next = unix_pair();
+  int number = pair.near.get();
+  Watching before, after;
+  watch(number, Direction::read, before);
+  write_all(pair.far.get(), "x");
+  ASSERT_TRUE(run_until([&] { return before.count > 0; }));
+  ASSERT_TRUE(reactor_->wait(kMillisecond_ns).ok());
+  EXPECT_TRUE(reactor_->unwatch(number, Direction::read));
+  ASSERT_EQ(::dup2(next.near.get(), number), number);
+  watch(number, Direction::read, after);
+  reactor_->dispatch();
+  EXPECT_EQ(after.count, 0) << "nothing has come for it";
+  turns(3);
+  EXPECT_EQ(after.count, 0);
+  EXPECT_TRUE(reactor_->unwatch(number, Direction::read));
+}
+
+TEST_P(WatchTest, NorToWhoWaitsOnceForTheNextOne) {
+  SocketPair pair = unix_pair(), next = unix_pair();
+  int number = pair.near.get();
+  Watching reader;
+  watch(number, Direction::read, reader);
+  write_all(pair.far.get(), "x");
+  ASSERT_TRUE(run_until([&] { return reader.count > 0; }));
+  EXPECT_TRUE(reactor_->unwatch(number, Direction::read));
+  fill(number);
+  fill(next.near.get());
+  {
+    op::Descriptor descriptor(number);
+    descriptor.owned = false;
+    Poller before(descriptor, Direction::write);
+    reactor_->submit(before.operation);
+    pair.far.reset();
+    ASSERT_TRUE(reactor_->wait(kMillisecond_ns).ok());
+    reactor_->cancel(before.operation);
+    reactor_->forget(descriptor);
+    ASSERT_EQ(::dup2(next.near.get(), number), number);
+    op::Descriptor same_number(number);
+    same_number.owned = false;
+    Poller after(same_number, Direction::write);
+    reactor_->submit(after.operation);
+    reactor_->dispatch();
+    turns(3);
+    EXPECT_EQ(after.final_count, 0) << "the other socket was writable, this one is full";
+    reactor_->cancel(after.operation);
+    EXPECT_TRUE(run_until([&] { return after.final_count == 1 && before.final_count == 1; }));
+    reactor_->forget(same_number);
+  }
+}
+
 }  // namespace
 }  // namespace rloop::test
