@@ -431,3 +431,46 @@ def test_little_address_space_costs_the_buffers_and_not_the_loop() -> None:
         loop.close()
     """
     assert check_script(source, may_log=True).strip() == "echoed"
+
+
+@pytest.mark.skipif(os.environ.get("RLOOP_BACKEND") == "epoll", reason="no ring is made there")
+def test_what_the_handler_of_our_log_line_schedules_is_run_before_the_wait() -> None:
+    """The line that the ring gets no buffers is logged when the ring is made: by a wait."""
+    source = (
+        FILTER
+        + """
+import asyncio, logging, rloop, socket, threading, time
+if not rloop._core.probe()["available"]:
+    print("0.0")
+    raise SystemExit
+loop = rloop.new_event_loop("io_uring")
+ran_at = []
+
+class Scheduling(logging.Handler):
+    def emit(self, record):
+        loop.call_soon_threadsafe(lambda: ran_at.append(time.monotonic()))
+
+logging.getLogger("rloop").addHandler(Scheduling())
+
+async def receive():
+    near, far = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=near)
+    far.send(b"x")
+    await reader.read(1)
+    writer.close()
+    await writer.wait_closed()
+
+def go_on():
+    refuse(["io_uring_register"], errno.EPERM)
+    began = time.monotonic()
+    loop.run_until_complete(asyncio.sleep(2))
+    print(ran_at[0] - began)
+
+loop.run_until_complete(receive())
+thread = threading.Thread(target=go_on)
+thread.start()
+thread.join()
+loop.close()
+"""
+    )
+    assert float(check_script(source, may_log=True, RLOOP_LOG="")) < 1

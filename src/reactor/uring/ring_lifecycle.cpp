@@ -86,7 +86,7 @@ base::Result RingReactor::open_ring() {
   for (uint16_t group = 0; group < op::kBufferGroups; ++group) {
     if (!buffers_[group] || !lends(group)) continue;
     base::Result registered = register_buffers(group);
-    if (!registered.ok()) go_without_buffers(group, registered);
+    if (!registered.ok()) stop_lending(group, registered);
   }
   return result;
 }
@@ -123,8 +123,22 @@ bool& RingReactor::lends(uint16_t group) {
 }
 
 // Receives that find no group end with ENOBUFS, and whoever reads the capability then polls.
-void RingReactor::go_without_buffers(uint16_t group, base::Result why) {
+void RingReactor::stop_lending(uint16_t group, base::Result why) {
   lends(group) = false;
+  refusals_[group] = why;
+}
+
+// After a wait that does not block: whoever handles the log line is user code, and what that
+// schedules must not come between the look at what there is to do and a wait that does.
+void RingReactor::tell_refusals() {
+  for (uint16_t group = 0; group < op::kBufferGroups; ++group) {
+    base::Result why = std::exchange(refusals_[group], base::Result(0));
+    if (!why.ok()) [[unlikely]]
+      tell_refusal(group, why);
+  }
+}
+
+void RingReactor::tell_refusal(uint16_t group, base::Result why) {
   const char* what = group == op::kReceiveBufferGroup
                          ? "io_uring works without its buffer ring, which is slower: "
                          : "datagrams are received without lent buffers, which is slower: ";

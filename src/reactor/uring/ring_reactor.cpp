@@ -4,7 +4,6 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <system_error>
 
@@ -65,8 +64,10 @@ void RingReactor::submit(op::Operation& operation) {
   operation.set_state(op::State::queued);
   queued_.push_back(operation);
   rouse();
-  if (!provided.ok()) [[unlikely]]
-    go_without_buffers(group, provided);  // last: whoever handles the log line is user code
+  if (!provided.ok()) [[unlikely]] {
+    stop_lending(group, provided);
+    tell_refusals();  // last: whoever handles the log line is user code
+  }
 }
 
 // What an operation may lack memory for, before anything of it has changed.
@@ -155,6 +156,7 @@ void RingReactor::prepare_wait(int64_t timeout_ns) {
     if (!wants_ring(timeout_ns)) return;
     waited_ = open_ring();
     if (!waited_.ok()) return;
+    if (has_refusals()) timeout_ns = 0;  // they are told after the wait
   }
   wait_timeout_ns_ = has_undispatched() ? 0 : timeout_ns;
   direct_ = waits_directly();
@@ -178,6 +180,7 @@ void RingReactor::block() {
 }
 
 base::Result RingReactor::collect() {
+  tell_refusals();
   if (direct_) return collect_watches();
   if (ring_.is_open()) collect_completions();
   return waited_;

@@ -71,7 +71,10 @@ class RingReactor final : public Reactor {
   base::Result provide_buffers(uint16_t group);
   base::Result register_buffers(uint16_t group);
   bool& lends(uint16_t group);
-  void go_without_buffers(uint16_t group, base::Result why);
+  void stop_lending(uint16_t group, base::Result why);
+  bool has_refusals() const { return !refusals_[0].ok() || !refusals_[1].ok(); }
+  void tell_refusals();
+  void tell_refusal(uint16_t group, base::Result why);
   base::Result open_watch_set();
   base::Result complete_watch_set();
   void let_go_of_descriptors();
@@ -109,8 +112,10 @@ class RingReactor final : public Reactor {
   base::Result waited_{0};
   std::optional<BufferRing> buffers_[op::kBufferGroups];  // each once it is wanted
   bool registered_[op::kBufferGroups] = {};               // with the present ring
-  OperationList queued_;                                  // accepted, not in the ring yet
-  OperationList in_flight_;                               // the kernel's
+  std::array<base::Result, op::kBufferGroups> refusals_{base::Result(0),
+                                                        base::Result(0)};  // untold
+  OperationList queued_;                 // accepted, not in the ring yet
+  OperationList in_flight_;              // the kernel's
   std::vector<op::Operation*> cancels_;  // in flight, their cancel is not in the ring yet
 
   // add_reader and add_writer: a private epoll set, polled through the ring.
