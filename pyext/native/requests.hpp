@@ -54,11 +54,12 @@ class SockRequest : public base::ListNode<RequestTag> {
 
 using SockRequestType = binding::HeapType<SockRequest>;
 
-// The system calls of sock_*. Errors are OSErrors as the socket's own methods raise them. An object
-// that is no socket.socket (a subclass may have methods of its own) is asked by its methods.
 // What each of sock_* asks first: no SSLSocket, and in debug mode a non-blocking one (TypeError,
 // ValueError).
 Ref check_socket(Loop& loop, PyObject* socket);
+
+// The system calls of sock_*. Errors are OSErrors as the socket's own methods raise them. An object
+// that is no socket.socket (a subclass may have methods of its own) is asked by its methods.
 // bytes, or None: it would block.
 Ref try_recv(Loop& loop, PyObject* socket, PyObject* size);
 // The number of bytes, or None: it would block.

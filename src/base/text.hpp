@@ -15,6 +15,8 @@ template <class... Parts>
 [[gnu::cold, gnu::noinline]] std::string concatenate(const Parts&... parts) {
   std::string text;
   auto append = [&]<class Part>(const Part& part) {
+    static_assert(!std::floating_point<Part> && (!std::integral<Part> || sizeof(Part) > 1),
+                  "a character, a bool and a fraction would become something else");
     if constexpr (std::integral<Part>) {
       text += std::to_string(part);
     } else {

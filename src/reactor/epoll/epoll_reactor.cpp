@@ -2,7 +2,6 @@
 #include "reactor/epoll/epoll_reactor.hpp"
 
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>

@@ -43,7 +43,7 @@ reactor::Config config_of(uint32_t mode) {
   config.scratch_size = config.large_scratch_size = mode & 8 ? 256 : 8192;
   config.allowed.multishot_recv = (mode >> 4 & 3) != 0;
   config.allowed.buffer_ring = (mode >> 6 & 3) != 0;
-  if (mode >> 25 & 1) config.watches_before_direct = 0;
+  config.watches_before_direct = mode >> 25 & 1 ? 0 : 16;
   return config;
 }
 
