@@ -133,7 +133,7 @@ async def test_an_eager_task_begins_inside_create_task(loop: asyncio.AbstractEve
     assert quick.result() == "nothing"
     for lazy in (False, None):
         assert not loop.create_task(nothing(), eager_start=lazy).done()
-    with pytest.raises(TypeError, match="unknown"):
+    with pytest.raises(TypeError):  # each patch release says it in its own words
         loop.create_task(quick.get_coro(), eager_start=True, unknown=1)  # type: ignore[arg-type]
 
 

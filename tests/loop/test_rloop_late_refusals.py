@@ -1,0 +1,150 @@
+"""Where io_uring is refused after it worked: in a run, between two, in another thread."""
+
+import os
+
+import pytest
+from programs import check_script
+from seccomp_filters import FILTER, needs_filters
+
+pytestmark = needs_filters
+
+EVERYTHING = ["io_uring_setup", "io_uring_enter", "io_uring_register"]
+LATE = """
+import rloop, socket, threading
+
+async def open_several():
+    connections = []
+    for _ in range(8):
+        near, far = socket.socketpair()
+        far.setblocking(False)
+        connections.append((*await asyncio.open_connection(sock=near), far))
+    for reader, _, far in connections:
+        far.send(b"one ")
+        assert await reader.readexactly(4) == b"one "
+    return connections
+
+async def go_on(connections):
+    for reader, writer, far in connections:
+        writer.write(b"y" * 10)
+        far.send(b"three")
+    for reader, _, far in connections:
+        assert await reader.readexactly(9) == b"two three"
+        assert await support.recv_exactly(far, 20) == b"x" * 10 + b"y" * 10
+    for _, writer, far in connections:
+        writer.close()
+        await writer.wait_closed()
+        assert await support.recv_all(far) == b""
+    await echo()
+"""
+
+
+@pytest.mark.parametrize("where", ["in a run", "between runs", "in another thread"])
+@pytest.mark.parametrize("refused", [EVERYTHING, ["io_uring_enter"]])
+@pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
+def test_a_filter_that_comes_late_loses_no_connection(
+    error: str, refused: list[str], where: str
+) -> None:
+    # The ring worked until then; bytes are on the way in both directions.
+    source = (
+        FILTER
+        + LATE
+        + f"""
+loop = rloop.new_event_loop("auto")
+
+async def prepare():
+    connections = await open_several()
+    for _, writer, far in connections:
+        far.send(b"two ")
+        writer.write(b"x" * 10)
+    return connections
+
+async def in_one_run():
+    connections = await prepare()
+    refuse({refused}, errno.{error})
+    await go_on(connections)
+
+def the_rest(connections):
+    refuse({refused}, errno.{error})
+    loop.run_until_complete(support.within_deadline(go_on(connections)))
+
+if {where!r} == "in a run":
+    loop.run_until_complete(support.within_deadline(in_one_run()))
+else:
+    connections = loop.run_until_complete(prepare())
+    if {where!r} == "between runs":
+        the_rest(connections)
+    else:
+        thread = threading.Thread(target=the_rest, args=(connections,))
+        thread.start()
+        thread.join()
+print(loop.backend, loop.backend_reason)
+loop.close()
+"""
+    )
+    answer = check_script(source, may_log=True, RLOOP_LOG="", RLOOP_BACKEND="auto")
+    assert answer.startswith("epoll "), answer
+
+
+def test_a_demanded_ring_that_is_refused_in_a_run_names_the_call() -> None:
+    source = (
+        FILTER
+        + """
+import rloop
+if not rloop._core.probe()["available"]:
+    print("io_uring_enter")
+    raise SystemExit
+loop = rloop.new_event_loop("io_uring")
+async def main():
+    refuse(["io_uring_enter"], errno.EPERM)
+    await asyncio.sleep(1)
+try:
+    loop.run_until_complete(main())
+except rloop.BackendUnavailable as problem:
+    print(problem)
+loop.close()
+"""
+    )
+    assert "io_uring_enter" in check_script(source, may_log=True, RLOOP_LOG="")
+
+
+@pytest.mark.skipif(os.environ.get("RLOOP_BACKEND") == "epoll", reason="no ring is made there")
+def test_what_the_handler_of_our_log_line_schedules_is_run_before_the_wait() -> None:
+    """The line that the ring gets no buffers is logged when the ring is made: by a wait."""
+    source = (
+        FILTER
+        + """
+import asyncio, logging, rloop, socket, threading, time
+if not rloop._core.probe()["available"]:
+    print("0.0")
+    raise SystemExit
+loop = rloop.new_event_loop("io_uring")
+ran_at = []
+
+class Scheduling(logging.Handler):
+    def emit(self, record):
+        loop.call_soon_threadsafe(lambda: ran_at.append(time.monotonic()))
+
+logging.getLogger("rloop").addHandler(Scheduling())
+
+async def receive():
+    near, far = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=near)
+    far.send(b"x")
+    await reader.read(1)
+    writer.close()
+    await writer.wait_closed()
+
+def go_on():
+    refuse(["io_uring_register"], errno.EPERM)
+    began = time.monotonic()
+    loop.run_until_complete(asyncio.sleep(2))
+    print(ran_at[0] - began)
+
+loop.run_until_complete(receive())
+thread = threading.Thread(target=go_on)
+thread.start()
+thread.join()
+loop.close()
+"""
+    )
+    assert float(check_script(source, may_log=True, RLOOP_LOG="")) < 1
