@@ -16,7 +16,7 @@ Ref Loop::call_soon_threadsafe(Arguments arguments) {
   Ref handle = ThreadSafeHandleType::type()
                    ? make_ready<ThreadSafeHandleType>(arguments, kMethod, /*check_thread=*/false)
                    : make_ready<HandleType>(arguments, kMethod, /*check_thread=*/false);
-  if (reactor_->asleep()) reactor_->wake();  // which is a locked instruction
+  reactor_->rouse();
   return handle;
 }
 

@@ -115,6 +115,13 @@ class Reactor {
   bool asleep() const { return sleeping_.load(std::memory_order_relaxed); }
   // Ends the current or the announced wait; any thread, async-signal-safe.
   virtual void wake() = 0;
+  // The same with the GIL held, for nothing while the loop is awake: wake() takes a locked
+  // instruction to see that. What another thread submits, cancels, posts or schedules is not left
+  // lying.
+  void rouse() {
+    if (asleep()) [[unlikely]]
+      wake();
+  }
 
   // Called when the loop starts to run on the calling thread. An error (errno) means that this
   // engine cannot work here: move everything to another one with move_to.
@@ -158,12 +165,6 @@ class Reactor {
   std::span<std::byte> large_scratch() { return {scratch_.get(), config_.large_scratch_size}; }
 
  protected:
-  // What another thread submits, cancels or posts while the loop sleeps is not left lying.
-  void rouse() {
-    if (asleep()) [[unlikely]]
-      wake();
-  }
-
   // A completion on its way from the kernel to dispatch. `flags` belong to the engine.
   struct Arrival {
     op::Operation* operation;

@@ -109,7 +109,7 @@ def test_a_run_that_begins_by_taking_every_descriptor_goes_on(
             with pytest.raises(OSError) as refused:
                 await loop.create_connection(asyncio.Protocol, "127.0.0.1", 1)
             assert refused.value.errno == errno.EMFILE
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # a wait that blocks makes the ring
             told = loop.create_future()
             threading.Thread(target=loop.call_soon_threadsafe, args=(told.set_result, None)).start()
             await told

@@ -1,12 +1,15 @@
 """Where io_uring is refused after it worked: in a run, between two, in another thread."""
 
-import os
-
 import pytest
 from programs import check_script
 from seccomp_filters import FILTER, needs_filters
 
+import rloop
+
 pytestmark = needs_filters
+needs_ring = pytest.mark.skipif(
+    not rloop._core.probe()["available"], reason="io_uring is refused here from the start"
+)
 
 EVERYTHING = ["io_uring_setup", "io_uring_enter", "io_uring_register"]
 LATE = """
@@ -85,18 +88,16 @@ loop.close()
     assert answer.startswith("epoll "), answer
 
 
+@needs_ring
 def test_a_demanded_ring_that_is_refused_in_a_run_names_the_call() -> None:
     source = (
         FILTER
         + """
 import rloop
-if not rloop._core.probe()["available"]:
-    print("io_uring_enter")
-    raise SystemExit
 loop = rloop.new_event_loop("io_uring")
 async def main():
     refuse(["io_uring_enter"], errno.EPERM)
-    await asyncio.sleep(1)
+    await asyncio.sleep(1)  # a wait, which is refused
 try:
     loop.run_until_complete(main())
 except rloop.BackendUnavailable as problem:
@@ -107,16 +108,13 @@ loop.close()
     assert "io_uring_enter" in check_script(source, may_log=True, RLOOP_LOG="")
 
 
-@pytest.mark.skipif(os.environ.get("RLOOP_BACKEND") == "epoll", reason="no ring is made there")
+@needs_ring
 def test_what_the_handler_of_our_log_line_schedules_is_run_before_the_wait() -> None:
     """The line that the ring gets no buffers is logged when the ring is made: by a wait."""
     source = (
         FILTER
         + """
 import asyncio, logging, rloop, socket, threading, time
-if not rloop._core.probe()["available"]:
-    print("0.0")
-    raise SystemExit
 loop = rloop.new_event_loop("io_uring")
 ran_at = []
 
@@ -137,7 +135,7 @@ async def receive():
 def go_on():
     refuse(["io_uring_register"], errno.EPERM)
     began = time.monotonic()
-    loop.run_until_complete(asyncio.sleep(2))
+    loop.run_until_complete(asyncio.sleep(2))  # nothing else ends the wait
     print(ran_at[0] - began)
 
 loop.run_until_complete(receive())

@@ -66,7 +66,7 @@ def test_a_busy_turn_makes_no_system_call(loop: asyncio.AbstractEventLoop) -> No
         else:
             loop.stop()
 
-    loop.run_until_complete(asyncio.sleep(0.001))
+    loop.run_until_complete(asyncio.sleep(0.001))  # a wait that blocks makes the ring
     before = loop.statistics()
     loop.call_soon(again)
     loop.run_forever()

@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +70,59 @@ async def test_a_socket_that_is_asked_for_again(loop: asyncio.AbstractEventLoop)
             assert sock.family == socket.AF_INET and sock.gettimeout() == 0
             del sock
             await exchange(client, server_side)
+
+
+def listening(family: Any, protocol_number: int, folder: Path) -> socket.socket:
+    """A listening socket of the program's own."""
+    addresses: dict[Any, Any] = {
+        socket.AF_INET: ("127.0.0.1", 0),
+        socket.AF_INET6: ("::1", 0),
+        socket.AF_UNIX: str(folder / "s"),
+    }
+    listener = socket.socket(family, socket.SOCK_STREAM, protocol_number)
+    listener.bind(addresses[family])
+    listener.listen()
+    return listener
+
+
+@loops_only("asyncio", *RLOOP_IDS)
+@pytest.mark.parametrize(
+    ("family", "protocol_number"),
+    [
+        (socket.AF_INET, 0),
+        (socket.AF_INET, socket.IPPROTO_TCP),
+        (socket.AF_INET6, 0),
+        (socket.AF_INET6, socket.IPPROTO_TCP),
+        (socket.AF_UNIX, 0),
+    ],
+)
+async def test_it_is_what_accept_would_have_given(
+    loop: asyncio.AbstractEventLoop, family: Any, protocol_number: int, tmp_path: Path
+) -> None:
+    listener = listening(family, protocol_number, tmp_path)
+    address = listener.getsockname()
+    with socket.socket(family) as first, socket.socket(family) as second:
+        first.connect(address)
+        by_hand, _ = listener.accept()
+        by_hand.setblocking(False)
+        made: list[Recorder] = []
+
+        def factory() -> Recorder:
+            made.append(Recorder())
+            return made[0]
+
+        server = await loop.create_server(factory, sock=listener)
+        second.connect(address)
+        await wait_until(lambda: made and made[0].transport)
+        given = made[0].transport.get_extra_info("socket")
+        for what in ("family", "type", "proto"):
+            assert getattr(given, what) == getattr(by_hand, what), what
+        assert given.gettimeout() == by_hand.gettimeout() == 0
+        assert given.get_inheritable() is False
+        by_hand.close()
+        made[0].transport.close()
+        server.close()
+        await server.wait_closed()
 
 
 @loops_only(*RLOOP_IDS)

@@ -17,6 +17,7 @@
 #include "conformance/connection.hpp"
 #include "conformance/owners.hpp"
 #include "conformance/process.hpp"
+#include "reactor/uring/ring_fixture.hpp"
 
 namespace rloop::test {
 namespace {
@@ -31,15 +32,11 @@ void without_descriptors(const std::function<void()>& body) {
   body();
 }
 
-class RingLifecycleTest : public testing::Test {
+class RingLifecycleTest : public RingTest {
  protected:
   void SetUp() override {
-    if (!reactor::probe_io_uring().capabilities.ring) {
-      GTEST_SKIP() << reactor::probe_io_uring().reason;
-    }
-    ring_ = std::make_unique<reactor::RingReactor>(reactor::Config{}, statistics_);
-    epoll_ = reactor::make_epoll_reactor({}, statistics_);
-    context_.reactor = ring_.get();
+    RingTest::SetUp();
+    if (ring_) epoll_ = reactor::make_epoll_reactor({}, statistics_);
   }
   void TearDown() override {
     if (!epoll_) return;
@@ -54,10 +51,7 @@ class RingLifecycleTest : public testing::Test {
     ASSERT_TRUE(epoll_->attach_to_thread().ok());
   }
 
-  reactor::Statistics statistics_;
-  std::unique_ptr<reactor::RingReactor> ring_;
   std::unique_ptr<reactor::Reactor> epoll_;
-  net::Context context_;
   SocketPair first_ = unix_pair(), second_ = unix_pair(), third_ = unix_pair();
 };
 

@@ -15,20 +15,13 @@
 
 #include "conformance/connection.hpp"
 #include "conformance/owners.hpp"
+#include "reactor/uring/ring_fixture.hpp"
 
 namespace rloop::test {
 namespace {
 
-class RingReactorTest : public testing::Test {
+class RingReactorTest : public RingTest {
  protected:
-  void SetUp() override {
-    if (!reactor::probe_io_uring().capabilities.ring) {
-      GTEST_SKIP() << reactor::probe_io_uring().reason;
-    }
-    ring_ = std::make_unique<reactor::RingReactor>(reactor::Config{}, statistics_);
-    context_.reactor = ring_.get();
-  }
-
   using Connections = std::vector<std::unique_ptr<Connection>>;
 
   // So many streams that have turned for the first time, and their peers.
@@ -51,10 +44,6 @@ class RingReactorTest : public testing::Test {
     }
     EXPECT_EQ(ring_->drain(kSecond_ns), 0U);
   }
-
-  reactor::Statistics statistics_;
-  std::unique_ptr<reactor::RingReactor> ring_;
-  net::Context context_;
 };
 
 TEST_F(RingReactorTest, ManySendsLeaveWithOneSystemCall) {

@@ -9,6 +9,7 @@
 #include "conformance/engines.hpp"
 #include "conformance/owners.hpp"
 #include "conformance/sockets.hpp"
+#include "reactor/uring/ring_fixture.hpp"
 #include "reactor/uring/ring_reactor.hpp"
 
 namespace rloop::test {
@@ -16,14 +17,11 @@ namespace {
 
 using op::Direction;
 
-class RingWatchesTest : public testing::Test {
+class RingWatchesTest : public RingTest {
  protected:
   void SetUp() override {
-    if (!reactor::probe_io_uring().capabilities.ring) {
-      GTEST_SKIP() << reactor::probe_io_uring().reason;
-    }
-    ring_ = std::make_unique<reactor::RingReactor>(reactor::Config{}, statistics_);
-    context_.reactor = ring_.get();
+    RingTest::SetUp();
+    if (!ring_) return;
     ASSERT_TRUE(ring_->attach_to_thread().ok());
     ASSERT_TRUE(ring_->watch(watched_.near.get(), Direction::read, watcher_).ok());
     watcher_.upcall = [this] { read_available(watched_.near.get()); };
@@ -46,11 +44,8 @@ class RingWatchesTest : public testing::Test {
     return statistics_.syscalls - before;
   }
 
-  reactor::Statistics statistics_;
   SocketPair watched_ = unix_pair();
   Watching watcher_;
-  std::unique_ptr<reactor::RingReactor> ring_;
-  net::Context context_;
 };
 
 TEST_F(RingWatchesTest, AWakeIsOneSystemCallWhereNothingElseWaits) {
