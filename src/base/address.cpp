@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstddef>
 #include <cstring>
+#include <utility>
 
 #include "base/text.hpp"
 
@@ -23,6 +24,21 @@ uint32_t zone_index(const std::string& zone) {
 }
 
 }  // namespace
+
+Address::Address(const void* sockaddr, size_t length) {
+  std::byte* place = room_.data();
+  if (length > sizeof(room_)) {
+    place = new std::byte[length];
+    std::memcpy(room_.data(), &place, sizeof(place));
+  }
+  if (length > 0) std::memcpy(place, sockaddr, length);
+  length_ = static_cast<uint8_t>(length);
+}
+
+void Address::swap(Address& other) noexcept {
+  std::swap(room_, other.room_);
+  std::swap(length_, other.length_);
+}
 
 std::optional<Address> Address::parse(const std::string& host, uint16_t port, int family) {
   sockaddr_in in{};

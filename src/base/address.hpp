@@ -10,6 +10,7 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -18,7 +19,6 @@
 #include <string>
 #include <string_view>
 
-#include "absl/container/inlined_vector.h"
 #include "base/result.hpp"
 
 namespace rloop::base {
@@ -26,6 +26,15 @@ namespace rloop::base {
 class Address {
  public:
   Address() = default;
+  Address(const Address& other) : Address(other.bytes(), other.length_) {}
+  Address(Address&& other) noexcept { swap(other); }
+  Address& operator=(Address other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Address() {
+    if (!lies_inline()) delete[] elsewhere();
+  }
 
   // A numeric host; nullopt when `host` is not a literal of `family` (AF_UNSPEC: either).
   static std::optional<Address> parse(const std::string& host, uint16_t port,
@@ -39,8 +48,8 @@ class Address {
   static Result remote(int fd, Address& out);
 
   int family() const { return as<sockaddr>().sa_family; }
-  const sockaddr* data() const { return reinterpret_cast<const sockaddr*>(bytes_.data()); }
-  socklen_t length() const { return static_cast<socklen_t>(bytes_.size()); }
+  const sockaddr* data() const { return reinterpret_cast<const sockaddr*>(bytes()); }
+  socklen_t length() const { return length_; }
 
   std::string host() const;       // "127.0.0.1", "fe80::1%lo"; "" for other families
   std::string bare_host() const;  // without the zone
@@ -58,23 +67,34 @@ class Address {
     *this = Address(&changed, length());
   }
 
-  bool operator==(const Address& other) const = default;
+  bool operator==(const Address& other) const {
+    return length_ == other.length_ && std::memcmp(bytes(), other.bytes(), length_) == 0;
+  }
 
   // A copy as the given sockaddr type; zero where the address is shorter.
   template <class Sockaddr>
   Sockaddr as() const {
     Sockaddr copy{};
-    std::memcpy(&copy, bytes_.data(), std::min(sizeof(copy), bytes_.size()));
+    std::memcpy(&copy, bytes(), std::min(sizeof(copy), size_t{length_}));
     return copy;
   }
 
  private:
-  Address(const void* sockaddr, size_t length)
-      : bytes_(static_cast<const std::byte*>(sockaddr),
-               static_cast<const std::byte*>(sockaddr) + length) {}
+  // length <= sizeof(sockaddr_storage)
+  Address(const void* sockaddr, size_t length);
+  void swap(Address& other) noexcept;
 
-  // The bytes of the sockaddr. (The room of a sockaddr_in6, rounded up to what costs nothing.)
-  absl::InlinedVector<std::byte, 32> bytes_;
+  const std::byte* bytes() const { return lies_inline() ? room_.data() : elsewhere(); }
+  bool lies_inline() const { return length_ <= sizeof(room_); }
+  std::byte* elsewhere() const {
+    std::byte* place;
+    std::memcpy(&place, room_.data(), sizeof(place));
+    return place;
+  }
+
+  // The sockaddr, or where a longer one lies: a path of AF_UNIX. 32 bytes with the length.
+  alignas(sockaddr_in6) std::array<std::byte, sizeof(sockaddr_in6)> room_{};
+  uint8_t length_ = 0;
 };
 
 }  // namespace rloop::base

@@ -60,6 +60,29 @@ TEST(AddressTest, WhatTheKernelWroteIsTheSameAddress) {
   EXPECT_EQ(Address::from_bytes({}).length(), 0U);
 }
 
+TEST(AddressTest, ShortAndLongOnesAreCopiedMovedAndAssigned) {
+  const Address small = *Address::parse("127.0.0.1", 80);
+  const Address large = *Address::unix_path(std::string(100, 'x'));
+  for (const Address& from : {small, large, Address()}) {
+    for (const Address& to : {small, large, Address()}) {
+      Address copy = to;
+      copy = from;
+      EXPECT_EQ(copy, from);
+      Address moved = std::move(copy);
+      EXPECT_EQ(moved, from);
+      copy = to;  // what was moved from may be used again
+      EXPECT_EQ(copy, to);
+      moved = std::move(copy);
+      EXPECT_EQ(moved, to);
+      Address& same = moved;
+      moved = same;
+      EXPECT_EQ(moved, to);
+    }
+  }
+  EXPECT_FALSE(small == large);
+  EXPECT_LE(sizeof(Address), 32U) << "every connection has two";
+}
+
 TEST(AddressTest, AnUnconnectedSocketHasNoRemoteEnd) {
   UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   Address remote = *Address::parse("127.0.0.1", 80);
