@@ -6,6 +6,7 @@
 #include <span>
 
 #include "absl/cleanup/cleanup.h"
+#include "base/heap.hpp"
 
 namespace rloop::reactor {
 
@@ -13,7 +14,9 @@ Reactor::Reactor(const Config& config, Statistics& statistics)
     : config_(config),
       statistics_(statistics),
       scratch_(std::make_unique_for_overwrite<std::byte[]>(
-          std::max(config.scratch_size, config.large_scratch_size))) {}
+          std::max(config.scratch_size, config.large_scratch_size))) {
+  base::keep_freed_memory();
+}
 
 Reactor::~Reactor() = default;
 
