@@ -114,8 +114,8 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   bool feeds_reader(PyObject* protocol, std::span<const std::byte> data);
   std::span<std::byte> lent_memory(PyObject* buffer);
   void write_data(PyObject* data);
-  void append(Ref bytes);
-  void push();
+  template <class HandOver>
+  void send(HandOver hand_over);
   void refuse_during_sendfile(const char* text);
   void write_lost_lines(PyObject* list_of_data);
   void finish_empty_waiter(binding::Name& method, PyObject* outcome);

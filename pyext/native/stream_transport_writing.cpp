@@ -45,8 +45,8 @@ void StreamTransport::write_data(PyObject* data) {
   Py_ssize_t length = is_exact ? PyBytes_GET_SIZE(data) : PyObject_Length(data);
   binding::check(length < 0 ? -1 : 0);
   if (length == 0 || reject_write()) return;
-  append(binding::frozen_bytes(data));
-  push();
+  Ref bytes = binding::frozen_bytes(data);
+  send([&](bool at_once) { stream_.write(segment_of(std::move(bytes)), at_once); });
 }
 
 void StreamTransport::writelines(Arguments arguments) {
@@ -70,9 +70,11 @@ void StreamTransport::writelines(Arguments arguments) {
     }
   }
   if (frozen.empty() || reject_write()) return;
-  for (Ref& line : frozen)
-    append(std::move(line));
-  push();
+  send([&](bool at_once) {
+    for (Ref& line : frozen)
+      stream_.append(segment_of(std::move(line)));
+    stream_.push(at_once);
+  });
 }
 
 // Newer versions count them without looking at them.
@@ -83,14 +85,12 @@ void StreamTransport::write_lost_lines(PyObject* list_of_data) {
   if (is_given) reject_write();
 }
 
-void StreamTransport::append(Ref bytes) {
-  if (lost_count_ == 0) stream_.append(segment_of(std::move(bytes)));
-}
-
-void StreamTransport::push() {
+// Hands over by hand_over(at_once), unless the connection was lost meanwhile.
+template <class HandOver>
+void StreamTransport::send(HandOver hand_over) {
   if (lost_count_ == 0) {
     if (socket_) take_back_unused_socket();
-    stream_.push(program_has_socket());
+    hand_over(program_has_socket());
   }
   pause_protocol_if_needed();
 }

@@ -16,7 +16,7 @@ namespace {
 constexpr int kFewSockets = 4;
 // So many writes of one socket leave one by one; what it writes beyond that in the same turn leaves
 // together.
-constexpr int kWritesAtOnce = 8;
+constexpr uint32_t kWritesAtOnce = 8;
 // So many sockets are handed to the ring together, or fewer when the first has waited so long.
 constexpr size_t kGroup = 16;
 constexpr int64_t kPatience_ns = 200'000;
@@ -41,13 +41,16 @@ bool Context::few_write() const {
 
 bool Context::may_send_now(SentAtOnce& sent) {
   if (!loop_running || reactor->asleep()) return true;  // nobody flushes, or another thread writes
-  if (sent.turn != turn) {
+  uint32_t this_turn = turn % (1U << SentAtOnce::kTurnBits);
+  if (sent.turn != this_turn) {
     ++writers_;
     // Without a ring every socket costs its own system call, now or later.
     bool may = !reactor->capabilities().ring || sockets_left_-- > 0;
-    sent = {.turn = turn, .left = may ? kWritesAtOnce : 0};
+    sent = {.turn = this_turn, .left = may ? kWritesAtOnce : 0};
   }
-  return sent.left-- > 0;
+  if (sent.left == 0) return false;
+  --sent.left;
+  return true;
 }
 
 void Context::gather(Stream& stream) {

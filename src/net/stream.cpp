@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <new>
 #include <utility>
 
 #include "base/log.hpp"
@@ -25,18 +26,54 @@ Stream::Stream(Context& context, StreamEvents& events, int fd)
 
 void Stream::append(Segment segment) {
   if (state_ == State::joining || state_ == State::closed) return;
-  queue_.append(std::move(segment));
+  if (!outgoing_) outgoing_ = std::make_unique<Outgoing>(*this);
+  outgoing_->queue.append(std::move(segment));
+}
+
+// Who has nothing waiting and may send now needs no queue: only what the kernel does not take is
+// queued.
+void Stream::write(Segment segment, bool at_once) {
+  bool goes_past_queue = segment.size > 0 && !outgoing_ && !linked() && !write_pending() &&
+                         state_ != State::joining && state_ != State::closed;
+  if (!goes_past_queue) {
+    append(std::move(segment));
+    return push(at_once);
+  }
+  if (!may_send_now(segment.size, at_once)) {
+    append(std::move(segment));
+    return context_.gather(*this);
+  }
+  ++context_.reactor->statistics().syscalls;
+  op::Attempt attempt = op::Send::attempt_one(descriptor_, segment.data, segment.size);
+  bool took_all = attempt.result.ok() && !attempt.drained;
+  if (!took_all && !queue_after(attempt, std::move(segment))) return;
+  if (goes_on_after(attempt)) flush_direct();
+}
+
+// Whether there was memory. Without it nothing was sent and the caller is told, or the connection
+// is lost, where a part has gone.
+bool Stream::queue_after(const op::Attempt& attempt, Segment segment) {
+  try {
+    append(std::move(segment));
+    return true;
+  } catch (const std::bad_alloc&) {
+    if (!attempt.result.ok()) throw;
+    write_failed(ENOMEM);
+    return false;
+  }
 }
 
 void Stream::push(bool at_once) {
-  if (queue_.empty() || write_pending()) return;  // goes out when what is pending completes
+  if (nothing_waits() || write_pending()) return;  // goes out when what is pending completes
   // What an abort has dropped lies here until the end, and must not bring the stream into a list.
   if (state_ == State::joining || state_ == State::closed) return;
-  bool large = queue_.backlog_bytes() >= kSendAtOnce_bytes;
-  if (large || at_once) return flush_now();
-  if (linked()) return;
-  if (context_.may_send_now(sent_at_once_)) return flush_direct();
-  context_.gather(*this);
+  if (may_send_now(backlog_bytes(), at_once)) return flush_now();
+  if (!linked()) context_.gather(*this);
+}
+
+bool Stream::may_send_now(size_t size, bool at_once) {
+  if (size >= kSendAtOnce_bytes || at_once) return true;
+  return !linked() && context_.may_send_now(sent_at_once_);
 }
 
 void Stream::flush_now() {
@@ -46,40 +83,60 @@ void Stream::flush_now() {
 
 void Stream::settle() {
   if (state_ == State::joining || state_ == State::closed) return;
-  if (!send_.idle()) {
+  if (send_under_way()) {
     bool outer = std::exchange(settling_, true);
-    context_.reactor->settle(send_);
+    context_.reactor->settle(outgoing_->send);
     settling_ = outer;
   }
   flush_now();
 }
 
 bool Stream::load_send() {
-  if (queue_.empty() || write_pending() || state_ == State::joining || state_ == State::closed) {
+  if (nothing_waits() || write_pending() || state_ == State::joining || state_ == State::closed) {
     return false;
   }
-  send_.set_range_count(queue_.describe(send_.ranges(queue_.segment_count())));
+  describe_waiting();
   return true;
+}
+
+void Stream::describe_waiting() {
+  op::Send& send = outgoing_->send;
+  send.set_range_count(outgoing_->queue.describe(send.ranges()));
+}
+
+// What is under way belongs to the reactor.
+void Stream::let_go_of_outgoing() {
+  if (nothing_waits() && !send_under_way() && !waits_for_room()) outgoing_.reset();
+}
+
+void Stream::drop_waiting() {
+  if (outgoing_) outgoing_->queue.clear();
 }
 
 // Tries until the kernel takes no more; the rest waits for room.
 void Stream::flush_direct() {
   while (load_send()) {
     ++context_.reactor->statistics().syscalls;
-    op::Attempt attempt = send_.attempt({});
-    if (attempt.result.is_again() || attempt.drained) {
-      if (attempt.result.ok()) sent(attempt.result);
-      descriptor_.mark_drained(op::Direction::write);
-      return wait_for_room();
-    }
-    sent(attempt.result);
-    // What was written inside on_error waits for the next turn, or it would fail here for ever.
-    if (!attempt.result.ok() && !attempt.result.is(EINTR)) return;
+    if (!goes_on_after(outgoing_->send.attempt({}))) return;
   }
+  let_go_of_outgoing();
+}
+
+// Whether another attempt may follow. The rest of what is cut short waits for room, and what was
+// written inside on_error for the next turn, or it would fail here for ever.
+bool Stream::goes_on_after(const op::Attempt& attempt) {
+  if (attempt.result.is_again() || attempt.drained) {
+    if (attempt.result.ok()) sent(attempt.result);
+    descriptor_.mark_drained(op::Direction::write);
+    wait_for_room();
+    return false;
+  }
+  sent(attempt.result);
+  return attempt.result.ok() || attempt.result.is(EINTR);
 }
 
 void Stream::flush_through_reactor() {
-  if (load_send()) context_.reactor->submit(send_);
+  if (load_send()) context_.reactor->submit(outgoing_->send);
 }
 
 void Stream::on_send(const op::Completion& completion) {
@@ -98,18 +155,15 @@ void Stream::on_send(const op::Completion& completion) {
   if (!completion.result.is(ECANCELED)) sent(completion.result);
   if (settling_) return flush_direct();
   flush_through_reactor();
+  let_go_of_outgoing();  // last: it holds the operation that this completes
 }
 
 // The epoll reactor tries the send itself when there is room. The ring's own poll would end at the
 // peer's half-close, so there an epoll set waits for POLLOUT alone.
 void Stream::wait_for_room() {
   if (context_.reactor->sends_wait_for_room()) return flush_through_reactor();
-  if (queue_.empty() || state_ == State::joining || state_ == State::closed) return;
-  if (!room_) {
-    room_ = std::make_unique<PollForRoom>(*this, descriptor_, op::Direction::write,
-                                          op::Readiness::by_epoll_set);
-  }
-  if (room_->idle()) context_.reactor->submit(*room_);
+  if (nothing_waits() || state_ == State::joining || state_ == State::closed) return;
+  if (!waits_for_room()) context_.reactor->submit(outgoing_->room);
 }
 
 // What cannot be waited for (no memory, max_user_watches, a socket that the program closed) fails.
@@ -131,12 +185,12 @@ void Stream::sent(base::Result result) {
   count_sent(static_cast<size_t>(result.value()));
   log_sent(static_cast<size_t>(result.value()));
   events_->on_sent();
-  if (queue_.empty()) after_backlog();
+  if (nothing_waits()) after_backlog();
 }
 
 void Stream::count_sent(size_t size) {
   traffic_.sent(size);
-  queue_.consume(size);
+  if (outgoing_) outgoing_->queue.consume(size);
 }
 
 // Once nothing is half done: log handlers are user code, which may write.
@@ -148,14 +202,14 @@ void Stream::log_sent(size_t size) {
 // What waits will never be sent. The owner is expected to abort; if it does not, nothing is tried
 // again, and a close that waited for the backlog still ends.
 void Stream::write_failed(int error_number) {
-  queue_.clear();
+  drop_waiting();
   events_->on_error(IoStep::write, reason_of(error_number));
-  if (queue_.empty() && state_ == State::flushing) begin_join();
+  if (nothing_waits() && state_ == State::flushing) begin_join();
 }
 
 base::Result Stream::write_eof() {
   eof_wanted_ = true;
-  return queue_.empty() && state_ == State::open ? shut_down() : base::Result();
+  return nothing_waits() && state_ == State::open ? shut_down() : base::Result();
 }
 
 void Stream::after_backlog() {
@@ -184,29 +238,29 @@ void Stream::close() {
   sends_after_read_ = false;
   stop_reading();
   // Nobody tells when the socket that the program closed has room.
-  if (!queue_.empty() && descriptor_.number() < 0) {
+  if (!nothing_waits() && descriptor_.number() < 0) {
     return events_->on_error(IoStep::write, EBADF);
   }
-  if (!queue_.empty()) flush_now();
-  if (queue_.empty() && state_ == State::flushing) begin_join();
+  if (!nothing_waits()) flush_now();
+  if (nothing_waits() && state_ == State::flushing) begin_join();
 }
 
 void Stream::abort() {
   if (state_ == State::joining || state_ == State::closed) return;
   // asyncio sends inside write(): only what the kernel refused is lost.
-  if (linked() && send_.idle()) send_quietly();
+  if (linked() && !send_under_way()) send_quietly();
   stop_reading();
-  context_.reactor->cancel(send_);
+  if (outgoing_) context_.reactor->cancel(outgoing_->send);
   begin_join();
 }
 
 // What the kernel takes now, without an event. Nothing is in flight.
 void Stream::send_quietly() {
   size_t all = 0;
-  while (!queue_.empty()) {
-    send_.set_range_count(queue_.describe(send_.ranges(queue_.segment_count())));
+  while (!nothing_waits()) {
+    describe_waiting();
     ++context_.reactor->statistics().syscalls;
-    base::Result result = send_.attempt({}).result;
+    base::Result result = outgoing_->send.attempt({}).result;
     if (result.is(EINTR)) continue;
     if (!result.ok()) break;
     count_sent(static_cast<size_t>(result.value()));
@@ -242,7 +296,7 @@ void Stream::begin_join() {
   for_each_operation([&](op::Operation& one) { context_.reactor->hasten(one); });
   events_->on_joining();
   stop_reading();
-  if (room_) context_.reactor->cancel(*room_);
+  if (outgoing_) context_.reactor->cancel(outgoing_->room);
   // Posted, not called: the end comes after the caller has returned.
   if (all_idle()) context_.reactor->post(later_, base::Result(0));
 }
@@ -258,7 +312,7 @@ bool Stream::all_idle() {
 void Stream::end_of_operation() {
   if (state_ != State::joining || !all_idle()) return;
   state_ = State::closed;
-  queue_.clear();
+  outgoing_.reset();
   context_.reactor->forget(descriptor_);
   events_->on_closed();
 }

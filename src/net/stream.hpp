@@ -78,10 +78,8 @@ class Stream : public base::ListNode<DirtyListTag> {
   // `at_once` says that somebody else may write to the socket. May raise on_error, which drops the
   // backlog.
   void push(bool at_once = false);
-  void write(Segment segment, bool at_once = false) {
-    append(std::move(segment));
-    push(at_once);
-  }
+  // Both; a segment that goes out whole at once is never queued.
+  void write(Segment segment, bool at_once = false);
   // Sends what can be sent now, without waiting for the end of the turn.
   void flush_now();
   // The same for who goes on with the socket by himself: also what waits behind a send that the
@@ -91,7 +89,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   void flush_if_few_write() {
     if (linked() && context_.few_write()) flush_now();
   }
-  size_t backlog_bytes() const { return queue_.backlog_bytes(); }
+  size_t backlog_bytes() const { return outgoing_ ? outgoing_->queue.backlog_bytes() : 0; }
   const Traffic& traffic() const { return traffic_; }
   // Somebody else has sent on the same socket, in our stead.
   void count_foreign_send(size_t size) { traffic_.sent(size); }
@@ -109,7 +107,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   void forget();
   // In the child of a fork, after the reactor started over: what a send that is under way leaves
   // in the queue is the parent's to send, unless this process goes on with it.
-  void start_over() { under_way_at_fork_ = !send_.idle(); }
+  void start_over() { under_way_at_fork_ = send_under_way(); }
 
   bool open() const { return state_ == State::open; }
   bool closed() const { return state_ == State::closed; }
@@ -143,11 +141,20 @@ class Stream : public base::ListNode<DirtyListTag> {
   bool read_under_way();
   void stop_reading();
 
+  bool may_send_now(size_t size, bool at_once);
+  bool queue_after(const op::Attempt& attempt, Segment segment);
   void flush_direct();
+  bool goes_on_after(const op::Attempt& attempt);
   void flush_through_reactor();
   bool load_send();
   void on_send(const op::Completion& completion);
-  bool write_pending() { return !send_.idle() || (room_ && !room_->idle()) || sends_after_read_; }
+  bool nothing_waits() const { return !outgoing_ || outgoing_->queue.empty(); }
+  bool waits_for_room() const { return outgoing_ && !outgoing_->room.idle(); }
+  bool send_under_way() const { return outgoing_ && !outgoing_->send.idle(); }
+  bool write_pending() { return send_under_way() || waits_for_room() || sends_after_read_; }
+  void describe_waiting();
+  void drop_waiting();
+  void let_go_of_outgoing();
   void wait_for_room();
   void on_room(const op::Completion& completion);
   void sent(base::Result result);
@@ -166,7 +173,8 @@ class Stream : public base::ListNode<DirtyListTag> {
   void for_each_operation(Visit visit) {
     for (op::Operation* operation :
          {static_cast<op::Operation*>(&recv_), static_cast<op::Operation*>(poll_.get()),
-          static_cast<op::Operation*>(&send_), static_cast<op::Operation*>(room_.get()),
+          static_cast<op::Operation*>(outgoing_ ? &outgoing_->send : nullptr),
+          static_cast<op::Operation*>(outgoing_ ? &outgoing_->room : nullptr),
           static_cast<op::Operation*>(&later_)}) {
       if (operation) visit(*operation);
     }
@@ -187,9 +195,10 @@ class Stream : public base::ListNode<DirtyListTag> {
   bool settling_ = false;           // what follows a send goes directly
   bool sends_after_read_ = false;   // the peer hung up, and what a receive tells comes first
   bool under_way_at_fork_ = false;  // the send, in the copy of it that a child has
-  int reason_told_ = 0;             // the errno of a receive that came home to a closing stream
+  uint8_t streak_ = 0;              // consecutive receives that speak for changing `bulk_`
+  int16_t reason_told_ = 0;         // the errno of a receive that came home to a closing stream
   uint32_t delivery_turn_ = static_cast<uint32_t>(-1);  // when data was delivered last
-  uint8_t streak_ = 0;  // consecutive receives that speak for changing `bulk_`
+  SentAtOnce sent_at_once_;
 
   // Data that arrived while reading was paused, and the end that may have followed it.
   struct Kept {
@@ -200,15 +209,21 @@ class Stream : public base::ListNode<DirtyListTag> {
   std::unique_ptr<Kept> kept_;
 
   Traffic traffic_;
-  WriteQueue queue_;
-  SentAtOnce sent_at_once_;
+  // Here while something waits to be sent or is under way: most connections are idle, and there may
+  // be very many.
+  struct Outgoing {
+    explicit Outgoing(Stream& stream)
+        : send(stream, stream.descriptor_),
+          room(stream, stream.descriptor_, op::Direction::write, op::Readiness::by_epoll_set) {}
+    WriteQueue queue;
+    op::Completes<op::Send, &Stream::on_send> send;
+    op::Completes<op::Poll, &Stream::on_room> room;
+  };
+  std::unique_ptr<Outgoing> outgoing_;
   op::Completes<op::Recv, &Stream::on_recv> recv_{*this, descriptor_};
-  op::Completes<op::Send, &Stream::on_send> send_{*this, descriptor_};
   op::Completes<op::Notice, &Stream::on_later> later_{*this, descriptor_};
   using PollToRead = op::Completes<op::Poll, &Stream::on_readable>;
   std::unique_ptr<PollToRead> poll_;  // made when first needed
-  using PollForRoom = op::Completes<op::Poll, &Stream::on_room>;
-  std::unique_ptr<PollForRoom> room_;  // the same
 };
 
 }  // namespace rloop::net

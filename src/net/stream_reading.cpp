@@ -80,7 +80,7 @@ void Stream::on_recv(const op::Completion& completion) {
   if (state_ == State::open) {
     take_received(completion);
   } else if (tells_reason(completion.result)) {
-    reason_told_ = completion.result.error_number();
+    reason_told_ = static_cast<int16_t>(completion.result.error_number());
   }
   after_read(sends);
 }

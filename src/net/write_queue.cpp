@@ -6,12 +6,6 @@
 #include "base/assert.hpp"
 
 namespace rloop::net {
-namespace {
-
-// So many places stay with an idle stream; what a burst needed beyond that goes back.
-constexpr size_t kMostKept = 32;
-
-}  // namespace
 
 void WriteQueue::append(Segment segment) {
   if (segment.size == 0) return;
@@ -51,11 +45,7 @@ void WriteQueue::consume(size_t bytes) {
 }
 
 void WriteQueue::clear() {
-  if (segments_.capacity() > kMostKept) {
-    absl::InlinedVector<Segment, 1>().swap(segments_);
-  } else {
-    segments_.resize(0);  // clear() would give the room back
-  }
+  segments_.clear();
   first_ = backlog_bytes_ = 0;
 }
 

@@ -1,7 +1,7 @@
 // What a stream still has to send, in order: segments, the first possibly sent in part.
 //
-// One segment lies inline; a queue that ever held a few more keeps the room for them. Segments are
-// released as soon as they are consumed. Knows neither descriptor nor operation.
+// As many segments lie inline as a handler usually writes. They are released as soon as they are
+// consumed. Knows neither descriptor nor operation.
 #pragma once
 
 #include <sys/uio.h>
@@ -21,7 +21,6 @@ class WriteQueue {
 
   // Ignores an empty segment.
   void append(Segment segment);
-  size_t segment_count() const { return segments_.size() - first_; }
   // Describes the next bytes to send; returns the number of ranges written, at most out.size().
   size_t describe(std::span<iovec> out) const;
   // The first `bytes` of the backlog were sent. bytes <= backlog_bytes().
@@ -29,7 +28,7 @@ class WriteQueue {
   void clear();
 
  private:
-  absl::InlinedVector<Segment, 1> segments_;
+  absl::InlinedVector<Segment, 4> segments_;
   size_t first_ = 0;  // index of the first segment that is not done, cut to what is left of it
   size_t backlog_bytes_ = 0;
 };

@@ -3,21 +3,29 @@
 
 #include <liburing.h>
 
-#include <algorithm>
-
 namespace rloop::op {
+namespace {
 
-std::span<iovec> Send::ranges(size_t wanted) {
+constexpr int kFlags = MSG_DONTWAIT | MSG_NOSIGNAL;
+
+Attempt attempt_of(ssize_t sent, size_t wanted) {
+  return {base::Result::from_call(sent), {}, sent >= 0 && static_cast<size_t>(sent) < wanted};
+}
+
+}  // namespace
+
+Attempt Send::attempt_one(const Descriptor& descriptor, const void* data, size_t size) {
+  return attempt_of(::send(descriptor.number(), data, size, kFlags), size);
+}
+
+std::span<iovec> Send::ranges() {
   RLOOP_ASSERT(idle(), "a send was changed while in flight");
-  if (wanted > 1 && !several_) several_ = std::make_unique<Several>();
-  uses_several_ = wanted > 1;
-  return {latest_ranges(), std::clamp(wanted, size_t{1}, kMaxRanges)};
+  return ranges_;
 }
 
 void Send::prepare(io_uring_sqe& sqe) {
-  constexpr int kFlags = MSG_DONTWAIT | MSG_NOSIGNAL;
   if (count_ == 1) {
-    const iovec& range = *latest_ranges();
+    const iovec& range = ranges_[0];
     io_uring_prep_send(&sqe, descriptor().number(), range.iov_base, range.iov_len, kFlags);
   } else {
     io_uring_prep_sendmsg(&sqe, descriptor().number(), &message_of_all(), kFlags);
@@ -25,26 +33,17 @@ void Send::prepare(io_uring_sqe& sqe) {
 }
 
 Attempt Send::attempt(std::span<std::byte> /*scratch*/) {
-  constexpr int kFlags = MSG_DONTWAIT | MSG_NOSIGNAL;
+  if (count_ == 1) return attempt_one(descriptor(), ranges_[0].iov_base, ranges_[0].iov_len);
   size_t wanted = 0;
-  ssize_t sent;
-  if (count_ == 1) {
-    const iovec& range = *latest_ranges();
-    wanted = range.iov_len;
-    sent = ::send(descriptor().number(), range.iov_base, wanted, kFlags);
-  } else {
-    const msghdr& message = message_of_all();
-    for (const iovec& range : std::span(message.msg_iov, count_))
-      wanted += range.iov_len;
-    sent = ::sendmsg(descriptor().number(), &message, kFlags);
-  }
-  return {base::Result::from_call(sent), {}, sent >= 0 && sent < static_cast<ssize_t>(wanted)};
+  for (const iovec& range : std::span(ranges_).first(count_))
+    wanted += range.iov_len;
+  return attempt_of(::sendmsg(descriptor().number(), &message_of_all(), kFlags), wanted);
 }
 
 const msghdr& Send::message_of_all() {
-  several_->message.msg_iov = latest_ranges();
-  several_->message.msg_iovlen = count_;
-  return several_->message;
+  message_.msg_iov = ranges_.data();
+  message_.msg_iovlen = count_;
+  return message_;
 }
 
 }  // namespace rloop::op

@@ -8,10 +8,12 @@
 
 #include <cstdlib>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <new>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "conformance/connection.hpp"
 #include "conformance/endpoint.hpp"
 #include "conformance/owners.hpp"
@@ -124,6 +126,41 @@ TEST_P(MemoryTest, AStreamEnds) {
       EXPECT_EQ(connection.held, 0);
     });
   }
+}
+
+// Nothing of it is sent, or the caller knows that the connection is lost, or all of it arrives.
+TEST_P(MemoryTest, AStreamWritesMoreThanTheKernelTakes) {
+  const std::string all = pattern(1 << 20);
+  for_each_failure([&](long allowed, bool on) {
+    SocketPair pair = tcp_pair();
+    shrink_buffers(pair);
+    Connection connection(context_, std::move(pair.near));
+    bool refused = false;
+    without_memory(allowed, on, [&] {
+      absl::Cleanup note = [&, before = std::uncaught_exceptions()] {
+        refused = std::uncaught_exceptions() > before;
+      };
+      connection.stream.write({reinterpret_cast<const std::byte*>(all.data()), all.size(), {}});
+    });
+    if (allowed == 0) {
+      EXPECT_EQ(connection.error, ENOMEM) << "a part has gone";
+    }
+    std::string arrived;
+    auto receive = [&] {
+      arrived += read_available(pair.far.get());
+      return arrived.size() == all.size();
+    };
+    if (!refused && connection.error == 0) {
+      EXPECT_TRUE(run_until(receive));
+    } else if (connection.error == 0) {
+      EXPECT_TRUE(connection.stream.open());
+    }
+    receive();
+    EXPECT_EQ(arrived, all.substr(0, arrived.size()));
+    connection.stream.abort();
+    ASSERT_TRUE(run_until([&] { return connection.closed(); }));
+    EXPECT_EQ(connection.closed_count, 1);
+  });
 }
 
 TEST_P(MemoryTest, ADatagramSocketEnds) {

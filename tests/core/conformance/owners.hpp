@@ -53,7 +53,7 @@ using Note = Owner<op::Notice>;
 
 // Describes one range to a send; the bytes must outlive it.
 inline void load(Sender& sender, const std::string& bytes) {
-  sender.operation.ranges(1)[0] = {const_cast<char*>(bytes.data()), bytes.size()};
+  sender.operation.ranges()[0] = {const_cast<char*>(bytes.data()), bytes.size()};
   sender.operation.set_range_count(1);
 }
 

@@ -53,8 +53,7 @@ TEST_P(SubmitTest, ASendDeliversItsRangesInOrder) {
   Sender sender(descriptor);
   const std::string parts[] = {"one ", "two ", "three"};
   for (size_t i = 0; i < 3; ++i) {
-    sender.operation.ranges(std::size(parts))[i] = {const_cast<char*>(parts[i].data()),
-                                                    parts[i].size()};
+    sender.operation.ranges()[i] = {const_cast<char*>(parts[i].data()), parts[i].size()};
   }
   sender.operation.set_range_count(3);
   reactor_->submit(sender.operation);

@@ -18,8 +18,8 @@ TEST(SendTest, OneRangeIsASendAndSeveralAreASendmsg) {
   Descriptor descriptor(5);
   test::Sender sender(descriptor);
   std::string one = "one", two = "two";
-  sender.operation.ranges(2)[0] = {one.data(), one.size()};
-  sender.operation.ranges(2)[1] = {two.data(), two.size()};
+  sender.operation.ranges()[0] = {one.data(), one.size()};
+  sender.operation.ranges()[1] = {two.data(), two.size()};
   io_uring_sqe sqe{};  // as io_uring_get_sqe gives it
   sender.operation.set_range_count(1);
   sender.operation.prepare(sqe);
@@ -39,8 +39,8 @@ TEST(SendTest, AnAttemptSaysWhenTheSocketTookLess) {
   Descriptor descriptor(pair.near.get());
   test::Sender sender(descriptor);
   std::string small = "small", large = test::pattern(1 << 20);
-  sender.operation.ranges(2)[0] = {small.data(), small.size()};
-  sender.operation.ranges(2)[1] = {large.data(), large.size()};
+  sender.operation.ranges()[0] = {small.data(), small.size()};
+  sender.operation.ranges()[1] = {large.data(), large.size()};
   sender.operation.set_range_count(1);
   Attempt all = sender.operation.attempt({});
   EXPECT_EQ(all.result.value(), 5);
@@ -71,7 +71,7 @@ TEST(SendDeathTest, ItsRangesMustNotBeChangedInFlight) {
   Descriptor descriptor(-1);
   test::Sender sender(descriptor);
   sender.operation.set_state(State::in_flight);
-  EXPECT_DEATH(sender.operation.ranges(1), "a send was changed while in flight");
+  EXPECT_DEATH(sender.operation.ranges(), "a send was changed while in flight");
   sender.operation.set_state(State::idle);
 }
 
