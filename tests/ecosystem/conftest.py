@@ -117,6 +117,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     deadline = marker.args[0] if marker else DEADLINE
 
     async def test_and_check() -> None:
+        await asyncio.sleep(0.001)  # the loop's own: the first wait that blocks makes the ring
         before: Holdings = holdings()
         await within_deadline(pyfuncitem.obj(**arguments), deadline)
         # While the loop is open: its end would close what the test forgot.
