@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent / "scripts"))
 sys.path.insert(0, str(Path(__file__).parent.parent / "loop"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from leftovers import Holdings, LoopFactory, holdings, left_behind, nothing_left
+from leftovers import Holdings, LoopFactory, holdings, holdings_at_start, left_behind, nothing_left
 from services import Certificate, Postgres, Redis, Unavailable
 from support import DEADLINE, run_briefly, within_deadline
 
@@ -117,8 +117,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     deadline = marker.args[0] if marker else DEADLINE
 
     async def test_and_check() -> None:
-        await asyncio.sleep(0.001)  # the loop's own: the first wait that blocks makes the ring
-        before: Holdings = holdings()
+        before: Holdings = await holdings_at_start()
         await within_deadline(pyfuncitem.obj(**arguments), deadline)
         # While the loop is open: its end would close what the test forgot.
         await nothing_left(before)

@@ -78,6 +78,12 @@ def left_behind(before: Holdings) -> list[str]:
     return lines
 
 
+async def holdings_at_start() -> Holdings:
+    """What there is once the loop has all that it works with: a first wait makes its ring."""
+    await asyncio.sleep(0.001)
+    return holdings()
+
+
 async def nothing_left(before: Holdings) -> None:
     """Give the loop the turns that closing takes, then fail when anything is still held."""
     end = time.monotonic() + DEADLINE
@@ -121,12 +127,9 @@ def stop_in_the_middle(
             if stop == "SIGTERM":
                 loop.remove_signal_handler(signal.SIGTERM)
 
-    async def held() -> Holdings:
-        return holdings()
-
     expected = KeyboardInterrupt if stop == "SIGINT" else asyncio.CancelledError
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        before = runner.run(held())
+        before = runner.run(holdings_at_start())
         with pytest.raises(expected):
             runner.run(stopped())
         for killer in killers:
