@@ -167,6 +167,7 @@ size_t Stream::receive_directly() {
   if (own_memory && size == 0) events_->on_buffer_unused();
   if (result.is_again() || result.is(EINTR)) return 0;
   if (bulk_) judge_bulk(size, context_.reactor->config().buffer_size);
+  uint64_t sent_before = traffic_.messages_out;
   if (own_memory && size > 0) {
     traffic_.received(size);
     delivery_turn_ = context_.turn;
@@ -176,7 +177,10 @@ size_t Stream::receive_directly() {
   }
   bool wants_more = own_memory && reads_into_buffers_ && state_ == State::open &&
                     !reading_paused_ && !kept_ && !context_.reactor->interrupted();
-  return wants_more ? size : 0;
+  // A reader that answers has got the whole request, and its peer waits: there is nothing more.
+  bool has_answered = traffic_.messages_out != sent_before || !nothing_waits();
+  bool took_all = size < memory.size();
+  return wants_more && !(took_all && has_answered) ? size : 0;
 }
 
 // Bulk streams fill whole buffers: they are better off without the copy out of cold pool memory.

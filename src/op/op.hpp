@@ -89,12 +89,14 @@ struct Descriptor : base::ListNode<DescriptorListTag> {
 
 // What an attempt did. `data` points into the scratch memory for receives. `drained` says that the
 // descriptor gave or took all it could, which spares the attempt that would only learn "again", and
-// never of one that failed; `ended` that a multishot operation is over (end of stream).
+// never of one that failed; `ended` that a multishot operation is over (end of stream); `called`
+// that it was a system call.
 struct Attempt {
   base::Result result;
   std::span<const std::byte> data = {};
   bool drained = false;
   bool ended = false;
+  bool called = true;
 };
 
 struct Completion {

@@ -14,7 +14,7 @@ void Poll::prepare(io_uring_sqe& sqe) {
 }
 
 Attempt Poll::attempt(std::span<std::byte> /*scratch*/) {
-  if (direction() == Direction::read) return {base::Result::count(1)};
+  if (direction() == Direction::read) return {.result = base::Result::count(1), .called = false};
   if (descriptor().number() < 0) return {base::Result::error(EBADF)};  // poll(2) ignores it
   pollfd asked{.fd = descriptor().number(), .events = POLLOUT, .revents = 0};
   base::Result result = base::Result::from_call(::poll(&asked, 1, 0));

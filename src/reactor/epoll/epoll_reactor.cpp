@@ -246,8 +246,8 @@ void EpollReactor::attempt_if_ready(op::Descriptor& descriptor, op::Direction di
   int index = static_cast<int>(direction);
   if (!descriptor.ready[index] || !descriptor.waiting[index]) return;
   op::Operation& operation = *descriptor.waiting[index];
-  ++statistics_.syscalls;
   op::Attempt attempt = operation.attempt(scratch());
+  if (attempt.called) ++statistics_.syscalls;
   if (attempt.result.is_again()) {
     descriptor.mark_drained(direction);
     return;

@@ -256,6 +256,34 @@ TEST_P(ReadingTest, AReaderWithMuchMemoryOfItsOwnMayPauseOrEndAfterAnyReceive) {
   EXPECT_LE(near_->received.size(), bytes.size() + near_->own_buffer.size());
 }
 
+// As request and response go: whoever has answered is not received for again in the same turn.
+TEST_P(ReadingTest, AReaderThatAnswersIsNotAskedForMoreAtOnce) {
+  SocketPair pair = tcp_pair();
+  near_ = std::make_unique<Connection>(context_, std::move(pair.near));
+  near_->own_buffer.resize(256 * 1024);
+  near_->stream.set_reads_into_buffers(true);
+  near_->stream.start_reading();
+  const std::string request = pattern(80 * 1024);
+  size_t seen = 0;
+  auto exchange = [&](bool answers) {
+    near_->upcall = [&, answers](Event event) {
+      if (event == Event::buffer && answers) near_->write("answer", /*at_once=*/true);
+    };
+    uint64_t syscalls = statistics_.syscalls;
+    for (int i = 0; i < 20; ++i) {
+      write_all(pair.far.get(), request);
+      seen += request.size();
+      EXPECT_TRUE(run_until([&] { return near_->received.size() == seen; }));
+      turns(1);
+    }
+    return statistics_.syscalls - syscalls;
+  };
+  exchange(false);  // it becomes a bulk stream
+  uint64_t silent = exchange(false), answered = exchange(true);
+  EXPECT_LE(answered, silent + 5) << "a send each, instead of a receive of nothing";
+  near_->upcall = nullptr;
+}
+
 TEST_P(ReadingTest, AResetIsAnErrorOfReading) {
   base::UniqueFd far = read_from(tcp_pair());
   turns(2);
