@@ -163,10 +163,12 @@ bool is_below_limit(PyObject* number, size_t size) {
 }
 
 // Fails like bytearray.extend where the buffer is exported.
-void extend(PyObject* array, std::span<const std::byte> data) {
-  Py_ssize_t size = PyByteArray_GET_SIZE(array);
-  binding::check(PyByteArray_Resize(array, size + static_cast<Py_ssize_t>(data.size())));
-  std::memcpy(PyByteArray_AS_STRING(array) + size, data.data(), data.size());
+void resize(PyObject* array, Py_ssize_t size) {
+  binding::check(PyByteArray_Resize(array, size));
+}
+
+std::byte* bytes_of(PyObject* array) {
+  return reinterpret_cast<std::byte*>(PyByteArray_AS_STRING(array));
 }
 
 // What _wakeup_waiter does; `place` is that of the reader's waiter.
@@ -179,24 +181,80 @@ void wake_up(PyObject*& place) {
   if (!is_cancelled) binding::call_method(future.get(), names::set_result, Py_None);
 }
 
+// A reader that may be fed now, and where it keeps things.
+struct Target {
+  Ref reader;
+  PyObject* array = nullptr;
+  PyObject* limit = nullptr;
+  PyObject** waiter = nullptr;
+
+  explicit operator bool() const { return waiter != nullptr; }
+  size_t size() const { return static_cast<size_t>(PyByteArray_GET_SIZE(array)); }
+};
+
+Target target_of(PyObject* protocol) {
+  if (!is_plain()) return {};
+  Ref reader = reader_of(protocol);
+  if (!reader || Py_TYPE(reader.get()) != readers.type) return {};
+  PyObject** values = binding::values_of(reader.get());
+  if (!values || hides(own_feed_data, values) || hides(own_wakeup_waiter, values)) return {};
+  PyObject* array = values[buffer.position];
+  PyObject* future = values[waiter.position];
+  if (values[eof.position] != Py_False) return {};
+  if (!array || !PyByteArray_CheckExact(array)) return {};
+  if (!future || (future != Py_None && Py_TYPE(future) != future_type)) return {};
+  return {std::move(reader), array, values[limit.position], &values[waiter.position]};
+}
+
+// What lend() has given away: the reader's buffer is longer than its data meanwhile.
+struct Lent {
+  Target target;
+  size_t size = 0;  // of the data
+};
+Lent lent;
+
 }  // namespace
 
 bool StreamReaderFeed::feed(PyObject* protocol, std::span<const std::byte> data) {
-  if (!is_plain()) return false;
-  Ref reader = reader_of(protocol);
-  if (!reader || Py_TYPE(reader.get()) != readers.type) return false;
-  PyObject** values = binding::values_of(reader.get());
-  if (!values || hides(own_feed_data, values) || hides(own_wakeup_waiter, values)) return false;
-  PyObject* array = values[buffer.position];
-  PyObject*& future = values[waiter.position];
-  if (values[eof.position] != Py_False || data.empty()) return false;
-  if (!array || !PyByteArray_CheckExact(array)) return false;
-  if (!future || (future != Py_None && Py_TYPE(future) != future_type)) return false;
-  size_t size = static_cast<size_t>(PyByteArray_GET_SIZE(array)) + data.size();
-  if (!is_below_limit(values[limit.position], size)) return false;
-  extend(array, data);
-  wake_up(future);
+  Target target = target_of(protocol);
+  if (!target || data.empty()) return false;
+  size_t size = target.size();
+  if (!is_below_limit(target.limit, size + data.size())) return false;
+  resize(target.array, static_cast<Py_ssize_t>(size + data.size()));
+  std::memcpy(bytes_of(target.array) + size, data.data(), data.size());
+  wake_up(*target.waiter);
   return true;
+}
+
+std::span<std::byte> StreamReaderFeed::lend(PyObject* protocol, size_t most) {
+  constexpr size_t kLeast_bytes = 64 * 1024;  // for less it does not pay
+  take_back();                                // of a delivery that was prevented
+  Target target = target_of(protocol);
+  if (!target) return {};
+  size_t size = target.size(), room = most;
+  while (room >= kLeast_bytes && !is_below_limit(target.limit, size + room))
+    room /= 2;
+  if (room < kLeast_bytes) return {};
+  if (PyByteArray_Resize(target.array, static_cast<Py_ssize_t>(size + room)) < 0) {
+    PyErr_Clear();  // no memory, or it is exported: data_received says so
+    return {};
+  }
+  lent = {std::move(target), size};
+  return {bytes_of(lent.target.array) + size, room};
+}
+
+bool StreamReaderFeed::keep(std::span<const std::byte> data) {
+  if (!lent.target || data.data() != bytes_of(lent.target.array) + lent.size) return false;
+  auto [target, size] = std::exchange(lent, {});
+  resize(target.array, static_cast<Py_ssize_t>(size + data.size()));
+  wake_up(*target.waiter);
+  return true;
+}
+
+void StreamReaderFeed::take_back() {
+  if (!lent.target) return;
+  auto [target, size] = std::exchange(lent, {});
+  if (PyByteArray_Resize(target.array, static_cast<Py_ssize_t>(size)) < 0) PyErr_Clear();
 }
 
 void StreamReaderFeed::define() {

@@ -7,6 +7,7 @@
 // at our import, no method is replaced on the object itself, and the data fits below the reader's
 // limit. In all other cases nothing is done, and the transport calls data_received: also after an
 // end of file, for a reader that is gone, and under a tracer or profiler, which sees the frames.
+// What comes in large is received straight into the reader's buffer.
 //
 // As in overrides.hpp, version tags tell whether a class has changed. The attributes are read where
 // they lie (binding/instance_values.hpp). Needs the GIL.
@@ -26,6 +27,14 @@ class StreamReaderFeed {
   // Does what protocol.data_received(data) would, or answers false and has done nothing. Throws
   // what that would raise: no memory, an exported buffer, an error of the waiter.
   static bool feed(PyObject* protocol, std::span<const std::byte> data);
+
+  // For what comes in large: a place behind the data in the reader's own buffer, at most `most`
+  // bytes, to receive into; empty where feed() would answer false or there is little room. Before
+  // Python runs, take_back() ends that without data, or keep() with what came at its front: it does
+  // what feed() would, or answers false where `data` lies elsewhere.
+  static std::span<std::byte> lend(PyObject* protocol, size_t most);
+  static bool keep(std::span<const std::byte> data);
+  static void take_back();
 
  private:
   // Null: asyncio has other code than we know.

@@ -97,7 +97,8 @@ void StreamTransport::on_data(std::span<const std::byte> data) {
   Ref result;
   try {
     Ref protocol = protocol_.copy();  // it may be switched by its own call
-    if (feeds_reader(protocol.get(), data)) return;
+    if (StreamReaderFeed::keep(data)) return;
+    if (may_feed_reader(protocol.get()) && StreamReaderFeed::feed(protocol.get(), data)) return;
     Ref bytes = loop_.received_bytes().of(loop_.reactor(), data);
     result = call_protocol(loop_, protocol.get(), names::data_received, bytes.get());
   } catch (const binding::PythonError&) {
@@ -108,11 +109,15 @@ void StreamTransport::on_data(std::span<const std::byte> data) {
     fail("Fatal error: protocol.data_received() call failed.");
 }
 
-// Whether the data has gone past the protocol into a StreamReader. Not where the call is looked at:
-// debug mode shows the frames that a wakeup comes from.
-bool StreamTransport::feeds_reader(PyObject* protocol, std::span<const std::byte> data) {
-  return StreamReaderFeed::is_for(protocol) && !loop_.debug() && !loop_.times_callbacks() &&
-         StreamReaderFeed::feed(protocol, data);
+// Whether data may go past the protocol into a StreamReader. Not where the call is looked at: debug
+// mode shows the frames that a wakeup comes from.
+bool StreamTransport::may_feed_reader(PyObject* protocol) {
+  return StreamReaderFeed::is_for(protocol) && !loop_.debug() && !loop_.times_callbacks();
+}
+
+std::span<std::byte> StreamTransport::memory_for_much(size_t most) {
+  if (!may_feed_reader(protocol_.get())) return {};
+  return StreamReaderFeed::lend(protocol_.get(), most);
 }
 
 std::span<std::byte> StreamTransport::next_buffer(size_t hint) {
@@ -148,6 +153,7 @@ std::span<std::byte> StreamTransport::lent_memory(PyObject* buffer) {
 
 void StreamTransport::on_buffer_unused() {
   if (buffer_) buffer_->reset();
+  StreamReaderFeed::take_back();
 }
 
 void StreamTransport::on_buffer_filled(size_t size) {

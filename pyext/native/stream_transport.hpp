@@ -83,6 +83,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   // --- net::StreamEvents ---
   void on_data(std::span<const std::byte> data) override;
   std::span<std::byte> next_buffer(size_t hint) override;
+  std::span<std::byte> memory_for_much(size_t most) override;
   void on_buffer_filled(size_t size) override;
   void on_buffer_unused() override;
   void on_eof() override;
@@ -111,7 +112,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   void let_go() override;
 
   void use_protocol(PyObject* protocol);
-  bool feeds_reader(PyObject* protocol, std::span<const std::byte> data);
+  bool may_feed_reader(PyObject* protocol);
   std::span<std::byte> lent_memory(PyObject* buffer);
   void write_data(PyObject* data);
   template <class HandOver>

@@ -37,7 +37,11 @@ class StreamEvents {
   // asks for it goes on when the reader pauses or closes in here and gives memory nonetheless.
   virtual std::span<std::byte> next_buffer(size_t hint) = 0;
   virtual void on_buffer_filled(size_t size) = 0;
-  // Nothing was received into the memory that next_buffer gave; the stream lets go of it.
+  // Where what comes in large may lie for a reader without memory of its own, `most` bytes or
+  // fewer: at once on_data is called with the front of it, or on_buffer_unused. Empty: nowhere,
+  // please.
+  virtual std::span<std::byte> memory_for_much(size_t /*most*/) { return {}; }
+  // Nothing was received into the memory that either gave; the stream lets go of it.
   virtual void on_buffer_unused() {}
   // The peer will send no more. Reading is over; writing goes on until close.
   virtual void on_eof() = 0;

@@ -93,8 +93,9 @@ void Stream::take_received(const op::Completion& completion) {
   base::Result result = completion.result;
   if (means_again(result) || result.is(ENOBUFS)) return arm_reading();
   size_t size = completion.data.size();
-  if (!bulk_ && context_.reactor->capabilities().ring) {
-    judge_bulk(size, context_.reactor->config().buffer_size);
+  if (!bulk_) {
+    bool has_ring = context_.reactor->capabilities().ring;
+    judge_bulk(size, has_ring ? context_.reactor->config().buffer_size : kMuch_bytes);
     if (bulk_ && completion.more) context_.reactor->cancel(recv_);
   }
   {
@@ -154,6 +155,8 @@ size_t Stream::receive_directly() {
     memory = events_->next_buffer(0);
     if (state_ == State::closed) return 0;  // in the child of a fork: it is the parent's
     if (memory.empty()) return 0;           // a failed reader is asked again
+  } else if (std::span<std::byte> place = events_->memory_for_much(memory.size()); !place.empty()) {
+    memory = place;
   }
   ++context_.reactor->statistics().syscalls;
   ssize_t received = ::recv(descriptor_.number(), memory.data(), memory.size(), MSG_DONTWAIT);
@@ -164,7 +167,7 @@ size_t Stream::receive_directly() {
   } else if (result.ok() && size < memory.size()) {
     descriptor_.note_short(op::Direction::read);
   }
-  if (own_memory && size == 0) events_->on_buffer_unused();
+  if (size == 0) events_->on_buffer_unused();
   if (result.is_again() || result.is(EINTR)) return 0;
   if (bulk_) judge_bulk(size, context_.reactor->config().buffer_size);
   uint64_t sent_before = traffic_.messages_out;
@@ -183,9 +186,10 @@ size_t Stream::receive_directly() {
   return wants_more && !(took_all && has_answered) ? size : 0;
 }
 
-// Bulk streams fill whole buffers: they are better off without the copy out of cold pool memory.
+// Bulk streams fill whole buffers: they are better off without the copy out of cold pool memory, or
+// out of the scratch.
 void Stream::judge_bulk(size_t size, size_t capacity) {
-  bool speaks_for_change = bulk_ ? size < capacity : size == capacity;
+  bool speaks_for_change = bulk_ ? size < capacity : size >= capacity;
   streak_ = speaks_for_change ? static_cast<uint8_t>(streak_ + 1) : 0;
   if (streak_ < (bulk_ ? kSmallStreak : kBulkStreak)) return;
   bulk_ = !bulk_;
