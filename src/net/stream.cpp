@@ -101,7 +101,14 @@ bool Stream::load_send() {
 
 void Stream::describe_waiting() {
   op::Send& send = outgoing_->send;
-  send.set_range_count(outgoing_->queue.describe(send.ranges()));
+  const WriteQueue& queue = outgoing_->queue;
+  size_t count = queue.describe(send.ranges());
+  if (count > 1 && queue.backlog_bytes() <= outgoing_->joined.size()) {
+    queue.copy(outgoing_->joined);
+    send.ranges()[0] = {.iov_base = outgoing_->joined.data(), .iov_len = queue.backlog_bytes()};
+    count = 1;
+  }
+  send.set_range_count(count);
 }
 
 // What is under way belongs to the reactor.

@@ -13,6 +13,7 @@
 // ends at the peer's half-close, which then costs a worker thread or an answer cut short.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -222,7 +223,11 @@ class Stream : public base::ListNode<DirtyListTag> {
     WriteQueue queue;
     op::Completes<op::Send, &Stream::on_send> send;
     op::Completes<op::Poll, &Stream::on_room> room;
+    // A few small segments are sent from here, a head and a short body perhaps: to describe them to
+    // the kernel is dearer by 120 ns.
+    std::array<std::byte, 384> joined;
   };
+  static_assert(sizeof(Outgoing) <= 1032, "what is larger malloc finds more slowly");
   std::unique_ptr<Outgoing> outgoing_;
   op::Completes<op::Recv, &Stream::on_recv> recv_{*this, descriptor_};
   op::Completes<op::Notice, &Stream::on_later> later_{*this, descriptor_};

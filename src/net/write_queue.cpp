@@ -27,6 +27,13 @@ size_t WriteQueue::describe(std::span<iovec> out) const {
   return count;
 }
 
+void WriteQueue::copy(std::span<std::byte> out) const {
+  RLOOP_ASSERT(backlog_bytes_ <= out.size(), "more was queued than there is room for");
+  std::byte* place = out.data();
+  for (const Segment& segment : std::span(segments_).subspan(first_))
+    place = std::copy_n(segment.data, segment.size, place);
+}
+
 void WriteQueue::consume(size_t bytes) {
   RLOOP_ASSERT(bytes <= backlog_bytes_, "more was sent than was queued");
   backlog_bytes_ -= bytes;

@@ -23,6 +23,8 @@ class WriteQueue {
   void append(Segment segment);
   // Describes the next bytes to send; returns the number of ranges written, at most out.size().
   size_t describe(std::span<iovec> out) const;
+  // Copies the backlog, which fits into `out`.
+  void copy(std::span<std::byte> out) const;
   // The first `bytes` of the backlog were sent. bytes <= backlog_bytes().
   void consume(size_t bytes);
   void clear();

@@ -144,8 +144,9 @@ TEST_F(StreamTest, AWriteAfterTheEndIsDropped) {
 TEST_F(StreamTest, ManySegmentsLeaveInAFewSends) {
   std::string expected;
   for (int i = 0; i < 40; ++i) {
-    expected += std::to_string(i) + ",";
-    connection_->write(std::to_string(i) + ",");
+    std::string segment = std::to_string(i) + std::string(20, ',');
+    expected += segment;
+    connection_->write(segment);
   }
   settle();
   int sends = 0;
@@ -155,6 +156,21 @@ TEST_F(StreamTest, ManySegmentsLeaveInAFewSends) {
   }
   EXPECT_EQ(reactor_.wire, expected);
   EXPECT_EQ(sends, 3) << "at most 16 ranges each";
+}
+
+TEST_F(StreamTest, SmallSegmentsLeaveAsOne) {
+  for (const char* segment : {"head", "body", "tail"})
+    connection_->write(segment);
+  settle();
+  ASSERT_TRUE(reactor_.sending());
+  reactor_.send(6);
+  connection_->write(" and more");
+  settle();
+  reactor_.send(100);
+  settle();
+  EXPECT_EQ(reactor_.wire, "headbodytail and more");
+  EXPECT_FALSE(reactor_.sending());
+  EXPECT_EQ(connection_->held, 0);
 }
 
 // The ring's sends do not wait for room: they come home with "again", and a poll waits.

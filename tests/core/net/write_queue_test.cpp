@@ -54,6 +54,17 @@ TEST_F(WriteQueueTest, DescribesWhatIsLeft) {
   EXPECT_EQ(released_, 3);
 }
 
+TEST_F(WriteQueueTest, CopiesWhatIsLeft) {
+  for (const char* text : {"one", "two", "three"})
+    append(text);
+  queue_.consume(4);
+  std::array<std::byte, 20> copy;
+  queue_.copy(copy);
+  EXPECT_EQ(std::string(reinterpret_cast<char*>(copy.data()), queue_.backlog_bytes()), "wothree");
+  queue_.consume(queue_.backlog_bytes());
+  queue_.copy({});
+}
+
 TEST_F(WriteQueueTest, AnEmptySegmentIsIgnoredAndReleased) {
   append("");
   EXPECT_TRUE(queue_.empty());
