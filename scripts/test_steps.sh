@@ -136,8 +136,10 @@ run_pytest() {
   done
   shift
   local status=0
+  # What fails everywhere waits everywhere for its deadline: fifty say as much as all.
   on "$label" env "${variables[@]}" "${step_limit[@]}" "${pythons[$label]}" -X faulthandler \
-    -m pytest -q -p no:cacheprovider "--junitxml=$report" "$@" "${pytest_arguments[@]}" ||
+    -m pytest -q -p no:cacheprovider --maxfail=50 "--junitxml=$report" "$@" \
+    "${pytest_arguments[@]}" ||
     status=$?
   # None of this step's tests was chosen.
   ((status != 5 || ${#pytest_arguments[@]} == 0)) || return 0
