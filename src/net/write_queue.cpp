@@ -9,13 +9,14 @@ namespace rloop::net {
 
 void WriteQueue::append(Segment segment) {
   if (segment.size == 0) return;
-  backlog_bytes_ += segment.size;
   // A queue that never runs empty must not keep its finished head for ever.
   if (first_ > 32 && first_ * 2 > segments_.size()) {
     segments_.erase(segments_.begin(), segments_.begin() + static_cast<ptrdiff_t>(first_));
     first_ = 0;
   }
+  size_t size = segment.size;
   segments_.push_back(std::move(segment));
+  backlog_bytes_ += size;  // not before: there may be no memory for it
 }
 
 size_t WriteQueue::describe(std::span<iovec> out) const {

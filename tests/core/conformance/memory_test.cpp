@@ -128,6 +128,28 @@ TEST_P(MemoryTest, AStreamEnds) {
   }
 }
 
+// What the caller was told was not taken is not sent, nor anything in its place.
+TEST_P(MemoryTest, AStreamWhoseQueueCannotGrowSendsWhatItHas) {
+  for_each_failure([&](long allowed, bool on) {
+    SocketPair pair = tcp_pair();
+    Connection connection(context_, std::move(pair.near));
+    static constexpr std::byte kSegment[] = {std::byte{'s'}, std::byte{'e'}, std::byte{'g'}};
+    std::string expected;
+    expected.reserve(100);
+    without_memory(allowed, on, [&] {
+      for (int i = 0; i < 9; ++i) {
+        connection.stream.append({kSegment, sizeof(kSegment), {}});
+        expected += "seg";
+      }
+    });
+    EXPECT_EQ(connection.stream.backlog_bytes(), expected.size());
+    connection.stream.push(true);
+    EXPECT_EQ(read_available(pair.far.get()), expected);
+    connection.stream.abort();
+    ASSERT_TRUE(run_until([&] { return connection.closed(); }));
+  });
+}
+
 // Nothing of it is sent, or the caller knows that the connection is lost, or all of it arrives.
 TEST_P(MemoryTest, AStreamWritesMoreThanTheKernelTakes) {
   const std::string all = pattern(1 << 20);
