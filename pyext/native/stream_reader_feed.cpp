@@ -171,6 +171,16 @@ std::byte* bytes_of(PyObject* array) {
   return reinterpret_cast<std::byte*>(PyByteArray_AS_STRING(array));
 }
 
+// Never fails: what lies behind its data must not stay in a reader's buffer, also where there is no
+// memory for a smaller one.
+void shorten(PyObject* array, Py_ssize_t size) {
+  if (PyByteArray_Resize(array, size) == 0) return;
+  PyErr_Clear();
+  if (PyByteArray_GET_SIZE(array) <= size) return;
+  Py_SET_SIZE(reinterpret_cast<PyVarObject*>(array), size);
+  PyByteArray_AS_STRING(array)[size] = '\0';
+}
+
 // What _wakeup_waiter does; `place` is that of the reader's waiter.
 void wake_up(PyObject*& place) {
   if (place == Py_None) return;
@@ -246,7 +256,7 @@ std::span<std::byte> StreamReaderFeed::lend(PyObject* protocol, size_t most) {
 bool StreamReaderFeed::keep(std::span<const std::byte> data) {
   if (!lent.target || data.data() != bytes_of(lent.target.array) + lent.size) return false;
   auto [target, size] = std::exchange(lent, {});
-  resize(target.array, static_cast<Py_ssize_t>(size + data.size()));
+  shorten(target.array, static_cast<Py_ssize_t>(size + data.size()));
   wake_up(*target.waiter);
   return true;
 }
@@ -254,7 +264,7 @@ bool StreamReaderFeed::keep(std::span<const std::byte> data) {
 void StreamReaderFeed::take_back() {
   if (!lent.target) return;
   auto [target, size] = std::exchange(lent, {});
-  if (PyByteArray_Resize(target.array, static_cast<Py_ssize_t>(size)) < 0) PyErr_Clear();
+  shorten(target.array, static_cast<Py_ssize_t>(size));
 }
 
 void StreamReaderFeed::define() {
