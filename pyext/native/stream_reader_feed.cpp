@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/assert.hpp"
 #include "binding/instance_values.hpp"
 #include "native/names.hpp"
 #include "native/overrides.hpp"
@@ -238,7 +239,7 @@ bool StreamReaderFeed::feed(PyObject* protocol, std::span<const std::byte> data)
 
 std::span<std::byte> StreamReaderFeed::lend(PyObject* protocol, size_t most) {
   constexpr size_t kLeast_bytes = 64 * 1024;  // for less it does not pay
-  take_back();                                // of a delivery that was prevented
+  RLOOP_ASSERT(!lent.target, "a reader's buffer was lent twice");
   Target target = target_of(protocol);
   if (!target) return {};
   size_t size = target.size(), room = most;
@@ -253,12 +254,15 @@ std::span<std::byte> StreamReaderFeed::lend(PyObject* protocol, size_t most) {
   return {bytes_of(lent.target.array) + size, room};
 }
 
-bool StreamReaderFeed::keep(std::span<const std::byte> data) {
-  if (!lent.target || data.data() != bytes_of(lent.target.array) + lent.size) return false;
+Ref StreamReaderFeed::keep(std::span<const std::byte> data) {
+  if (!lent.target || data.data() != bytes_of(lent.target.array) + lent.size) return {};
   auto [target, size] = std::exchange(lent, {});
   shorten(target.array, static_cast<Py_ssize_t>(size + data.size()));
-  wake_up(*target.waiter);
-  return true;
+  return std::move(target.reader);
+}
+
+void StreamReaderFeed::wake(PyObject* reader) {
+  wake_up(binding::values_of(reader)[waiter.position]);
 }
 
 void StreamReaderFeed::take_back() {

@@ -30,10 +30,11 @@ class StreamReaderFeed {
 
   // For what comes in large: a place behind the data in the reader's own buffer, at most `most`
   // bytes, to receive into; empty where feed() would answer false or there is little room. Before
-  // Python runs, take_back() ends that without data, or keep() with what came at its front: it does
-  // what feed() would, or answers false where `data` lies elsewhere.
+  // Python runs, take_back() ends that without data, or keep() with what came at its front, which
+  // answers the reader, for wake() to tell; null where `data` lies elsewhere. Those two never fail.
   static std::span<std::byte> lend(PyObject* protocol, size_t most);
-  static bool keep(std::span<const std::byte> data);
+  static binding::Ref keep(std::span<const std::byte> data);
+  static void wake(PyObject* reader);
   static void take_back();
 
  private:

@@ -93,11 +93,12 @@ void StreamTransport::resume_reading() {
 // enters the context for all of that.
 
 void StreamTransport::on_data(std::span<const std::byte> data) {
+  Ref reader = StreamReaderFeed::keep(data);
   InContext scope(*this);
   Ref result;
   try {
     Ref protocol = protocol_.copy();  // it may be switched by its own call
-    if (StreamReaderFeed::keep(data)) return;
+    if (reader) return StreamReaderFeed::wake(reader.get());
     if (may_feed_reader(protocol.get()) && StreamReaderFeed::feed(protocol.get(), data)) return;
     Ref bytes = loop_.received_bytes().of(loop_.reactor(), data);
     result = call_protocol(loop_, protocol.get(), names::data_received, bytes.get());

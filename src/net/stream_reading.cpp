@@ -18,11 +18,6 @@ namespace {
 // So many full (short) receives in a row switch a stream to bulk (and back).
 constexpr uint8_t kBulkStreak = 2;
 constexpr uint8_t kSmallStreak = 4;
-// Into a reader's own memory a stream receives again at once while each receive brings so much:
-// asking the kernel for readiness in between would only cost. In all not more than a reader with
-// one large buffer takes at once, so that others get their turn.
-constexpr size_t kMuch_bytes = 64 * 1024;
-constexpr size_t kMostInARow_bytes = 512 * 1024;
 
 // Nothing was received, and nothing is wrong: whoever still wants data asks again.
 bool means_again(base::Result result) {
@@ -94,8 +89,8 @@ void Stream::take_received(const op::Completion& completion) {
   if (means_again(result) || result.is(ENOBUFS)) return arm_reading();
   size_t size = completion.data.size();
   if (!bulk_) {
-    bool has_ring = context_.reactor->capabilities().ring;
-    judge_bulk(size, has_ring ? context_.reactor->config().buffer_size : kMuch_bytes);
+    const reactor::Config& config = context_.reactor->config();
+    judge_bulk(size, context_.reactor->capabilities().ring ? config.buffer_size : config.much);
     if (bulk_ && completion.more) context_.reactor->cancel(recv_);
   }
   {
@@ -138,9 +133,10 @@ void Stream::after_read(bool sends) {
 void Stream::receive_in_a_row() {
   absl::Cleanup delivered = [this] { receiving_ = false; };
   receiving_ = true;
-  for (size_t received = 0; received < kMostInARow_bytes;) {
+  const reactor::Config& config = context_.reactor->config();
+  for (size_t received = 0; received < config.most_in_a_row;) {
     size_t size = receive_directly();
-    if (size < kMuch_bytes) return;
+    if (size < config.much) return;
     received += size;
   }
 }
@@ -155,8 +151,9 @@ size_t Stream::receive_directly() {
     memory = events_->next_buffer(0);
     if (state_ == State::closed) return 0;  // in the child of a fork: it is the parent's
     if (memory.empty()) return 0;           // a failed reader is asked again
-  } else if (std::span<std::byte> place = events_->memory_for_much(memory.size()); !place.empty()) {
-    memory = place;
+  } else if (bulk_) {
+    std::span<std::byte> place = events_->memory_for_much(memory.size());
+    if (!place.empty()) memory = place;
   }
   ++context_.reactor->statistics().syscalls;
   ssize_t received = ::recv(descriptor_.number(), memory.data(), memory.size(), MSG_DONTWAIT);

@@ -175,7 +175,7 @@ class Operation : public base::ListNode<OperationListTag> {
 
  private:
   Descriptor& descriptor_;
-  // Eight bytes: each connection has three operations.
+  // Eight bytes: each connection has two operations at least.
   Direction direction_;
   Readiness readiness_ = Readiness::by_engine;
   Replay replay_;

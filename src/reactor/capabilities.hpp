@@ -37,6 +37,11 @@ struct Config {
   size_t scratch_size = 128 * 1024;  // bytes of the loop's one receive buffer
   // Bytes that a sock_recv may take through the scratch and the memory behind it.
   size_t large_scratch_size = 256 * 1024;
+  // Into a reader's own memory a stream receives again at once while each receive brings so many
+  // bytes: asking the kernel for readiness in between would only cost. In all not more than a
+  // reader with one large buffer takes at once, so that others get their turn.
+  size_t much = 64 * 1024;
+  size_t most_in_a_row = 512 * 1024;
   // So many waits in a row that only watched descriptors have ended, before waits are of these
   // alone.
   int watches_before_direct = 16;

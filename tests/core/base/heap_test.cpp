@@ -37,6 +37,7 @@ TEST(HeapTest, FreedMemoryIsUsedAgainWithoutPageFaults) {
   long before = page_faults();
   use_and_free();
   long given_back = page_faults() - before;
+  if (given_back < 100) GTEST_SKIP() << "malloc keeps free memory already";
   keep_freed_memory();
   keep_freed_memory();  // again: nothing more
   use_and_free();

@@ -41,6 +41,8 @@ reactor::Config config_of(uint32_t mode) {
   config.buffer_size = mode & 4 ? 64 : 1024;
   config.datagram_count = 2;
   config.scratch_size = config.large_scratch_size = mode & 8 ? 256 : 8192;
+  config.much = config.scratch_size / 2;
+  config.most_in_a_row = 8 * config.much;
   config.allowed.multishot_recv = (mode >> 4 & 3) != 0;
   config.allowed.buffer_ring = (mode >> 6 & 3) != 0;
   config.watches_before_direct = mode >> 25 & 1 ? 0 : 16;

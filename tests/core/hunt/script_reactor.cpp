@@ -17,6 +17,8 @@ reactor::Config small() {
   config.buffer_size = 64;
   config.scratch_size = 256;
   config.large_scratch_size = 512;
+  config.much = 120;
+  config.most_in_a_row = 1000;
   return config;
 }
 

@@ -78,6 +78,8 @@ class StreamUser final : public net::StreamEvents {
 
   void on_data(std::span<const std::byte> data) override;
   std::span<std::byte> next_buffer(size_t hint) override;
+  std::span<std::byte> memory_for_much(size_t most) override;
+  void on_buffer_unused() override { much_is_lent_ = false; }
   void on_buffer_filled(size_t size) override;
   void on_eof() override;
   void on_sent() override;
@@ -106,6 +108,8 @@ class StreamUser final : public net::StreamEvents {
   bool paused_in_buffer_ = false;  // inside the last next_buffer
   bool ended_in_buffer_ = false;   // ... whose receive is under way
   std::vector<std::byte> own_memory_;
+  std::vector<std::byte> much_;  // lent until data or on_buffer_unused
+  bool much_is_lent_ = false;
   std::array<int, kEventCount> reactions_;
   std::unique_ptr<net::Stream> stream_;
 };
