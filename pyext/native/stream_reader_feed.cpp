@@ -239,10 +239,11 @@ bool StreamReaderFeed::feed(PyObject* protocol, std::span<const std::byte> data)
 
 std::span<std::byte> StreamReaderFeed::lend(PyObject* protocol, size_t most) {
   constexpr size_t kLeast_bytes = 64 * 1024;  // for less it does not pay
+  constexpr size_t kMost_bytes = 120 * 1024;  // what is larger malloc may have to map each time
   RLOOP_ASSERT(!lent.target, "a reader's buffer was lent twice");
   Target target = target_of(protocol);
   if (!target) return {};
-  size_t size = target.size(), room = most;
+  size_t size = target.size(), room = std::min(most, kMost_bytes);
   while (room >= kLeast_bytes && !is_below_limit(target.limit, size + room))
     room /= 2;
   if (room < kLeast_bytes) return {};

@@ -6,14 +6,14 @@
 
 namespace rloop::base {
 
-// Lets the heap keep up to 8 MiB of free memory at its end (each thread's arena as much), once for
+// Lets the heap keep up to 1 MiB of free memory at its end (each thread's arena as much), once for
 // the process.
 //
 // glibc gives back what is free there beyond 128 KiB. A StreamReader with messages of 100 KiB frees
-// more and needs it again within a turn: two page faults per message, 15 % of its CPU. The limit
-// follows the largest block that was ever mapped and freed (mallopt(3), M_MMAP_THRESHOLD), and one
-// of 4 MiB is; smaller ones come from the heap then. So what the user has set by mallopt or
-// MALLOC_* stays, and other allocators do not mind.
+// more and needs it again within a turn: several page faults per message, a third of its CPU. The
+// limit follows the largest block that was ever mapped and freed (mallopt(3), M_MMAP_THRESHOLD),
+// and one of 512 KiB is; smaller ones come from the heap then. So what the user has set by mallopt
+// or MALLOC_* stays, and other allocators do not mind.
 void keep_freed_memory();
 
 }  // namespace rloop::base
