@@ -21,7 +21,7 @@ long page_faults() {
 void use_and_free() {
   constexpr size_t kPiece = 64 * 1024;
   std::vector<void*> pieces;
-  for (int i = 0; i < 12; ++i) {
+  for (int i = 0; i < 8; ++i) {
     pieces.push_back(std::malloc(kPiece));
     std::memset(pieces.back(), 1, kPiece);
   }
