@@ -212,6 +212,10 @@ void StreamTransport::on_error(net::IoStep step, int error_number) {
   binding::set_os_error(error_number);
   fail(step == net::IoStep::read ? "Fatal read error on socket transport"
                                  : "Fatal write error on socket transport");
+  // Who waits for the backlog to leave learns why it did not.
+  if (step == net::IoStep::write && empty_waiter_ && error_) {
+    finish_empty_waiter(names::set_exception, error_.get());
+  }
 }
 
 // Sendfile's future, unless it is done already.

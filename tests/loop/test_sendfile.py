@@ -8,6 +8,7 @@ import io
 import os
 import socket
 import ssl
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,22 @@ async def test_the_connection_ends_in_the_middle(
                 await sending
         transport.abort()
         await protocol.lost
+
+
+async def test_a_peer_that_goes_before_the_backlog_has_left(
+    loop: asyncio.AbstractEventLoop, path: Path, noise: Any
+) -> None:
+    async with wired(receive_buffer=8192) as (transport, protocol, far):
+        transport.write(bytes(3_000_000))
+        with path.open("rb") as file:
+            sending = loop.create_task(loop.sendfile(transport, file))
+            await turns(10)
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            far.close()
+            with pytest.raises((ConnectionResetError, BrokenPipeError)):
+                await sending
+        assert isinstance(await protocol.lost, (ConnectionResetError, BrokenPipeError))
+    noise.take()  # asyncio tells the future twice, and complains
 
 
 @differs("asyncio", "the file's position stays where it was")
