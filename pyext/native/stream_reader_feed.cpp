@@ -163,11 +163,6 @@ bool is_below_limit(PyObject* number, size_t size) {
   return half > 0 && (size + 1) / 2 <= static_cast<size_t>(half);
 }
 
-// Fails like bytearray.extend where the buffer is exported.
-void resize(PyObject* array, Py_ssize_t size) {
-  binding::check(PyByteArray_Resize(array, size));
-}
-
 std::byte* bytes_of(PyObject* array) {
   return reinterpret_cast<std::byte*>(PyByteArray_AS_STRING(array));
 }
@@ -231,22 +226,20 @@ bool StreamReaderFeed::feed(PyObject* protocol, std::span<const std::byte> data)
   if (!target || data.empty()) return false;
   size_t size = target.size();
   if (!is_below_limit(target.limit, size + data.size())) return false;
-  resize(target.array, static_cast<Py_ssize_t>(size + data.size()));
+  // Fails like bytearray.extend where the buffer is exported.
+  binding::check(PyByteArray_Resize(target.array, static_cast<Py_ssize_t>(size + data.size())));
   std::memcpy(bytes_of(target.array) + size, data.data(), data.size());
   wake_up(*target.waiter);
   return true;
 }
 
 std::span<std::byte> StreamReaderFeed::lend(PyObject* protocol, size_t most) {
-  constexpr size_t kLeast_bytes = 64 * 1024;  // for less it does not pay
   constexpr size_t kMost_bytes = 120 * 1024;  // what is larger malloc may have to map each time
   RLOOP_ASSERT(!lent.target, "a reader's buffer was lent twice");
   Target target = target_of(protocol);
   if (!target) return {};
   size_t size = target.size(), room = std::min(most, kMost_bytes);
-  while (room >= kLeast_bytes && !is_below_limit(target.limit, size + room))
-    room /= 2;
-  if (room < kLeast_bytes) return {};
+  if (!is_below_limit(target.limit, size + room)) return {};
   if (PyByteArray_Resize(target.array, static_cast<Py_ssize_t>(size + room)) < 0) {
     PyErr_Clear();  // no memory, or it is exported: data_received says so
     return {};

@@ -29,7 +29,7 @@ class StreamReaderFeed {
   static bool feed(PyObject* protocol, std::span<const std::byte> data);
 
   // For what comes in large: a place behind the data in the reader's own buffer, at most `most`
-  // bytes, to receive into; empty where feed() would answer false or there is little room. Before
+  // bytes, to receive into; empty where feed() would answer false for so many. Before
   // Python runs, take_back() ends that without data, or keep() with what came at its front, which
   // answers the reader, for wake() to tell; null where `data` lies elsewhere. Those two never fail.
   static std::span<std::byte> lend(PyObject* protocol, size_t most);

@@ -25,7 +25,7 @@ Stream::Stream(Context& context, StreamEvents& events, int fd)
 // --- writing ---------------------------------------------------------------------------------
 
 void Stream::append(Segment segment) {
-  if (state_ == State::joining || state_ == State::closed) return;
+  if (ended()) return;
   if (!outgoing_) outgoing_ = std::make_unique<Outgoing>(*this);
   outgoing_->queue.append(std::move(segment));
 }
@@ -33,8 +33,8 @@ void Stream::append(Segment segment) {
 // Who has nothing waiting and may send now needs no queue: only what the kernel does not take is
 // queued.
 void Stream::write(Segment segment, bool at_once) {
-  bool goes_past_queue = segment.size > 0 && !outgoing_ && !linked() && !write_pending() &&
-                         state_ != State::joining && state_ != State::closed;
+  bool goes_past_queue =
+      segment.size > 0 && !outgoing_ && !linked() && !write_pending() && !ended();
   if (!goes_past_queue) {
     append(std::move(segment));
     return push(at_once);
@@ -66,7 +66,7 @@ bool Stream::queue_after(const op::Attempt& attempt, Segment segment) {
 void Stream::push(bool at_once) {
   if (nothing_waits() || write_pending()) return;  // goes out when what is pending completes
   // What an abort has dropped lies here until the end, and must not bring the stream into a list.
-  if (state_ == State::joining || state_ == State::closed) return;
+  if (ended()) return;
   if (may_send_now(backlog_bytes(), at_once)) return flush_now();
   if (!linked()) context_.gather(*this);
 }
@@ -82,7 +82,7 @@ void Stream::flush_now() {
 }
 
 void Stream::settle() {
-  if (state_ == State::joining || state_ == State::closed) return;
+  if (ended()) return;
   if (send_under_way()) {
     bool outer = std::exchange(settling_, true);
     context_.reactor->settle(outgoing_->send);
@@ -92,7 +92,7 @@ void Stream::settle() {
 }
 
 bool Stream::load_send() {
-  if (nothing_waits() || write_pending() || state_ == State::joining || state_ == State::closed) {
+  if (nothing_waits() || write_pending() || ended()) {
     return false;
   }
   describe_waiting();
@@ -169,7 +169,7 @@ void Stream::on_send(const op::Completion& completion) {
 // peer's half-close, so there an epoll set waits for POLLOUT alone.
 void Stream::wait_for_room() {
   if (context_.reactor->sends_wait_for_room()) return flush_through_reactor();
-  if (nothing_waits() || state_ == State::joining || state_ == State::closed) return;
+  if (nothing_waits() || ended()) return;
   if (!waits_for_room()) context_.reactor->submit(outgoing_->room);
 }
 
@@ -253,7 +253,7 @@ void Stream::close() {
 }
 
 void Stream::abort() {
-  if (state_ == State::joining || state_ == State::closed) return;
+  if (ended()) return;
   // asyncio sends inside write(): only what the kernel refused is lost.
   if (linked() && !send_under_way()) send_quietly();
   stop_reading();
@@ -297,7 +297,7 @@ void Stream::forget() {
 }
 
 void Stream::begin_join() {
-  if (state_ == State::joining || state_ == State::closed) return;
+  if (ended()) return;
   state_ = State::joining;
   if (linked()) unlink();
   for_each_operation([&](op::Operation& one) { context_.reactor->hasten(one); });

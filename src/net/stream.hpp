@@ -153,6 +153,8 @@ class Stream : public base::ListNode<DirtyListTag> {
   void flush_through_reactor();
   bool load_send();
   void on_send(const op::Completion& completion);
+  // Nothing is taken any more.
+  bool ended() const { return state_ == State::joining || state_ == State::closed; }
   bool nothing_waits() const { return !outgoing_ || outgoing_->queue.empty(); }
   bool waits_for_room() const { return outgoing_ && !outgoing_->room.idle(); }
   bool send_under_way() const { return outgoing_ && !outgoing_->send.idle(); }

@@ -65,7 +65,7 @@ async def test_every_byte_arrives_once_and_in_order(
         while piece := await read(connection.reader, rng):
             received += piece
             if rng.random() < 0.1:
-                await asyncio.sleep(0.001)  # until it pauses
+                await turns(5)  # nobody reads: much comes, and it may pause
         await sent
         assert received == data
 

@@ -21,6 +21,14 @@ class ReadingTest : public ConnectionTest {
     near_->stream.start_reading();
     return std::move(pair.far);
   }
+  // The same for a reader with `size` bytes of its own.
+  base::UniqueFd read_into_memory(SocketPair pair, size_t size) {
+    near_ = std::make_unique<Connection>(context_, std::move(pair.near));
+    near_->own_buffer.resize(size);
+    near_->stream.set_reads_into_buffers(true);
+    near_->stream.start_reading();
+    return std::move(pair.far);
+  }
 };
 INSTANTIATE_TEST_SUITE_P(Engines, ReadingTest, every_engine(), engine_name);
 
@@ -191,17 +199,13 @@ TEST_P(ReadingTest, AReaderWithMemoryOfItsOwnGetsEveryByte) {
 }
 
 TEST_P(ReadingTest, AReaderWithMemoryOfItsOwnMayPauseInTheMiddleOfABuffer) {
-  SocketPair pair = unix_pair();
-  near_ = std::make_unique<Connection>(context_, std::move(pair.near));
-  near_->own_buffer.resize(10);
-  near_->stream.set_reads_into_buffers(true);
-  near_->stream.start_reading();
+  base::UniqueFd far = read_into_memory(unix_pair(), 10);
   near_->upcall = [&](Event event) {
     if (event == Event::buffer) near_->stream.pause_reading();
   };
   const std::string bytes = pattern(1005);
-  write_all(pair.far.get(), bytes);
-  pair.far.reset();
+  write_all(far.get(), bytes);
+  far.reset();
   for (size_t seen = 0; !near_->eof;) {
     ASSERT_TRUE(run_until([&] { return near_->eof || near_->received.size() > seen; }));
     EXPECT_LE(near_->received.size(), seen + 10) << "nothing comes after a pause";
@@ -216,15 +220,11 @@ TEST_P(ReadingTest, AReaderWithMemoryOfItsOwnMayPauseInTheMiddleOfABuffer) {
 // Many receives in a row into the reader's memory: a pause, an end and the other connections count
 // after each of them.
 TEST_P(ReadingTest, AReaderWithMuchMemoryOfItsOwnMayPauseOrEndAfterAnyReceive) {
-  SocketPair pair = tcp_pair();
-  near_ = std::make_unique<Connection>(context_, std::move(pair.near));
-  near_->own_buffer.resize(64 * 1024);
-  near_->stream.set_reads_into_buffers(true);
-  near_->stream.start_reading();
+  base::UniqueFd far = read_into_memory(tcp_pair(), 64 * 1024);
   const std::string bytes = pattern(1'000'000);
   size_t written = 0;
   auto refill = [&] {
-    ssize_t sent = ::send(pair.far.get(), bytes.data() + written, bytes.size() - written,
+    ssize_t sent = ::send(far.get(), bytes.data() + written, bytes.size() - written,
                           MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent > 0) written += static_cast<size_t>(sent);
   };
@@ -258,11 +258,7 @@ TEST_P(ReadingTest, AReaderWithMuchMemoryOfItsOwnMayPauseOrEndAfterAnyReceive) {
 
 // As request and response go: whoever has answered is not received for again in the same turn.
 TEST_P(ReadingTest, AReaderThatAnswersIsNotAskedForMoreAtOnce) {
-  SocketPair pair = tcp_pair();
-  near_ = std::make_unique<Connection>(context_, std::move(pair.near));
-  near_->own_buffer.resize(256 * 1024);
-  near_->stream.set_reads_into_buffers(true);
-  near_->stream.start_reading();
+  base::UniqueFd far = read_into_memory(tcp_pair(), 256 * 1024);
   const std::string request = pattern(80 * 1024);
   size_t seen = 0;
   auto exchange = [&](bool answers) {
@@ -271,7 +267,7 @@ TEST_P(ReadingTest, AReaderThatAnswersIsNotAskedForMoreAtOnce) {
     };
     uint64_t syscalls = statistics_.syscalls;
     for (int i = 0; i < 20; ++i) {
-      write_all(pair.far.get(), request);
+      write_all(far.get(), request);
       seen += request.size();
       EXPECT_TRUE(run_until([&] { return near_->received.size() == seen; }));
       turns(1);
