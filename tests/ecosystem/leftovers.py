@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from support import DEADLINE, open_descriptors, within_deadline
+from support import DEADLINE, first_waits, open_descriptors, within_deadline
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -79,8 +79,8 @@ def left_behind(before: Holdings) -> list[str]:
 
 
 async def holdings_at_start() -> Holdings:
-    """What there is once the loop has all that it works with: a first wait makes its ring."""
-    await asyncio.sleep(0.001)
+    """What there is once the loop has all that it works with."""
+    await first_waits()
     return holdings()
 
 

@@ -29,6 +29,12 @@ def new_loop(engine: str) -> asyncio.AbstractEventLoop:
     return rloop.new_event_loop(backend=engine)
 
 
+async def first_waits() -> None:
+    """Let the loop open what it opens late: io_uring's ring, made for a run of some turns."""
+    for _ in range(64):
+        await asyncio.sleep(0)
+
+
 class Loops:
     def __init__(self, engines: tuple[str, ...] = ENGINES) -> None:
         self.engines = engines
@@ -41,8 +47,7 @@ class Loops:
         if engine not in self.loops:
             self.loops[engine] = new_loop(engine)
             if engine != "asyncio":
-                # Some descriptors of a loop are opened by the first run in which it waits.
-                self.loops[engine].run_until_complete(asyncio.sleep(0.001))
+                self.loops[engine].run_until_complete(first_waits())
         return self.loops[engine]
 
     def prepare(self) -> None:

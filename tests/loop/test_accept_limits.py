@@ -18,6 +18,7 @@ from support import (
     Echo,
     Noise,
     differs,
+    first_waits,
     loops_only,
     open_descriptors,
     recv_exactly,
@@ -109,7 +110,7 @@ def test_a_run_that_begins_by_taking_every_descriptor_goes_on(
             with pytest.raises(OSError) as refused:
                 await loop.create_connection(asyncio.Protocol, "127.0.0.1", 1)
             assert refused.value.errno == errno.EMFILE
-            await asyncio.sleep(0.001)  # a wait that blocks makes the ring
+            await first_waits()
             told = loop.create_future()
             threading.Thread(target=loop.call_soon_threadsafe, args=(told.set_result, None)).start()
             await told

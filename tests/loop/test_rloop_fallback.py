@@ -77,7 +77,7 @@ def test_a_filter_set_after_the_first_loop_does_not_break_the_second() -> None:
         + """
 import rloop
 first = rloop.new_event_loop()
-first.run_until_complete(asyncio.sleep(0.001))
+first.run_until_complete(support.first_waits())
 refuse_io_uring(errno.EPERM)
 second = rloop.new_event_loop()
 second.run_until_complete(support.within_deadline(echo()))

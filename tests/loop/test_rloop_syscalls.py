@@ -13,7 +13,17 @@ from pathlib import Path
 
 import pytest
 from programs import check_script, script_environment
-from support import RLOOP_IDS, Echo, Recorder, loops_only, serving, turns, wait_until, wired
+from support import (
+    RLOOP_IDS,
+    Echo,
+    Recorder,
+    first_waits,
+    loops_only,
+    serving,
+    turns,
+    wait_until,
+    wired,
+)
 
 import rloop
 
@@ -66,7 +76,7 @@ def test_a_busy_turn_makes_no_system_call(loop: asyncio.AbstractEventLoop) -> No
         else:
             loop.stop()
 
-    loop.run_until_complete(asyncio.sleep(0.001))  # a wait that blocks makes the ring
+    loop.run_until_complete(first_waits())
     before = loop.statistics()
     loop.call_soon(again)
     loop.run_forever()
@@ -243,7 +253,7 @@ def test_strace_counts_what_the_statistics_count(tmp_path: Path, loop_id: str) -
 
 @loops_only("rloop-uring")
 @needs_strace
-@pytest.mark.parametrize("what", ["asyncio.sleep(0)", "asyncio.sleep(0.001)"])
+@pytest.mark.parametrize("what", ["asyncio.sleep(0)", "asyncio.sleep(0.05)"])
 def test_a_run_that_waits_for_nothing_makes_no_ring(
     tmp_path: Path, loop_id: str, what: str
 ) -> None:
@@ -258,7 +268,7 @@ def test_a_run_that_waits_for_nothing_makes_no_ring(
     one, eleven = (
         traced_calls(tmp_path, loop_id, source, count, ("io_uring_setup",)) for count in ("1", "11")
     )
-    assert eleven - one == (10 if "0.001" in what else 0)
+    assert eleven - one == (10 if "0.05" in what else 0)
 
 
 @needs_strace
