@@ -12,14 +12,15 @@ namespace rloop::net {
 namespace {
 
 // So many sockets send at once in a turn, the others gather. Where more than that wrote in the turn
-// before there is something to gain by gathering, and one does.
+// before, and the turn has more than that to run, there is something to gain by gathering, and all
+// do: the head of an answer that left alone would cost a segment, and wake its client once more.
 constexpr int kFewSockets = 4;
 // So many writes of one socket leave one by one; what it writes beyond that in the same turn leaves
 // together.
 constexpr uint32_t kWritesAtOnce = 8;
 // So many sockets are handed to the ring together, or fewer when the first has waited so long.
-constexpr size_t kGroup = 16;
-constexpr int64_t kPatience_ns = 200'000;
+constexpr size_t kGroup = 20;
+constexpr int64_t kPatience_ns = 300'000;
 // Up to so many dirty streams are sent to directly before the wait, more go through the ring with
 // it. 0, 2, 8 and "always" differed by less than the noise (KERNEL.md 0b).
 constexpr size_t kDirectFlush_streams = 2;
@@ -29,14 +30,15 @@ constexpr size_t kDirectFlush_streams = 2;
 Context::Context(reactor::Reactor* engine) : reactor(engine) {}
 Context::~Context() = default;
 
-void Context::begin_turn() {
+void Context::begin_turn(size_t to_run) {
   ++turn;
   if (writers_ > 0) writers_before_ = std::exchange(writers_, 0);
-  sockets_left_ = few_write() ? kFewSockets : 1;
+  little_to_run_ = to_run <= kFewSockets;
+  sockets_left_ = few_write() ? kFewSockets : 0;
 }
 
 bool Context::few_write() const {
-  return writers_ <= kFewSockets && writers_before_ <= kFewSockets;
+  return writers_ <= kFewSockets && (writers_before_ <= kFewSockets || little_to_run_);
 }
 
 bool Context::may_send_now(SentAtOnce& sent) {
@@ -53,9 +55,13 @@ bool Context::may_send_now(SentAtOnce& sent) {
   return true;
 }
 
+// A full group leaves when another stream begins to write: what its last one has written before may
+// be half an answer.
 void Context::gather(Stream& stream) {
-  dirty_.push_back(stream);
-  if (gathered_count_++ == 0) gathered_since_ns_ = base::now_ns();
+  absl::Cleanup join = [&] {
+    dirty_.push_back(stream);
+    if (gathered_count_++ == 0) gathered_since_ns_ = base::now_ns();
+  };
   // Without a ring this would send from inside another socket's write(), and call its owner.
   if (gathered_count_ >= kGroup && reactor->capabilities().ring) hand_over();
 }

@@ -52,11 +52,12 @@ struct Context {
   // Of the sockets that are gone.
   Traffic past_traffic;
 
-  void begin_turn();
+  // `to_run`: handles and completions, as far as they are known. More may write than that.
+  void begin_turn(size_t to_run);
   // Whether an idle socket that has written hands it to the kernel before write() returns.
   // `sent` is the socket's own count.
   bool may_send_now(SentAtOnce& sent);
-  // Not many sockets write in this turn, nor did in the last one.
+  // Not many sockets write in this turn, nor will, as it looks.
   bool few_write() const;
   // The socket's writes wait for the rest of their group.
   void gather(Stream& stream);
@@ -93,6 +94,7 @@ struct Context {
   // and how many more may send at once in this one.
   int writers_ = 0, writers_before_ = 0;
   int sockets_left_ = 0;
+  bool little_to_run_ = false;
 
   std::unique_ptr<base::BufferPool> datagram_pool_;
 };

@@ -6,6 +6,7 @@ on io_uring may keep the writes of one group of them until the next handler.
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import threading
@@ -113,6 +114,22 @@ async def test_an_answer_to_each_of_many_clients_does_not_wait_for_a_slow_handle
             for client in clients:
                 client.close()
             await wait_until(lambda: all(protocol.lost.done() for protocol in made))
+
+
+async def test_after_many_have_written_one_alone_does_not_wait_for_its_handler(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        connections = [await stack.enter_async_context(wired()) for _ in range(12)]
+        for count in (12, 1, 12, 4):
+            await turns(2)
+            for transport, _, far in connections[:count]:
+                transport.write(b"answer")
+                if count <= 4:
+                    assert arrived(far) == b"answer"
+            await turns(2)
+            if count > 4:
+                assert all(arrived(far) == b"answer" for _, _, far in connections)
 
 
 @pytest.mark.parametrize("writes", [1, 3, 10])

@@ -92,7 +92,7 @@ TEST_P(ThreadTest, ALargeSendInFlightIsNeitherLostNorRepeated) {
 
 // Against the rules, but programs do it with the GIL held, which stands in for a lock.
 TEST_P(ThreadTest, AGroupOfWritesThatAnotherThreadCompletesGoesOutWithTheLoopsTurn) {
-  constexpr size_t kMoreThanAGroup = 20;
+  constexpr size_t kMoreThanAGroup = 30;
   std::vector<SocketPair> pairs;
   std::vector<std::unique_ptr<Connection>> writers;
   for (size_t i = 0; i < kMoreThanAGroup; ++i) {
@@ -100,7 +100,7 @@ TEST_P(ThreadTest, AGroupOfWritesThatAnotherThreadCompletesGoesOutWithTheLoopsTu
     writers.push_back(std::make_unique<Connection>(context_, std::move(pairs.back().near)));
   }
   turns(3);
-  context_.begin_turn();
+  context_.begin_turn(/*to_run=*/0);
   std::thread other([&] {
     for (auto& writer : writers)
       writer->write("from another thread");

@@ -20,7 +20,7 @@ INSTANTIATE_TEST_SUITE_P(Engines, ClosingTest, every_engine(), engine_name);
 TEST_P(WritingTest, WhereManyWriteTheRingGathersAndEpollSendsAtOnce) {
   connect_and_read(unix_pair());
   std::array<net::SentAtOnce, 5> others;
-  context_.begin_turn();
+  context_.begin_turn(/*to_run=*/others.size());
   for (net::SentAtOnce& other : others)
     context_.may_send_now(other);
   near_->write("one ");
