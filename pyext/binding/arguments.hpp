@@ -24,21 +24,26 @@ struct Arguments {
     return positional().subspan(std::min(leading, static_cast<size_t>(count)));
   }
 
-  // The arguments of function(a, b, *args, keyword=None), for hot functions: fills `out` with a
-  // and b, by position or by name, and answers the keyword's value or null. `keyword` may be null.
+  struct Leading {
+    PyObject* const* values;
+    PyObject* keyword;  // or null
+  };
+  // The arguments of function(a, b, *args, keyword=None), for hot functions: where a and b lie, by
+  // position or by name, and the keyword's value. `keyword` may be null. `room` is for what was
+  // given by name. What lies in a row already is not copied: an instruction that loads two words
+  // waits until the interpreter's stores, of one word each, have left the store buffer.
   template <size_t N>
-  [[gnu::always_inline]] PyObject* leading(const char* const (&names)[N], PyObject* (&out)[N],
-                                           Name* keyword, const char* function) const {
+  [[gnu::always_inline]] Leading leading(const char* const (&names)[N], PyObject* (&room)[N],
+                                         Name* keyword, const char* function) const {
     if (static_cast<size_t>(count) < N) [[unlikely]]
-      return fill_leading({names, N}, out, keyword, function);
+      return {room, fill_leading({names, N}, room, keyword, function)};
     bool is_plain = !keyword_names;
     if (!is_plain && keyword && PyTuple_GET_SIZE(keyword_names) == 1) {
       is_plain = keyword->is(PyTuple_GET_ITEM(keyword_names, 0));
     }
     if (!is_plain) [[unlikely]]
-      return fill_leading({names, N}, out, keyword, function);
-    std::copy_n(values, N, out);
-    return keyword_names ? values[count] : nullptr;
+      return {room, fill_leading({names, N}, room, keyword, function)};
+    return {values, keyword_names ? values[count] : nullptr};
   }
 
   // The argument of function(name), by position or by name; for hot functions.

@@ -111,6 +111,7 @@ inline Ref get_attribute(PyObject* object, Name& name) {
 
 // A Python number.
 inline double number(PyObject* value) {
+  if (PyFloat_CheckExact(value)) return PyFloat_AS_DOUBLE(value);
   double result = PyFloat_AsDouble(value);
   if (result == -1.0 && PyErr_Occurred()) throw PythonError{};
   return result;

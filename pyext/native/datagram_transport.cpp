@@ -67,7 +67,7 @@ void DatagramTransport::resume_reading() {
   if (!closing_ && datagram_.reading_paused()) datagram_.resume_reading();
 }
 
-void DatagramTransport::set_protocol(Arguments arguments) {
+void DatagramTransport::set_protocol(const Arguments& arguments) {
   protocol_ = Ref::borrow(arguments.only("protocol", "set_protocol"));
 }
 
@@ -77,7 +77,7 @@ size_t DatagramTransport::backlog() const {
 
 // --- sending -----------------------------------------------------------------------------------
 
-void DatagramTransport::sendto(Arguments arguments) {
+void DatagramTransport::sendto(const Arguments& arguments) {
   PyObject* given[2];
   arguments.parse({"data", "addr"}, 1, given, "sendto");
   PyObject* address = given[1] ? given[1] : Py_None;

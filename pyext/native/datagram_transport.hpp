@@ -33,7 +33,7 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
   void flush_backlog() override { datagram_.flush(); }
 
   // --- asyncio.DatagramTransport ---
-  void sendto(Arguments arguments);
+  void sendto(const Arguments& arguments);
   void close();
   void pause_reading();
   void resume_reading();
@@ -41,7 +41,7 @@ class DatagramTransport final : public Transport, public net::DatagramEvents {
   bool reading_paused() override { return datagram_.reading_paused(); }
   const net::Traffic& traffic() const override { return datagram_.traffic(); }
   const char* kind() const override { return "datagram"; }
-  void set_protocol(Arguments arguments);
+  void set_protocol(const Arguments& arguments);
 
   void start_reading();
   void forget() override { datagram_.forget(); }

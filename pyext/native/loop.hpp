@@ -65,10 +65,10 @@ class Loop : public base::ListNode<TrackingTag> {
   PyObject* object() const { return binding::HeapType<Loop>::object(this); }
 
   // --- scheduling (loop_scheduling.cpp) ---
-  Ref call_soon(Arguments arguments);
-  Ref call_soon_threadsafe(Arguments arguments);
-  Ref call_later(Arguments arguments);
-  Ref call_at(Arguments arguments);
+  Ref call_soon(const Arguments& arguments);
+  Ref call_soon_threadsafe(const Arguments& arguments);
+  Ref call_later(const Arguments& arguments);
+  Ref call_at(const Arguments& arguments);
   double time();
   void forget_timer(TimerHandle& timer);  // it was cancelled
   // Schedules callback(*arguments) for native callers, in `context`; null: a copy of the current.
@@ -78,7 +78,7 @@ class Loop : public base::ListNode<TrackingTag> {
 
   // --- futures and tasks (loop_futures.cpp) ---
   Ref create_future();
-  Ref create_task(Arguments arguments);
+  Ref create_task(const Arguments& arguments);
   Ref task_factory();
   void set_task_factory(PyObject* factory);
 
@@ -101,31 +101,32 @@ class Loop : public base::ListNode<TrackingTag> {
   void interrupt(Ref exception);
 
   // --- I/O (loop_io.cpp) ---
-  Ref add_reader(Arguments arguments);
-  Ref add_writer(Arguments arguments);
-  bool remove_reader(Arguments arguments);
-  bool remove_writer(Arguments arguments);
-  Ref quiet_add_reader(Arguments arguments);  // without the check for a transport's descriptor
-  Ref quiet_add_writer(Arguments arguments);
+  Ref add_reader(const Arguments& arguments);
+  Ref add_writer(const Arguments& arguments);
+  bool remove_reader(const Arguments& arguments);
+  bool remove_writer(const Arguments& arguments);
+  Ref quiet_add_reader(
+      const Arguments& arguments);  // without the check for a transport's descriptor
+  Ref quiet_add_writer(const Arguments& arguments);
   bool quiet_remove_reader(PyObject* fd);
   bool quiet_remove_writer(PyObject* fd);
   void ensure_fd_no_transport(PyObject* fd);
-  Ref make_socket_transport(Arguments arguments);
-  Ref make_datagram_transport(Arguments arguments);
-  void start_serving(Arguments arguments);
+  Ref make_socket_transport(const Arguments& arguments);
+  Ref make_datagram_transport(const Arguments& arguments);
+  void start_serving(const Arguments& arguments);
   void stop_listening(PyObject* socket);
   Ref clients_of(PyObject* server);
   Ref check_socket(PyObject* socket);
-  Ref sock_recv(Arguments arguments);
-  Ref sock_recv_into(Arguments arguments);
-  Ref sock_send(Arguments arguments);
+  Ref sock_recv(const Arguments& arguments);
+  Ref sock_recv_into(const Arguments& arguments);
+  Ref sock_send(const Arguments& arguments);
   Ref wait_readable(PyObject* socket);
   Ref wait_writable(PyObject* socket);
-  Ref known_answer(Arguments question) { return find_literal_answer(question); }
-  void remember_answer(Arguments question) { remember_literal_answer(question); }
+  Ref known_answer(const Arguments& question) { return find_literal_answer(question); }
+  void remember_answer(const Arguments& question) { remember_literal_answer(question); }
 
   // --- lifecycle (loop_lifecycle.cpp) ---
-  void configure(Arguments arguments);
+  void configure(const Arguments& arguments);
   void close_io();
   void after_fork_in_child(PyObject* was_running);
   const char* backend() { return backend_; }
@@ -216,7 +217,7 @@ class Loop : public base::ListNode<TrackingTag> {
   static constexpr size_t kNoEnds = static_cast<size_t>(-1);
 
   template <class Type>
-  Ref make_ready(Arguments arguments, const char* method, bool check_thread);
+  Ref make_ready(const Arguments& arguments, const char* method, bool check_thread);
   template <class Type = HandleType>
   Ref make_handle(PyObject* callback, std::span<PyObject* const> arguments, PyObject* context);
   Ref context_of_handle(PyObject* context, bool& is_shared);
@@ -278,7 +279,7 @@ class Loop : public base::ListNode<TrackingTag> {
   void mask(PyObject* names);
   void check_fork();
 
-  Ref watch(Arguments arguments, op::Direction direction, const char* method,
+  Ref watch(const Arguments& arguments, op::Direction direction, const char* method,
             bool may_be_transports);
   bool unwatch(PyObject* fd, op::Direction direction);
   Ref serving(PyObject* socket);

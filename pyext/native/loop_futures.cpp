@@ -53,7 +53,7 @@ Ref Loop::create_future() {
 }
 
 // What asyncio's would do while nobody has meddled; everything else is left to that one.
-Ref Loop::create_task(Arguments arguments) {
+Ref Loop::create_task(const Arguments& arguments) {
   bool is_plain = arguments.count == 1 && !closed_ && !debug_ && !task_factory_ &&
                   !overrides_.has(object(), Override::asyncio_create_task) &&
                   !LoopOverrides::has_other_tasks();

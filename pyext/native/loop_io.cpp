@@ -79,13 +79,13 @@ int socket_number(PyObject* socket) {
 
 // --- add_reader and friends --------------------------------------------------------------------
 
-Ref Loop::watch(Arguments arguments, op::Direction direction, const char* method,
+Ref Loop::watch(const Arguments& arguments, op::Direction direction, const char* method,
                 bool may_be_transports) {
   Ref replaced_object;  // dropped last: its finalizer may come back here
-  PyObject* given[2];
+  PyObject* room[2];
   // From 3.15 on asyncio's own transports say in which context they are called.
   binding::Name* keyword = may_be_transports ? &names::context : nullptr;
-  PyObject* context = arguments.leading({"fd", "callback"}, given, keyword, method);
+  auto [given, context] = arguments.leading({"fd", "callback"}, room, keyword, method);
   PyObject* fd = given[0];
   if (!may_be_transports) ensure_fd_no_transport(fd);
   check_closed();
@@ -147,33 +147,33 @@ int Loop::watched_events(PyObject* fd) {
          (watch.side(op::Direction::write).handle ? 2 : 0);
 }
 
-Ref Loop::add_reader(Arguments arguments) {
+Ref Loop::add_reader(const Arguments& arguments) {
   watch(arguments, op::Direction::read, "add_reader", /*may_be_transports=*/false);
   return Ref::borrow(Py_None);
 }
 
-Ref Loop::add_writer(Arguments arguments) {
+Ref Loop::add_writer(const Arguments& arguments) {
   watch(arguments, op::Direction::write, "add_writer", /*may_be_transports=*/false);
   return Ref::borrow(Py_None);
 }
 
-bool Loop::remove_reader(Arguments arguments) {
+bool Loop::remove_reader(const Arguments& arguments) {
   PyObject* fd = arguments.only("fd", "remove_reader");
   ensure_fd_no_transport(fd);
   return unwatch(fd, op::Direction::read);
 }
 
-bool Loop::remove_writer(Arguments arguments) {
+bool Loop::remove_writer(const Arguments& arguments) {
   PyObject* fd = arguments.only("fd", "remove_writer");
   ensure_fd_no_transport(fd);
   return unwatch(fd, op::Direction::write);
 }
 
-Ref Loop::quiet_add_reader(Arguments arguments) {
+Ref Loop::quiet_add_reader(const Arguments& arguments) {
   return watch(arguments, op::Direction::read, "_add_reader", /*may_be_transports=*/true);
 }
 
-Ref Loop::quiet_add_writer(Arguments arguments) {
+Ref Loop::quiet_add_writer(const Arguments& arguments) {
   return watch(arguments, op::Direction::write, "_add_writer", /*may_be_transports=*/true);
 }
 
@@ -195,7 +195,7 @@ void Loop::ensure_fd_no_transport(PyObject* fd) {
 
 // --- transports and listeners ------------------------------------------------------------------
 
-Ref Loop::make_socket_transport(Arguments arguments) {
+Ref Loop::make_socket_transport(const Arguments& arguments) {
   PyObject* given[6];
   arguments.parse({"sock", "protocol", "waiter", "extra", "server", "context"}, 2, given,
                   "_make_socket_transport");
@@ -208,7 +208,7 @@ Ref Loop::make_socket_transport(Arguments arguments) {
                                or_null(given[4]), context_or_null(given[5]));
 }
 
-Ref Loop::make_datagram_transport(Arguments arguments) {
+Ref Loop::make_datagram_transport(const Arguments& arguments) {
   PyObject* given[5];
   arguments.parse({"sock", "protocol", "address", "waiter", "extra"}, 2, given,
                   "_make_native_datagram_transport");
@@ -247,7 +247,7 @@ Ref Loop::clients_of(PyObject* server) {
   return list;
 }
 
-void Loop::start_serving(Arguments arguments) {
+void Loop::start_serving(const Arguments& arguments) {
   PyObject* given[4];
   arguments.parse({"protocol_factory", "sock", "server", "context"}, 2, given, "_listen");
   check_closed();
@@ -292,17 +292,17 @@ Ref Loop::check_socket(PyObject* socket) {
   return native::check_socket(*this, socket);
 }
 
-Ref Loop::sock_recv(Arguments arguments) {
+Ref Loop::sock_recv(const Arguments& arguments) {
   arguments.require_exactly(2, "_sock_recv");
   return try_recv(*this, arguments.values[0], arguments.values[1]);
 }
 
-Ref Loop::sock_recv_into(Arguments arguments) {
+Ref Loop::sock_recv_into(const Arguments& arguments) {
   arguments.require_exactly(2, "_sock_recv_into");
   return try_recv_into(*this, arguments.values[0], arguments.values[1]);
 }
 
-Ref Loop::sock_send(Arguments arguments) {
+Ref Loop::sock_send(const Arguments& arguments) {
   arguments.require_exactly(3, "_sock_send");
   return try_send(*this, arguments.values[0], arguments.values[1], arguments.values[2]);
 }

@@ -43,7 +43,7 @@ Loop::~Loop() {
 }
 
 // Loop.__init__: configure(backend) with "auto", "io_uring" or "epoll".
-void Loop::configure(Arguments arguments) {
+void Loop::configure(const Arguments& arguments) {
   PyObject* given[2];
   arguments.parse({"backend", "masked"}, 1, given, "_configure");
   if (reactor_ || backend_reason_.size() > 0) {

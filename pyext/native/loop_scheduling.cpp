@@ -7,11 +7,11 @@
 #include "native/thread_safe_handle.hpp"
 
 namespace rloop::native {
-Ref Loop::call_soon(Arguments arguments) {
+Ref Loop::call_soon(const Arguments& arguments) {
   return make_ready<HandleType>(arguments, "call_soon", /*check_thread=*/true);
 }
 
-Ref Loop::call_soon_threadsafe(Arguments arguments) {
+Ref Loop::call_soon_threadsafe(const Arguments& arguments) {
   constexpr const char* kMethod = "call_soon_threadsafe";
   Ref handle = ThreadSafeHandleType::type()
                    ? make_ready<ThreadSafeHandleType>(arguments, kMethod, /*check_thread=*/false)
@@ -22,23 +22,23 @@ Ref Loop::call_soon_threadsafe(Arguments arguments) {
 
 // Inlined into both, which the compiler does by itself only where it has a profile.
 template <class Type>
-[[gnu::always_inline]] inline Ref Loop::make_ready(Arguments arguments, const char* method,
+[[gnu::always_inline]] inline Ref Loop::make_ready(const Arguments& arguments, const char* method,
                                                    bool check_thread) {
-  PyObject* callback[1];
-  PyObject* context = arguments.leading({"callback"}, callback, &names::context, method);
+  PyObject* room[1];
+  auto [given, context] = arguments.leading({"callback"}, room, &names::context, method);
   check_closed();
-  if (debug_) check_debug_call(callback[0], method, check_thread);
-  Ref handle = make_handle<Type>(callback[0], arguments.rest(1), context);
+  if (debug_) check_debug_call(given[0], method, check_thread);
+  Ref handle = make_handle<Type>(given[0], arguments.rest(1), context);
   if (debug_) keep_source_traceback(handle_of(handle.get()));
   check_closed();  // by another thread, or a finalizer, while Python code ran
   ready_.push(handle.copy());
   return handle;
 }
 
-Ref Loop::call_later(Arguments arguments) {
-  PyObject* given[2];
-  PyObject* context =
-      arguments.leading({"delay", "callback"}, given, &names::context, "call_later");
+Ref Loop::call_later(const Arguments& arguments) {
+  PyObject* room[2];
+  auto [given, context] =
+      arguments.leading({"delay", "callback"}, room, &names::context, "call_later");
   if (given[0] == Py_None) binding::raise(PyExc_TypeError, "delay must not be None");
   if (overrides_.has(object(), Override::time | Override::call_at)) [[unlikely]]
     return call_later_by_name(given[0], given[1], arguments.rest(2), context);
@@ -51,9 +51,9 @@ Ref Loop::call_later(Arguments arguments) {
   return schedule_at(binding::number(when.get()), when.get(), given[1], arguments.rest(2), context);
 }
 
-Ref Loop::call_at(Arguments arguments) {
-  PyObject* given[2];
-  PyObject* context = arguments.leading({"when", "callback"}, given, &names::context, "call_at");
+Ref Loop::call_at(const Arguments& arguments) {
+  PyObject* room[2];
+  auto [given, context] = arguments.leading({"when", "callback"}, room, &names::context, "call_at");
   if (given[0] == Py_None) binding::raise(PyExc_TypeError, "when cannot be None");
   return schedule_at(binding::number(given[0]), given[0], given[1], arguments.rest(2), context);
 }

@@ -75,7 +75,7 @@ void StreamTransport::start_reading() {
   stream_.start_reading();
 }
 
-void StreamTransport::set_protocol(Arguments arguments) {
+void StreamTransport::set_protocol(const Arguments& arguments) {
   use_protocol(arguments.only("protocol", "set_protocol"));
 }
 

@@ -42,8 +42,8 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   void flush_backlog() override { stream_.settle(); }
 
   // --- asyncio.Transport ---
-  void write(Arguments arguments) { write_data(arguments.only("data", "write")); }
-  void writelines(Arguments arguments);
+  void write(const Arguments& arguments) { write_data(arguments.only("data", "write")); }
+  void writelines(const Arguments& arguments);
   void write_eof();
   // asyncio.StreamWriter.drain() asks it: what was written before has left when that returns.
   bool is_closing() {
@@ -58,7 +58,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   bool reading_paused() override { return stream_.reading_paused(); }
   const net::Traffic& traffic() const override { return stream_.traffic(); }
   const char* kind() const override { return "stream"; }
-  void set_protocol(Arguments arguments);
+  void set_protocol(const Arguments& arguments);
 
   void start_reading();
   // A future of sendfile: done when the backlog is sent, failed when the connection is lost; while

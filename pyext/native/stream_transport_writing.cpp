@@ -49,7 +49,7 @@ void StreamTransport::write_data(PyObject* data) {
   send([&](bool at_once) { stream_.write(segment_of(std::move(bytes)), at_once); });
 }
 
-void StreamTransport::writelines(Arguments arguments) {
+void StreamTransport::writelines(const Arguments& arguments) {
   PyObject* list_of_data = arguments.only("list_of_data", "writelines");
   if (eof_written_) {
     binding::raise(PyExc_RuntimeError, "Cannot call writelines() after write_eof()");

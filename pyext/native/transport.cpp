@@ -141,7 +141,7 @@ void Transport::flow_control_failed(const char* message) {
                 text.get());
 }
 
-void Transport::set_write_buffer_limits(Arguments arguments) {
+void Transport::set_write_buffer_limits(const Arguments& arguments) {
   PyObject* given[2];
   arguments.parse({"high", "low"}, 0, given, "set_write_buffer_limits");
   auto or_none = [](PyObject* value) { return value ? value : Py_None; };
@@ -257,7 +257,7 @@ void Transport::read_unusual_addresses() {
   });
 }
 
-Ref Transport::get_extra_info(Arguments arguments) {
+Ref Transport::get_extra_info(const Arguments& arguments) {
   PyObject* given[2];
   arguments.parse({"name", "default"}, 1, given, "get_extra_info");
   PyObject* fallback = given[1] ? given[1] : Py_None;
@@ -316,7 +316,7 @@ void Transport::lose_connection(Ref error) {
   abort_io();
 }
 
-void Transport::fatal_error(Arguments arguments) {
+void Transport::fatal_error(const Arguments& arguments) {
   PyObject* given[2];
   arguments.parse({"exc", "message"}, 1, given, "_fatal_error");
   const char* message = "Fatal error on transport";

@@ -38,17 +38,17 @@ class Transport : public base::ListNode<OpenTransportTag> {
   // --- asyncio.BaseTransport and flow control ---
   void abort();
   bool is_closing() { return closing_; }
-  void set_write_buffer_limits(Arguments arguments);
+  void set_write_buffer_limits(const Arguments& arguments);
   Ref get_write_buffer_limits();
   size_t get_write_buffer_size();
   Ref get_protocol() { return Ref::borrow(protocol_ ? protocol_.get() : Py_None); }
-  Ref get_extra_info(Arguments arguments);
+  Ref get_extra_info(const Arguments& arguments);
   Ref repr();
   void finalize();
 
   // asyncio's private ones that sslproto, Server and tests use.
   void force_close(PyObject* exception);
-  void fatal_error(Arguments arguments);
+  void fatal_error(const Arguments& arguments);
   // -1 once the program has closed the socket: the number may be another connection's.
   int descriptor() { return closed_ ? -1 : number(); }
   Ref get_socket();

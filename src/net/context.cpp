@@ -83,7 +83,7 @@ void Context::hand_over() {
   if (through_ring) reactor->flush();
 }
 
-void Context::flush_dirty() {
+void Context::flush_all_dirty() {
   flush_datagrams();
   if (dirty_.empty()) return;
   size_t count = 0;  // not gathered_count_: some may have been flushed or closed since

@@ -72,7 +72,10 @@ struct Context {
   bool has_gathered() const { return gathered_count_ != 0; }
   bool has_dirty() const { return !dirty_.empty() || !dirty_datagrams_.empty(); }
   // Right before the wait: one send per dirty socket, directly, or through the ring with the wait.
-  void flush_dirty();
+  void flush_dirty() {
+    if (has_dirty() || has_gathered()) [[unlikely]]
+      flush_all_dirty();
+  }
   // The same when no wait follows: what the kernel takes now is sent before this returns.
   void flush_dirty_now();
   // Where datagrams are received that the reactor lends no buffers for: 1 MiB, made when first
@@ -82,6 +85,7 @@ struct Context {
  private:
   void hand_over_if_old();
   void hand_over();
+  void flush_all_dirty();
   void flush_streams(bool through_ring);
   void flush_datagrams();
 

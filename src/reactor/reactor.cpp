@@ -116,12 +116,11 @@ bool Reactor::next_arrival(Arrival& out) {
   return true;
 }
 
-void Reactor::dispatch_ends() {
-  if (hastened_count_ == 0) return;
+void Reactor::dispatch_only_ends() {
   run_batch(gather(begin_batch(), [](const Arrival& one) { return one.operation->hastened(); }));
 }
 
-void Reactor::dispatch_others() {
+void Reactor::dispatch_but_ends() {
   ends_wait_ = true;
   absl::Cleanup done = [this] { ends_wait_ = false; };  // also when a completion has no memory
   dispatch();

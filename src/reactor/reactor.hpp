@@ -94,9 +94,13 @@ class Reactor {
   virtual void dispatch() = 0;
   // Of these only the ones of hastened operations. A connection that is closed ends before what
   // was scheduled after the close runs, as in asyncio; data comes after it.
-  void dispatch_ends();
+  void dispatch_ends() {
+    if (hastened_count_ > 0) dispatch_only_ends();
+  }
   // All but these: what ends during a turn waits for the next one.
-  void dispatch_others();
+  void dispatch_others() {
+    if (has_undispatched() || interrupted_) dispatch_but_ends();
+  }
   // Hands what was submitted to the kernel without waiting or collecting.
   virtual void flush() {}
   // True when dispatch has something to do without another wait.
@@ -195,6 +199,8 @@ class Reactor {
   // Takes the next arrival of the current batch; false when the batch is done or interrupted.
   bool next_arrival(Arrival& out);
   size_t begin_batch();
+  void dispatch_only_ends();
+  void dispatch_but_ends();
   void run_batch(size_t batch_end) {
     batch_end_ = batch_end;
     run_batch();
