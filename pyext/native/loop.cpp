@@ -148,10 +148,6 @@ void Loop::run_handles(ReadyQueue& queue, size_t count) {
   if (count == 0) return;
   ContextRun run(shared_context_, PyThreadState_Get());
   for (; count > 0 && !queue.empty(); --count) {
-    if (context_.has_gathered()) [[unlikely]] {
-      run.leave();  // sending may run user code
-      context_.hand_over_if_due();
-    }
     Ref handle = queue.pop();
     absl::Cleanup track = [&] {
       track_if_held(handle.get());
@@ -163,6 +159,10 @@ void Loop::run_handles(ReadyQueue& queue, size_t count) {
     } else {
       run.leave();
       run_specially(handle.get(), run.thread());
+    }
+    if (context_.has_gathered()) [[unlikely]] {
+      run.leave();  // sending may run user code
+      context_.hand_over_if_due();
     }
     raise_interruption();
   }

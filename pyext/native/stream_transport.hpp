@@ -47,7 +47,7 @@ class StreamTransport final : public Transport, public net::StreamEvents {
   void write_eof();
   // asyncio.StreamWriter.drain() asks it: what was written before has left when that returns.
   bool is_closing() {
-    if (!closing_) stream_.flush_if_few_write();
+    if (!closing_) stream_.drain();
     return closing_;
   }
   bool can_write_eof() { return true; }

@@ -46,9 +46,13 @@ bool Context::may_send_now(SentAtOnce& sent) {
   uint32_t this_turn = turn % (1U << SentAtOnce::kTurnBits);
   if (sent.turn != this_turn) {
     ++writers_;
-    // Without a ring every socket costs its own system call, now or later.
-    bool may = !reactor->capabilities().ring || sockets_left_-- > 0;
+    bool may = sockets_left_-- > 0;
+    // Without a ring every socket costs its own system call, now or later: only who writes in
+    // pieces gains by it.
+    if (!reactor->capabilities().ring && !sent.in_pieces) may = true;
     sent = {.turn = this_turn, .left = may ? kWritesAtOnce : 0};
+  } else {
+    sent.in_pieces = true;
   }
   if (sent.left == 0) return false;
   --sent.left;
@@ -72,7 +76,8 @@ void Context::gather(Datagram& datagram) {
 }
 
 void Context::hand_over_if_old() {
-  if (gathered_count_ < kGroup && base::now_ns() - gathered_since_ns_ < kPatience_ns) return;
+  bool may_wait = gathered_count_ < kGroup && base::now_ns() - gathered_since_ns_ < kPatience_ns;
+  if (may_wait && reactor->capabilities().ring) return;
   flush_datagrams();
   hand_over();
 }

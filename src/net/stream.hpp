@@ -90,9 +90,9 @@ class Stream : public base::ListNode<DirtyListTag> {
   // The same for who goes on with the socket by himself: also what waits behind a send that the
   // kernel has ended and nobody has dispatched. May raise on_sent and on_error.
   void settle();
-  // As flush_now where there is little to gain by gathering.
-  void flush_if_few_write() {
-    if (linked() && context_.few_write()) flush_now();
+  // Its writer waits for that.
+  void drain() {
+    if (linked() && context_.sends_when_drained()) flush_now();
   }
   size_t backlog_bytes() const { return outgoing_ ? outgoing_->queue.backlog_bytes() : 0; }
   const Traffic& traffic() const { return traffic_; }

@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -116,20 +116,68 @@ async def test_an_answer_to_each_of_many_clients_does_not_wait_for_a_slow_handle
             await wait_until(lambda: all(protocol.lost.done() for protocol in made))
 
 
-async def test_after_many_have_written_one_alone_does_not_wait_for_its_handler(
+@contextlib.asynccontextmanager
+async def accepted(count: int) -> AsyncIterator[list[tuple[Recorder, socket.socket]]]:
+    """Connections of a server, with their clients; nobody else holds their sockets."""
+    made: list[Recorder] = []
+    clients: list[socket.socket] = []
+
+    def factory() -> Recorder:
+        made.append(Recorder())
+        return made[-1]
+
+    async with serving(factory) as (_, address):
+        try:
+            for number in range(count):
+                clients.append(socket.create_connection(address))
+                await wait_until(lambda n=number: len(made) > n and made[n].transport)
+            await turns(2)
+            yield list(zip(made, clients, strict=True))
+        finally:
+            for client in clients:
+                client.close()
+            await wait_until(lambda: all(protocol.lost.done() for protocol in made))
+
+
+@differs("uvloop", "its sends wait for the end of the turn")
+async def test_after_many_have_written_few_do_not_wait_for_their_handler(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    async with contextlib.AsyncExitStack() as stack:
-        connections = [await stack.enter_async_context(wired()) for _ in range(12)]
+    async with accepted(12) as connections:
         for count in (12, 1, 12, 4):
-            await turns(2)
-            for transport, _, far in connections[:count]:
-                transport.write(b"answer")
+            for side, client in connections[:count]:
+                side.transport.write(b"answer")
                 if count <= 4:
-                    assert arrived(far) == b"answer"
+                    assert arrived(client) == b"answer"
             await turns(2)
             if count > 4:
-                assert all(arrived(far) == b"answer" for _, _, far in connections)
+                assert all(arrived(client) == b"answer" for _, client in connections)
+
+
+@loops_only(*RLOOP_IDS)
+async def test_where_many_write_an_answer_in_pieces_leaves_whole(loop: Any, loop_id: str) -> None:
+    """On epoll once it is the connection's habit, and with the end of its handler."""
+    count = 12
+    seen: list[bytes] = []
+
+    def answer(side: Recorder) -> None:
+        side.transport.write(b"head ")
+        side.transport.write(b"body")
+
+    async with accepted(count) as connections:
+        for turn in range(4):
+            before = loop.statistics()["messages_out"]
+            seen.clear()
+            for side, client in connections:
+                loop.call_soon(answer, side)
+                loop.call_soon(lambda far=client: seen.append(arrived(far)))
+            await turns(3)
+            if loop_id == "rloop-epoll":
+                assert seen == [b"head body"] * count
+            for early, (_, client) in zip(seen, connections, strict=True):
+                assert early + arrived(client) == b"head body"
+            if turn > 0:
+                assert loop.statistics()["messages_out"] - before == count
 
 
 @pytest.mark.parametrize("writes", [1, 3, 10])

@@ -126,7 +126,7 @@ class StreamWorld final : public World {
       case stream::flush_now:
         return user.call(Call::flush_now, 0);
       case stream::flush_if_few:
-        return user.stream().flush_if_few_write();
+        return user.stream().drain();
       default:
         return user.call(Call::close_number, 0);
     }

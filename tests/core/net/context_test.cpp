@@ -223,6 +223,41 @@ TEST_F(ContextTest, WhereThereIsNoRingEachSocketSendsAtOnce) {
   }
 }
 
+TEST_F(ContextTest, WithoutARingPiecesWaitForTheEndOfTheirHandlerWhereTheyAreAHabit) {
+  connect(2);
+  reactor_.mask_ring();
+  for (int turn = 0; turn < 3; ++turn) {
+    many_wrote();
+    connections_[0]->write("head ");
+    EXPECT_EQ(read_available(peers_[0].get()), turn == 0 ? "head " : "") << turn;
+    connections_[0]->write("body");
+    connections_[1]->write("whole");
+    EXPECT_EQ(read_available(peers_[1].get()), "whole") << "who writes once does not wait";
+    context_.hand_over_if_due();
+    EXPECT_EQ(read_available(peers_[0].get()), turn == 0 ? "body" : "head body") << turn;
+    EXPECT_FALSE(context_.has_dirty());
+  }
+  many_wrote();
+  connections_[0]->write("only");
+  context_.hand_over_if_due();
+  EXPECT_EQ(read_available(peers_[0].get()), "only");
+  many_wrote();
+  connections_[0]->write("one");
+  EXPECT_EQ(read_available(peers_[0].get()), "one") << "a habit that has ended";
+}
+
+TEST_F(ContextTest, WithoutARingPiecesLeaveAtOnceWhereFewWrite) {
+  connect(1);
+  reactor_.mask_ring();
+  for (int turn = 0; turn < 3; ++turn) {
+    context_.begin_turn(kMany);
+    connections_[0]->write("head ");
+    EXPECT_EQ(read_available(peers_[0].get()), "head ");
+    connections_[0]->write("body");
+    EXPECT_EQ(read_available(peers_[0].get()), "body");
+  }
+}
+
 TEST_F(ContextTest, ASharedSocketSendsAtOnceInEveryTurn) {
   connect(1);
   many_wrote();
