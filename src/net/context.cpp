@@ -43,16 +43,13 @@ bool Context::few_write() const {
 
 bool Context::may_send_now(SentAtOnce& sent) {
   if (!loop_running || reactor->asleep()) return true;  // nobody flushes, or another thread writes
-  uint32_t this_turn = turn % (1U << SentAtOnce::kTurnBits);
-  if (sent.turn != this_turn) {
+  if (!wrote_in_this_turn(sent)) {
     ++writers_;
     bool may = sockets_left_-- > 0;
     // Without a ring every socket costs its own system call, now or later: only who writes in
     // pieces gains by it.
     if (!reactor->capabilities().ring && !sent.in_pieces) may = true;
-    sent = {.turn = this_turn, .left = may ? kWritesAtOnce : 0};
-  } else {
-    sent.in_pieces = true;
+    sent = {.turn = turn % kTurns, .left = may ? kWritesAtOnce : 0};
   }
   if (sent.left == 0) return false;
   --sent.left;
@@ -76,10 +73,12 @@ void Context::gather(Datagram& datagram) {
 }
 
 void Context::hand_over_if_old() {
-  bool may_wait = gathered_count_ < kGroup && base::now_ns() - gathered_since_ns_ < kPatience_ns;
-  if (may_wait && reactor->capabilities().ring) return;
-  flush_datagrams();
-  hand_over();
+  if (gathered_count_ >= kGroup || base::now_ns() - gathered_since_ns_ >= kPatience_ns) {
+    flush_datagrams();
+    hand_over();
+  } else if (!reactor->capabilities().ring && !dirty_.empty()) {
+    hand_over();  // pieces wait for their handler only
+  }
 }
 
 void Context::hand_over() {
@@ -100,7 +99,7 @@ void Context::flush_all_dirty() {
 void Context::flush_streams(bool through_ring) {
   base::IntrusiveList<Stream, DirtyListTag> batch;
   batch.splice_back(dirty_);
-  gathered_count_ = 0;
+  gathered_count_ = dirty_datagrams_.empty() ? 0 : 1;            // these wait on
   absl::Cleanup keep_rest = [&] { dirty_.splice_back(batch); };  // when one has no memory
   while (!batch.empty()) {
     Stream& stream = batch.pop_front();

@@ -37,7 +37,7 @@ struct SentAtOnce {
   static constexpr int kTurnBits = 27;
   uint32_t turn : kTurnBits = 0;
   uint32_t left : 4 = 0;
-  uint32_t in_pieces : 1 = 0;
+  uint32_t in_pieces : 1 = 0;  // said by streams
 };
 
 struct Context {
@@ -60,6 +60,7 @@ struct Context {
   // Whether an idle socket that has written hands it to the kernel before write() returns.
   // `sent` is the socket's own count.
   bool may_send_now(SentAtOnce& sent);
+  bool wrote_in_this_turn(const SentAtOnce& sent) const { return sent.turn == turn % kTurns; }
   // Whether what has been gathered should leave when its writer waits for that (drain()).
   bool sends_when_drained() const { return few_write() || !reactor->capabilities().ring; }
   // Not many sockets write in this turn, nor will, as it looks.
@@ -88,6 +89,8 @@ struct Context {
   std::span<std::byte> datagram_memory();
 
  private:
+  static constexpr uint32_t kTurns = 1U << SentAtOnce::kTurnBits;
+
   void hand_over_if_old();
   void hand_over();
   void flush_all_dirty();

@@ -221,10 +221,7 @@ void Datagram::send(Segment segment, const base::Address& to, bool at_once) {
   }
   if (!writable_.idle()) return;  // goes out when the socket is writable again
   if (at_once || queue_.size() >= kSendBatch) return flush();
-  if (linked()) {
-    sent_at_once_.in_pieces = true;
-    return;
-  }
+  if (linked()) return;
   if (context_.may_send_now(sent_at_once_)) return flush();
   context_.gather(*this);
 }
