@@ -72,7 +72,7 @@ void Loop::turn() {
   size_t ends_position = std::exchange(ends_position_, kNoEnds);
   size_t before_ends_count =
       ends_position == kNoEnds ? 0 : std::min(ready_.count_before(ends_position), ready_count);
-  context_.begin_turn(ready_.size() + reactor_->undispatched_count());
+  context_.begin_turn(ready_.size() + reactor_->undispatched_count(net::Context::kMuch));
   runs_handles_plainly_ = !debug_ && !times_callbacks_ && !HandleOverrides::has();
   run_handles(ready_, before_ends_count);
   // No end overtakes the beginning: connection_made of what was closed before it was called.

@@ -7,6 +7,8 @@
 // An element that is in several lists at a time derives from ListNode<Tag> once per list.
 #pragma once
 
+#include <cstddef>
+
 #include "base/assert.hpp"
 
 namespace rloop::base {
@@ -80,6 +82,15 @@ class IntrusiveList {
       visit(static_cast<T&>(*node));
       node = next;
     }
+  }
+
+  // How many there are, if not more than `most`: counting looks at each.
+  size_t count_up_to(size_t most) const {
+    size_t count = 0;
+    for (const ListNode<Tag>* node = head_.next_; node != &head_ && count < most;
+         node = node->next_)
+      ++count;
+    return count;
   }
 
  private:

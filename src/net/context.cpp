@@ -11,10 +11,6 @@
 namespace rloop::net {
 namespace {
 
-// So many sockets send at once in a turn, the others gather. Where more than that wrote in the turn
-// before, and the turn has more than that to run, there is something to gain by gathering, and all
-// do: the head of an answer that left alone would cost a segment, and wake its client once more.
-constexpr int kFewSockets = 4;
 // So many writes of one socket leave one by one; what it writes beyond that in the same turn leaves
 // together.
 constexpr uint32_t kWritesAtOnce = 8;
@@ -33,19 +29,20 @@ Context::~Context() = default;
 void Context::begin_turn(size_t to_run) {
   ++turn;
   if (writers_ > 0) writers_before_ = std::exchange(writers_, 0);
-  little_to_run_ = to_run <= kFewSockets;
-  sockets_left_ = few_write() ? kFewSockets : 0;
+  little_to_run_ = to_run < kMuch;
+  sockets_left_ = few_write() ? kFew : 0;
 }
 
 bool Context::few_write() const {
-  return writers_ <= kFewSockets && (writers_before_ <= kFewSockets || little_to_run_);
+  return writers_ <= kFew && (writers_before_ <= kFew || little_to_run_);
 }
 
 bool Context::may_send_now(SentAtOnce& sent) {
   if (!loop_running || reactor->asleep()) return true;  // nobody flushes, or another thread writes
   if (!wrote_in_this_turn(sent)) {
     ++writers_;
-    bool may = sockets_left_-- > 0;
+    bool may = sockets_left_ > 0;
+    if (may) --sockets_left_;
     // Without a ring every socket costs its own system call, now or later: only who writes in
     // pieces gains by it.
     if (!reactor->capabilities().ring && !sent.in_pieces) may = true;
@@ -103,11 +100,15 @@ void Context::flush_streams(bool through_ring) {
   absl::Cleanup keep_rest = [&] { dirty_.splice_back(batch); };  // when one has no memory
   while (!batch.empty()) {
     Stream& stream = batch.pop_front();
+    absl::Cleanup keep = [&] {  // or nobody would send what it has written
+      if (!stream.linked()) dirty_.push_back(stream);
+    };
     if (through_ring) {
       stream.flush_through_reactor();
     } else {
       stream.flush_direct();
     }
+    std::move(keep).Cancel();
   }
 }
 

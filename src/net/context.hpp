@@ -41,6 +41,11 @@ struct SentAtOnce {
 };
 
 struct Context {
+  // So many sockets send at once in a turn. Where more than that wrote in the turn before, and the
+  // turn has more than that to run, there is something to gain by gathering, and all do: the head
+  // of an answer that left alone would cost a segment, and wake its client once more.
+  static constexpr size_t kFew = 4, kMuch = kFew + 1;
+
   explicit Context(reactor::Reactor* engine = nullptr);
   ~Context();
 
@@ -55,7 +60,8 @@ struct Context {
   // Of the sockets that are gone.
   Traffic past_traffic;
 
-  // `to_run`: handles and completions, as far as they are known. More may write than that.
+  // `to_run`: handles and completions, as far as they are known, counted up to kMuch at least. More
+  // may write than that.
   void begin_turn(size_t to_run);
   // Whether an idle socket that has written hands it to the kernel before write() returns.
   // `sent` is the socket's own count.
@@ -102,10 +108,10 @@ struct Context {
   base::IntrusiveList<Datagram, DirtyListTag> dirty_datagrams_;
   size_t gathered_count_ = 0;
   int64_t gathered_since_ns_ = 0;
-  // Where there is a ring: how many sockets wrote in this turn and in the last in which any did,
+  // How many sockets wrote in this turn and in the last in which any did,
   // and how many more may send at once in this one.
-  int writers_ = 0, writers_before_ = 0;
-  int sockets_left_ = 0;
+  size_t writers_ = 0, writers_before_ = 0;
+  size_t sockets_left_ = 0;
   bool little_to_run_ = false;
 
   std::unique_ptr<base::BufferPool> datagram_pool_;

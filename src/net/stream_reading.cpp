@@ -98,7 +98,6 @@ void Stream::take_received(const op::Completion& completion) {
     receiving_ = true;
     receive(result, completion.data);
   }
-  context_.hand_over_if_due();  // not before: it may run user code, and the data may be lent
   if (state_ != State::open) return;
   if (reading_paused_ && completion.more) context_.reactor->cancel(recv_);
   arm_reading();
@@ -115,7 +114,6 @@ void Stream::take_readable(const op::Completion& completion) {
   if (descriptor_.number() < 0) return;
   if (!completion.result.ok()) return receive(completion.result, {});
   receive_in_a_row();
-  context_.hand_over_if_due();
   arm_reading();
 }
 
@@ -127,6 +125,7 @@ bool Stream::read_under_way() {
 // `sends`: a send has waited for what was read.
 void Stream::after_read(bool sends) {
   if (sends && state_ == State::open) flush_direct();
+  context_.hand_over_if_due();  // not before: it may run user code, and the data may be lent
   end_of_operation();
 }
 

@@ -104,9 +104,11 @@ class Reactor {
   // Hands what was submitted to the kernel without waiting or collecting.
   virtual void flush() {}
   // True when dispatch has something to do without another wait.
-  virtual bool has_undispatched() const { return undispatched_count() > 0; }
-  // The completions that wait for it; what a watch has to say may come on top.
-  size_t undispatched_count() const { return arrivals_.size() - arrivals_head_; }
+  virtual bool has_undispatched() const { return arrivals_head_ < arrivals_.size(); }
+  // How much, counted up to `most` at least; what a watch has to say may come on top.
+  virtual size_t undispatched_count(size_t /*most*/) const {
+    return arrivals_.size() - arrivals_head_;
+  }
   // Operations that are not idle: with the kernel, or on their way to it or back.
   size_t busy_count() const { return busy_count_; }
   // How an operation ended whose final completion waits for dispatch; Result(0) when none does.

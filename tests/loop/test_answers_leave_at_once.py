@@ -2,7 +2,8 @@
 
 Programs rely on it: a handler that writes and then computes, ends the process, blocks until the
 peer has answered, or goes on with the socket itself. When many connections write in one turn, rloop
-on io_uring may keep the writes of one group of them until the next handler.
+on io_uring may keep the writes of one group of them until the next handler, and on epoll those of one
+handler, where they are several, until it ends.
 """
 
 import asyncio
@@ -117,13 +118,15 @@ async def test_an_answer_to_each_of_many_clients_does_not_wait_for_a_slow_handle
 
 
 @contextlib.asynccontextmanager
-async def accepted(count: int) -> AsyncIterator[list[tuple[Recorder, socket.socket]]]:
+async def accepted(
+    count: int, kind: type[Recorder] = Recorder
+) -> AsyncIterator[list[tuple[Recorder, socket.socket]]]:
     """Connections of a server, with their clients; nobody else holds their sockets."""
     made: list[Recorder] = []
     clients: list[socket.socket] = []
 
     def factory() -> Recorder:
-        made.append(Recorder())
+        made.append(kind())
         return made[-1]
 
     async with serving(factory) as (_, address):
@@ -144,14 +147,15 @@ async def test_after_many_have_written_few_do_not_wait_for_their_handler(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
     async with accepted(12) as connections:
-        for count in (12, 1, 12, 4):
+        for count in (12, 12, 1, 12, 4):
             for side, client in connections[:count]:
-                side.transport.write(b"answer")
-                if count <= 4:
-                    assert arrived(client) == b"answer"
+                for piece in (b"head", b"body"):
+                    side.transport.write(piece)
+                    if count <= 4:
+                        assert arrived(client) == piece
             await turns(2)
             if count > 4:
-                assert all(arrived(client) == b"answer" for _, client in connections)
+                assert all(arrived(client) == b"headbody" for _, client in connections)
 
 
 @loops_only(*RLOOP_IDS)
@@ -176,6 +180,30 @@ async def test_where_many_write_an_answer_in_pieces_leaves_whole(loop: Any, loop
                 assert seen == [b"head body"] * count
             for early, (_, client) in zip(seen, connections, strict=True):
                 assert early + arrived(client) == b"head body"
+            if turn > 0:
+                assert loop.statistics()["messages_out"] - before == count
+
+
+@loops_only(*RLOOP_IDS)
+async def test_so_does_an_answer_that_is_written_where_the_request_comes_in(loop: Any) -> None:
+    count = 12
+
+    class Answering(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.write(b"head ")
+            self.transport.write(b"body")
+
+    async with accepted(count, Answering) as connections:
+        for turn in range(4):
+            before = loop.statistics()["messages_out"]
+            for _, client in connections:
+                client.send(b"request")
+            await wait_until(
+                lambda n=turn: all(len(side.data) == (n + 1) * 7 for side, _ in connections)
+            )
+            await turns(3)
+            assert all(arrived(client) == b"head body" for _, client in connections)
             if turn > 0:
                 assert loop.statistics()["messages_out"] - before == count
 

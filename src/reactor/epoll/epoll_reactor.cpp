@@ -191,6 +191,10 @@ bool EpollReactor::has_undispatched() const {
   return Reactor::has_undispatched() || !ready_.empty() || !watch_events_.empty();
 }
 
+size_t EpollReactor::undispatched_count(size_t most) const {
+  return Reactor::undispatched_count(most) + ready_.count_up_to(most);
+}
+
 void EpollReactor::report_watches() {
   std::vector<epoll_event> events = std::exchange(watch_events_, {});
   for (const epoll_event& event : events) {

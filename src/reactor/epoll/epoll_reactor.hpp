@@ -39,6 +39,7 @@ class EpollReactor final : public Reactor {
   base::Result collect() override;
   void dispatch() override;
   bool has_undispatched() const override;
+  size_t undispatched_count(size_t most) const override;
   void wake() override;
   base::Result attach_to_thread() override;
   void quiesce() override {}

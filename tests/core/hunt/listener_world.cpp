@@ -195,7 +195,7 @@ class ListenerWorld final : public World, public net::ListenerEvents {
   }
 
   void turn() {
-    context_.begin_turn(reactor_.undispatched_count());
+    context_.begin_turn(reactor_.undispatched_count(net::Context::kMuch));
     reactor_.wait(0);
     reactor_.dispatch();
   }

@@ -138,7 +138,7 @@ class RealWorld final : public World {
   }
 
   void turn(int64_t timeout_ns = 0) {
-    context_.begin_turn(reactor_->undispatched_count());
+    context_.begin_turn(reactor_->undispatched_count(net::Context::kMuch));
     context_.flush_dirty();
     wait(timeout_ns);
     reactor_->dispatch_ends();

@@ -85,7 +85,7 @@ struct ScriptedLoop {
 
  private:
   void turn() {
-    context.begin_turn(reactor.undispatched_count());
+    context.begin_turn(reactor.undispatched_count(net::Context::kMuch));
     context.flush_dirty();
     reactor.wait(0);
     reactor.dispatch_ends();

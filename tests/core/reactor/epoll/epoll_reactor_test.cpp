@@ -8,6 +8,10 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <memory>
+#include <vector>
+
 #include "conformance/connection.hpp"
 #include "conformance/owners.hpp"
 
@@ -45,6 +49,29 @@ TEST_F(EpollReactorTest, AMessageCostsAWaitAndAReceive) {
   reactor_.cancel(receiver.operation);
   turn(context_, 0);
   reactor_.forget(descriptor);
+}
+
+TEST_F(EpollReactorTest, WhatIsReadyCountsAsUndispatched) {
+  SocketPair pairs[] = {tcp_pair(), tcp_pair(), tcp_pair()};
+  std::vector<std::unique_ptr<Connection>> connections;
+  for (SocketPair& pair : pairs) {
+    connections.push_back(std::make_unique<Connection>(context_, std::move(pair.near)));
+    connections.back()->stream.start_reading();
+    write_all(pair.far.get(), "request");
+  }
+  ASSERT_TRUE(reactor_.wait(0).ok());
+  EXPECT_EQ(reactor_.undispatched_count(10), 3U);
+  EXPECT_EQ(reactor_.undispatched_count(2), 2U);
+  reactor_.dispatch();
+  EXPECT_EQ(reactor_.undispatched_count(10), 0U);
+  for (auto& connection : connections) {
+    EXPECT_EQ(connection->received, "request");
+    connection->stream.close();
+  }
+  ASSERT_TRUE(run_until(context_, [&] {
+    return std::all_of(connections.begin(), connections.end(),
+                       [](auto& one) { return one->closed(); });
+  }));
 }
 
 TEST_F(EpollReactorTest, DataThatFillsTheScratchIsReadAgainWithoutAnotherEdge) {
