@@ -1,9 +1,9 @@
 """write() hands the bytes to the kernel before it returns, as in asyncio.
 
 Programs rely on it: a handler that writes and then computes, ends the process, blocks until the
-peer has answered, or goes on with the socket itself. When many connections write in one turn, rloop
-on io_uring may keep the writes of one group of them until the next handler, and on epoll those of one
-handler, where they are several, until it ends.
+peer has answered, or goes on with the socket itself. When many connections write in one turn,
+rloop may keep the writes of one group of them until the next handler (io_uring), or what one
+handler writes in pieces until it ends (epoll).
 """
 
 import asyncio
