@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from harness.machine import Cpus, pinned_to
 from harness.peers import Peer, command_of
@@ -154,18 +154,14 @@ class Server:
             raise UnsupportedError(said.partition(": ")[2])
 
     def text(self) -> str:
-        return text_of(self.output)
+        """Return what it has written so far; reading as usual would move where it writes."""
+        number = self.output.fileno()
+        return os.pread(number, os.fstat(number).st_size, 0).decode(errors="replace")
 
     def stop(self) -> None:
         end_process(self.process, signal.SIGTERM)
         self.output.close()
         self.folder.cleanup()
-
-
-def text_of(file: IO[str]) -> str:
-    """Return what a process has written so far; reading as usual would move where it writes."""
-    number = file.fileno()
-    return os.pread(number, os.fstat(number).st_size, 0).decode(errors="replace")
 
 
 def wait_for(

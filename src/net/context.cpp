@@ -87,9 +87,9 @@ void Context::hand_over() {
 void Context::flush_all_dirty() {
   flush_datagrams();
   if (dirty_.empty()) return;
-  size_t count = 0;  // not gathered_count_: some may have been flushed or closed since
-  if (reactor->capabilities().ring) dirty_.for_each([&](Stream&) { ++count; });
-  flush_streams(count > kDirectFlush_streams);
+  // Not gathered_count_: some may have been flushed or closed since.
+  bool are_several = dirty_.count_up_to(kDirectFlush_streams + 1) > kDirectFlush_streams;
+  flush_streams(are_several && reactor->capabilities().ring);
 }
 
 // What is written by an event of the flush belongs to the next one.

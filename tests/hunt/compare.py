@@ -30,7 +30,10 @@ def new_loop(engine: str) -> asyncio.AbstractEventLoop:
 
 
 async def first_waits() -> None:
-    """Let the loop open what it opens late: io_uring's ring, made for a run of some turns."""
+    """Let the loop open what it opens late: io_uring's ring, made for a run of some turns.
+
+    As in tests/loop/support.py; the hunters of this folder import nothing from there.
+    """
     for _ in range(64):
         await asyncio.sleep(0)
 

@@ -38,6 +38,31 @@ def arrived(sock: socket.socket, count: int = 1000) -> bytes:
         return b""
 
 
+@contextlib.asynccontextmanager
+async def accepted(
+    count: int, kind: type[Recorder] = Recorder
+) -> AsyncIterator[list[tuple[Recorder, socket.socket]]]:
+    """Connections of a server, with their clients; nobody else holds their sockets."""
+    made: list[Recorder] = []
+    clients: list[socket.socket] = []
+
+    def factory() -> Recorder:
+        made.append(kind())
+        return made[-1]
+
+    async with serving(factory) as (_, address):
+        try:
+            for number in range(count):
+                clients.append(socket.create_connection(address))
+                await wait_until(lambda n=number: len(made) > n and made[n].transport)
+            await turns(2)
+            yield list(zip(made, clients, strict=True))
+        finally:
+            for client in clients:
+                client.close()
+            await wait_until(lambda: all(protocol.lost.done() for protocol in made))
+
+
 async def test_a_write_is_with_the_kernel_when_it_returns(loop: asyncio.AbstractEventLoop) -> None:
     async with wired() as (transport, _, far):
         await turns(2)
@@ -83,7 +108,6 @@ async def test_an_answer_to_each_of_many_clients_does_not_wait_for_a_slow_handle
 ) -> None:
     """All requests come in one turn; the last handler looks at what the others' clients got."""
     count, group = 60, 20
-    clients: list[socket.socket] = []
     seen: list[int] = []
 
     class Handler(Recorder):
@@ -92,54 +116,14 @@ async def test_an_answer_to_each_of_many_clients_does_not_wait_for_a_slow_handle
             self.transport.write(b"answer")
             handled.append(self)
             if len(handled) == count:
-                seen.append(sum(arrived(client) == b"answer" for client in clients))
+                seen.append(sum(arrived(client) == b"answer" for _, client in connections))
 
     handled: list[Handler] = []
-    made: list[Handler] = []
-
-    def factory() -> Handler:
-        made.append(Handler())
-        return made[-1]
-
-    async with serving(factory) as (_, address):
-        try:
-            for _ in range(count):
-                clients.append(socket.create_connection(address))
-            await wait_until(lambda: len(made) == count and all(p.transport for p in made))
-            await turns(2)
-            for client in clients:
-                client.sendall(b"request")
-            await wait_until(lambda: seen)
-            assert seen[0] >= count - group
-        finally:
-            for client in clients:
-                client.close()
-            await wait_until(lambda: all(protocol.lost.done() for protocol in made))
-
-
-@contextlib.asynccontextmanager
-async def accepted(
-    count: int, kind: type[Recorder] = Recorder
-) -> AsyncIterator[list[tuple[Recorder, socket.socket]]]:
-    """Connections of a server, with their clients; nobody else holds their sockets."""
-    made: list[Recorder] = []
-    clients: list[socket.socket] = []
-
-    def factory() -> Recorder:
-        made.append(kind())
-        return made[-1]
-
-    async with serving(factory) as (_, address):
-        try:
-            for number in range(count):
-                clients.append(socket.create_connection(address))
-                await wait_until(lambda n=number: len(made) > n and made[n].transport)
-            await turns(2)
-            yield list(zip(made, clients, strict=True))
-        finally:
-            for client in clients:
-                client.close()
-            await wait_until(lambda: all(protocol.lost.done() for protocol in made))
+    async with accepted(count, Handler) as connections:
+        for _, client in connections:
+            client.sendall(b"request")
+        await wait_until(lambda: seen)
+        assert seen[0] >= count - group
 
 
 @differs("uvloop", "its sends wait for the end of the turn")
@@ -246,12 +230,6 @@ async def test_of_many_who_ask_for_the_socket_after_writes_each_has_its_order(
 ) -> None:
     """Sends of their group may be under way, with more behind them. `pieces`: writes by turn."""
     act, more = GOING_ON[how]
-    count = 40
-    made: list[Recorder] = []
-
-    def factory() -> Recorder:
-        made.append(Recorder())
-        return made[-1]
 
     async def answer(side: Recorder) -> None:
         for number, writes in enumerate(pieces):
@@ -264,20 +242,12 @@ async def test_of_many_who_ask_for_the_socket_after_writes_each_has_its_order(
         if how != "shutdown":
             side.transport.write(b"end")
 
-    async with serving(factory) as (_, address):
-        clients = [socket.create_connection(address) for _ in range(count)]
-        try:
-            await wait_until(lambda: len(made) == count and all(p.transport for p in made))
-            await turns(2)
-            await asyncio.gather(*map(answer, made))
-            end = b"" if how == "shutdown" else b"end"
-            for client in clients:
-                assert arrived(client) == b"written " * sum(pieces) + more + end
-        finally:
-            for client in clients:
-                client.close()
-            await wait_until(lambda: all(protocol.lost.done() for protocol in made))
-        assert all(protocol.lost.result() is None for protocol in made)
+    async with accepted(40) as connections:
+        await asyncio.gather(*(answer(side) for side, _ in connections))
+        end = b"" if how == "shutdown" else b"end"
+        for _, client in connections:
+            assert arrived(client) == b"written " * sum(pieces) + more + end
+    assert all(side.lost.result() is None for side, _ in connections)
 
 
 async def test_the_programs_own_socket_object_keeps_the_order(

@@ -84,6 +84,19 @@ TEST_F(ContextTest, ManyDirtyStreamsGoThroughTheRing) {
   EXPECT_EQ(reactor_.wire, "xxx");
 }
 
+TEST_F(ContextTest, AStreamForWhichThereWasNoMemoryIsSentByTheNextFlush) {
+  connect(3);
+  for (auto& connection : connections_)
+    connection->write("x");
+  reactor_.run_out_of_memory();
+  EXPECT_THROW(context_.flush_dirty(), std::bad_alloc);
+  EXPECT_TRUE(context_.has_dirty());
+  context_.flush_dirty();
+  reactor_.send(1);
+  reactor_.dispatch_all();
+  EXPECT_EQ(reactor_.wire, "xxx");
+}
+
 TEST_F(ContextTest, AStreamThatIsAbortedDuringTheFlushSendsOnce) {
   connect(2);
   connections_[0]->upcall = [&](Event event) {

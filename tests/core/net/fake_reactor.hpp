@@ -14,7 +14,9 @@
 #include <algorithm>
 #include <cstring>
 #include <deque>
+#include <new>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "reactor/reactor.hpp"
@@ -32,11 +34,14 @@ class FakeReactor final : public reactor::Reactor {
   }
 
   void mask_ring() { capabilities_.ring = false; }
+  // The next submit() finds no memory.
+  void run_out_of_memory() { has_memory_ = false; }
 
   // --- what the owner asks for ---------------------------------------------------------------
 
   void submit(op::Operation& operation) override {
     RLOOP_ASSERT(operation.idle(), "an operation was submitted while in flight");
+    if (!std::exchange(has_memory_, true)) throw std::bad_alloc();
     ++submit_count;
     operation.set_state(op::State::in_flight);
     io_uring_sqe sqe;
@@ -165,6 +170,7 @@ class FakeReactor final : public reactor::Reactor {
   bool sends_wait = true;  // as epoll's; the ring's come home with "again"
 
  private:
+  bool has_memory_ = true;
   struct Pending {
     op::Operation* operation;
     uint8_t opcode;
