@@ -80,7 +80,11 @@ class Program:
             assert found or not ended, f"it ended without saying {pattern!r}:\n{self.log()}"
             return found is not None
 
-        wait_for(said, f"{pattern!r}")
+        try:
+            wait_for(said, f"{pattern!r}")
+        except AssertionError as vain:
+            vain.add_note(f"it said:\n{self.log()}")
+            raise
         assert found is not None
         return found
 
