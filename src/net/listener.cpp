@@ -2,6 +2,7 @@
 #include "net/listener.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -77,6 +78,16 @@ void Listener::on_rest(const op::Completion& /*completion*/) {
   wait_again();
 }
 
+// Whether an accept would find a connection. To learn it from accept4(2) costs 3.1 us instead of
+// 0.2: the kernel makes the new socket's inode and file before it looks for a connection.
+bool Listener::connection_waits() {
+  bool just_told = taken_ == 0 && full_rounds_ == 0;
+  if (just_told || descriptor_.number() < 0) return true;  // accept4 says EBADF; poll(2) nothing
+  ++context_.reactor->statistics().syscalls;
+  pollfd asked{.fd = descriptor_.number(), .events = POLLIN, .revents = 0};
+  return ::poll(&asked, 1, 0) != 0;
+}
+
 int Listener::most_of_round() {
   return std::min(pace_, most_by_work());
 }
@@ -104,8 +115,11 @@ void Listener::accept_some() {
   while (taken_ < most && state_ == State::accepting && !context_.reactor->interrupted()) {
     sockaddr_storage name;
     socklen_t length = sizeof(name);
-    ++context_.reactor->statistics().syscalls;
-    base::Result result = accept_connection(descriptor_.number(), name, length);
+    base::Result result = base::Result::again();
+    if (connection_waits()) {
+      ++context_.reactor->statistics().syscalls;
+      result = accept_connection(descriptor_.number(), name, length);
+    }
     if (result.is_again()) {
       descriptor_.mark_drained(op::Direction::read);
       break;

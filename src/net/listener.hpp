@@ -2,10 +2,10 @@
 //
 // The socket may be shared with processes that the loop knows nothing of (workers that inherited
 // it), so a connection is taken only by a loop that is about to serve it: readiness is waited for
-// without exclusivity, in an epoll set on both engines, and accept4(2) runs until "again" or the
-// round's bound, which is less where each connection means much work; the next round begins when
-// those of the last one had their first turns. Everything else stays in the kernel's backlog for
-// whoever is free, and stopping touches nothing that others hold. (An accept
+// without exclusivity, in an epoll set on both engines, and accept4(2) runs until poll(2) finds
+// none, or to the round's bound, which is less where each connection means much work; the next
+// round begins when those of the last one had their first turns. Everything else stays in the
+// kernel's backlog for whoever is free, and stopping touches nothing that others hold. (An accept
 // of the ring waits exclusively, and takes connections for a process that is busy, stopped or about
 // to leave.)
 //
@@ -58,6 +58,7 @@ class Listener {
 
   void on_readable(const op::Completion& completion);
   void accept_some();
+  bool connection_waits();
   int most_of_round();
   int most_by_work();
   void note_end_of_round();

@@ -6,11 +6,26 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
 
 #include "conformance/sockets.hpp"
 #include "net/fake_reactor.hpp"
 #include "net/stream.hpp"
 #include "net/test_clock.hpp"
+
+namespace {
+int vain_accepts = 0;  // that found no connection
+}
+
+// In place of the C library's.
+extern "C" int accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
+  auto accepted = static_cast<int>(::syscall(SYS_accept4, fd, address, length, flags));
+  if (accepted < 0 && errno == EAGAIN) ++vain_accepts;
+  return accepted;
+}
 
 namespace rloop::test {
 namespace {
@@ -88,6 +103,23 @@ TEST_F(ListenerTest, AnIdleLoopTakesABurstInBoundedPieces) {
   EXPECT_LT(accepted_.size(), 40U) << "the rest is left to whoever is free";
   while (accepted_.size() < 40U)
     turn();
+  stop();
+}
+
+TEST_F(ListenerTest, AcceptsOnlyWhereAConnectionWaits) {
+  vain_accepts = 0;
+  listener_.start();
+  for (int count : {1, 2, 3, 7, 40, 1}) {
+    connect(count);
+    size_t all = accepted_.size() + static_cast<size_t>(count);
+    while (accepted_.size() < all)
+      turn();
+    EXPECT_EQ(vain_accepts, 0) << count;
+  }
+  connect(2);
+  turn();
+  turn();  // the epoll engine takes what was left ready for ready
+  EXPECT_EQ(vain_accepts, 0) << "after a full round";
   stop();
 }
 
