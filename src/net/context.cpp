@@ -14,7 +14,7 @@ namespace {
 // So many writes of one socket leave one by one; what it writes beyond that in the same turn leaves
 // together.
 constexpr uint32_t kWritesAtOnce = 8;
-// So many sockets are handed to the ring together, or fewer when the first has waited so long.
+// So many sockets are handed over together, or fewer when the first has waited so long.
 constexpr size_t kGroup = 20;
 constexpr int64_t kPatience_ns = 300'000;
 // Up to so many dirty streams are sent to directly before the wait, more go through the ring with
@@ -39,13 +39,10 @@ bool Context::few_write() const {
 
 bool Context::may_send_now(SentAtOnce& sent) {
   if (!loop_running || reactor->asleep()) return true;  // nobody flushes, or another thread writes
-  if (!wrote_in_this_turn(sent)) {
+  if (sent.turn != turn % kTurns) {
     ++writers_;
     bool may = sockets_left_ > 0;
     if (may) --sockets_left_;
-    // Without a ring every socket costs its own system call, now or later: only who writes in
-    // pieces gains by it.
-    if (!reactor->capabilities().ring && !sent.in_pieces) may = true;
     sent = {.turn = turn % kTurns, .left = may ? kWritesAtOnce : 0};
   }
   if (sent.left == 0) return false;
@@ -73,8 +70,6 @@ void Context::hand_over_if_old() {
   if (gathered_count_ >= kGroup || base::now_ns() - gathered_since_ns_ >= kPatience_ns) {
     flush_datagrams();
     hand_over();
-  } else if (!reactor->capabilities().ring && !dirty_.empty()) {
-    hand_over();  // pieces wait for their handler only
   }
 }
 

@@ -2,9 +2,9 @@
 //
 // asyncio's write() hands the bytes to the kernel before it returns, and programs rely on it: a
 // handler that writes and then computes, exits or writes through a copy of the socket. So does
-// this, except where many connections write in one turn and gathering saves system calls: then
-// they are handed over in groups, or without a ring what one handler has written in pieces.
-// may_send_now() and hand_over_if_due() are the whole policy.
+// this, except where many connections write in one turn: then they are handed over in groups, which
+// saves system calls on a ring, and everywhere the peers' wake-ups, small segments, and the caches
+// that handlers find cold after a send. may_send_now() and hand_over_if_due() are the whole policy.
 //
 // The reactor behind a context may be replaced (ring to epoll, which takes over what is in flight),
 // so everybody reaches it through here. The loop owns the context; it outlives every socket. GIL
@@ -30,14 +30,12 @@ struct DirtyListTag;
 // Which system call an error comes from.
 enum class IoStep { read, write };
 
-// What a socket may still send at once in the turn in which it wrote last, and whether it wrote
-// more than once in that. (Four bytes: every connection has it. A turn is taken for another one 134
-// million turns later, which costs nothing.)
+// What a socket may still send at once in the turn in which it wrote last. (Four bytes: every
+// connection has it. A turn is taken for another one 268 million turns later, which costs nothing.)
 struct SentAtOnce {
-  static constexpr int kTurnBits = 27;
+  static constexpr int kTurnBits = 28;
   uint32_t turn : kTurnBits = 0;
   uint32_t left : 4 = 0;
-  uint32_t in_pieces : 1 = 0;  // said by streams
 };
 
 struct Context {
@@ -66,9 +64,6 @@ struct Context {
   // Whether an idle socket that has written hands it to the kernel before write() returns.
   // `sent` is the socket's own count.
   bool may_send_now(SentAtOnce& sent);
-  bool wrote_in_this_turn(const SentAtOnce& sent) const { return sent.turn == turn % kTurns; }
-  // Whether what has been gathered should leave when its writer waits for that (drain()).
-  bool sends_when_drained() const { return few_write() || !reactor->capabilities().ring; }
   // Not many sockets write in this turn, nor will, as it looks.
   bool few_write() const;
   // The socket's writes wait for the rest of their group.

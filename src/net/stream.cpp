@@ -72,7 +72,6 @@ void Stream::push(bool at_once) {
 }
 
 bool Stream::may_send_now(size_t size, bool at_once) {
-  if (context_.wrote_in_this_turn(sent_at_once_)) sent_at_once_.in_pieces = true;
   if (size >= kSendAtOnce_bytes || at_once) return true;
   return !linked() && context_.may_send_now(sent_at_once_);
 }

@@ -92,7 +92,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   void settle();
   // Its writer waits for that.
   void drain() {
-    if (linked() && context_.sends_when_drained()) flush_now();
+    if (linked() && context_.few_write()) flush_now();
   }
   size_t backlog_bytes() const { return outgoing_ ? outgoing_->queue.backlog_bytes() : 0; }
   const Traffic& traffic() const { return traffic_; }

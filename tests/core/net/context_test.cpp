@@ -226,49 +226,37 @@ TEST_F(ContextTest, WhatHasWaitedLongIsHandedOverBetweenTwoHandlers) {
   finish_sends();
 }
 
-TEST_F(ContextTest, WhereThereIsNoRingEachSocketSendsAtOnce) {
-  connect(20);
+TEST_F(ContextTest, WithoutARingAGroupIsSentDirectlyWhenTheHandlerThatFilledItEnds) {
+  connect(kMoreThanAGroup);
   reactor_.mask_ring();
   many_wrote();
-  for (size_t i = 0; i < 20; ++i) {
-    connections_[i]->write("x");
-    EXPECT_EQ(read_available(peers_[i].get()), "x");
+  for (size_t i = 0; i < 19; ++i) {
+    connections_[i]->write("head ");
+    connections_[i]->write("body");
+    context_.hand_over_if_due();
   }
+  EXPECT_EQ(read_available(peers_[0].get()), "");
+  for (size_t i = 19; i < kMoreThanAGroup; ++i)  // one handler
+    connections_[i]->write("broadcast");
+  EXPECT_EQ(read_available(peers_[0].get()), "") << "nobody's owner is called inside a write";
+  context_.hand_over_if_due();
+  EXPECT_EQ(reactor_.submit_count, 0U);
+  EXPECT_EQ(read_available(peers_[0].get()), "head body");
+  EXPECT_EQ(read_available(peers_[kMoreThanAGroup - 1].get()), "broadcast");
+  EXPECT_FALSE(context_.has_dirty());
 }
 
-TEST_F(ContextTest, WithoutARingPiecesWaitForTheEndOfTheirHandlerWhereTheyAreAHabit) {
+TEST_F(ContextTest, WithoutARingWhatHasWaitedLongIsSentBetweenTwoHandlers) {
   connect(2);
   reactor_.mask_ring();
-  for (int turn = 0; turn < 3; ++turn) {
-    many_wrote();
-    connections_[0]->write("head ");
-    EXPECT_EQ(read_available(peers_[0].get()), turn == 0 ? "head " : "") << turn;
-    connections_[0]->write("body");
-    connections_[1]->write("whole");
-    EXPECT_EQ(read_available(peers_[1].get()), "whole") << "who writes once does not wait";
-    context_.hand_over_if_due();
-    EXPECT_EQ(read_available(peers_[0].get()), turn == 0 ? "body" : "head body") << turn;
-    EXPECT_FALSE(context_.has_dirty());
-  }
   many_wrote();
-  connections_[0]->write("only");
+  for (auto& connection : connections_)
+    connection->write("x");
   context_.hand_over_if_due();
-  EXPECT_EQ(read_available(peers_[0].get()), "only");
-  many_wrote();
-  connections_[0]->write("one");
-  EXPECT_EQ(read_available(peers_[0].get()), "one") << "a habit that has ended";
-}
-
-TEST_F(ContextTest, WithoutARingPiecesLeaveAtOnceWhereFewWrite) {
-  connect(1);
-  reactor_.mask_ring();
-  for (int turn = 0; turn < 3; ++turn) {
-    context_.begin_turn(kMany);
-    connections_[0]->write("head ");
-    EXPECT_EQ(read_available(peers_[0].get()), "head ");
-    connections_[0]->write("body");
-    EXPECT_EQ(read_available(peers_[0].get()), "body");
-  }
+  EXPECT_EQ(read_available(peers_[0].get()), "") << "no time has passed";
+  clock_.advance(400'000);
+  context_.hand_over_if_due();
+  EXPECT_EQ(read_available(peers_[1].get()), "x");
 }
 
 TEST_F(ContextTest, ASharedSocketSendsAtOnceInEveryTurn) {
