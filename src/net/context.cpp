@@ -34,7 +34,7 @@ void Context::begin_turn(size_t to_run) {
 }
 
 bool Context::few_write() const {
-  return writers_ <= kFew && (writers_before_ <= kFew || little_to_run_);
+  return writers_ <= kFew && (writers_before_ <= kPair || little_to_run_);
 }
 
 bool Context::may_send_now(SentAtOnce& sent) {

@@ -39,10 +39,11 @@ struct SentAtOnce {
 };
 
 struct Context {
-  // So many sockets send at once in a turn. Where more than that wrote in the turn before, and the
-  // turn has more than that to run, there is something to gain by gathering, and all do: the head
-  // of an answer that left alone would cost a segment, and wake its client once more.
-  static constexpr size_t kFew = 4, kMuch = kFew + 1;
+  // So many sockets send at once in a turn. But none does where more than a pair wrote in the turn
+  // before and this one has more than a pair of things to run: there is something to gain by
+  // gathering, and the head of an answer that left alone would cost a segment, and wake its client
+  // once more.
+  static constexpr size_t kFew = 4, kPair = 2, kMuch = kPair + 1;
 
   explicit Context(reactor::Reactor* engine = nullptr);
   ~Context();

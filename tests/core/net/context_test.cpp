@@ -16,7 +16,7 @@
 namespace rloop::test {
 namespace {
 
-constexpr size_t kFew = 4, kMany = 10;
+constexpr size_t kFew = 2, kMany = 10;
 constexpr size_t kMoreThanAGroup = 30;
 
 class ContextTest : public testing::Test {
@@ -150,6 +150,23 @@ TEST_F(ContextTest, WhereManyWroteBeforeAllGather) {
   context_.begin_turn(kMany);
   connections_[1]->write("z");
   EXPECT_EQ(read_available(peers_[1].get()), "z") << "one was few";
+}
+
+TEST_F(ContextTest, MoreThanAPairAreMany) {
+  connect(3);
+  context_.begin_turn(kMany);
+  for (size_t count : {2, 3, 3, 2, 1}) {
+    bool many_before = !context_.few_write();
+    for (size_t i = 0; i < count; ++i) {
+      connections_[i]->write("x");
+      EXPECT_EQ(read_available(peers_[i].get()), many_before ? "" : "x") << count;
+    }
+    finish_sends();
+    for (base::UniqueFd& peer : peers_)
+      read_available(peer.get());
+    context_.begin_turn(kMany);
+    EXPECT_EQ(context_.few_write(), count <= 2);
+  }
 }
 
 TEST_F(ContextTest, ATurnWithLittleToRunSendsAtOnceAfterOneInWhichManyWrote) {
