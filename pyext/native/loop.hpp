@@ -193,7 +193,10 @@ class Loop : public base::ListNode<TrackingTag> {
   SockRequest*& request_place(int fd, op::Direction direction);
   // Whether the last sock_recv got as many bytes as it had asked for.
   bool last_receive_was_full() const { return last_receive_was_full_; }
-  void set_last_receive_was_full(bool full) { last_receive_was_full_ = full; }
+  void note_received(size_t size, size_t most) {
+    last_receive_was_full_ = size == most;
+    reactor_->note_received(size);
+  }
 
   static std::vector<PyMethodDef> methods();
   static std::vector<PyMethodDef> scheduling_methods();

@@ -174,14 +174,14 @@ Ref try_recv(Loop& loop, PyObject* socket, PyObject* size) {
   if (most <= scratch.size() && !is_bulk) {
     ssize_t received = ::recv(fd, scratch.data(), most, MSG_DONTWAIT);
     if (!finished(received)) return would_block();
-    loop.set_last_receive_was_full(static_cast<size_t>(received) == most);
+    loop.note_received(static_cast<size_t>(received), most);
     auto* data = reinterpret_cast<char*>(scratch.data());
     return Ref::checked(PyBytes_FromStringAndSize(data, received));
   }
   Ref guard = Ref::checked(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(most)));
   ssize_t received = ::recv(fd, PyBytes_AS_STRING(guard.get()), most, MSG_DONTWAIT);
   if (!finished(received)) return would_block();
-  loop.set_last_receive_was_full(static_cast<size_t>(received) == most);
+  loop.note_received(static_cast<size_t>(received), most);
   PyObject* bytes = guard.release();
   binding::check(_PyBytes_Resize(&bytes, received));
   return Ref::steal(bytes);
@@ -201,6 +201,7 @@ Ref try_recv_into(Loop& loop, PyObject* socket, PyObject* buffer) {
   ++loop.reactor().statistics().syscalls;
   ssize_t received = ::recv(fd, memory.data(), memory.size(), MSG_DONTWAIT);
   if (!finished(received)) return would_block();
+  loop.reactor().note_received(static_cast<size_t>(received));
   return Ref::checked(PyLong_FromSsize_t(received));
 }
 

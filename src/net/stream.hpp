@@ -130,6 +130,7 @@ class Stream : public base::ListNode<DirtyListTag> {
   void take_readable(const op::Completion& completion);
   void receive_in_a_row();
   size_t receive_directly();
+  void count_received(size_t size);
   void receive(base::Result result, std::span<const std::byte> data);
   void deliver(std::span<const std::byte> data);
   void fill_buffers(std::span<const std::byte> data);

@@ -168,7 +168,7 @@ size_t Stream::receive_directly() {
   if (bulk_) judge_bulk(size, context_.reactor->config().buffer_size);
   uint64_t sent_before = traffic_.messages_out;
   if (own_memory && size > 0) {
-    traffic_.received(size);
+    count_received(size);
     delivery_turn_ = context_.turn;
     events_->on_buffer_filled(size);
   } else {
@@ -192,8 +192,13 @@ void Stream::judge_bulk(size_t size, size_t capacity) {
   streak_ = 0;
 }
 
+void Stream::count_received(size_t size) {
+  traffic_.received(size);
+  context_.reactor->note_received(size);
+}
+
 void Stream::receive(base::Result result, std::span<const std::byte> data) {
-  if (!data.empty()) traffic_.received(data.size());
+  if (!data.empty()) count_received(data.size());
   bool ends_now = state_ != State::open;  // by a reader that closed as it gave its memory
   if (!ends_now && (reading_paused_ || kept_)) return keep(result, data);
   if (!data.empty()) return deliver(data);

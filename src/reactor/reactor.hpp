@@ -18,6 +18,7 @@
 #include "base/clock.hpp"
 #include "op/op.hpp"
 #include "reactor/capabilities.hpp"
+#include "reactor/lingering.hpp"
 
 namespace rloop::reactor {
 
@@ -169,6 +170,8 @@ class Reactor {
   // Takes memory of the owner's for it, as large or larger, until the next call; empty: its own
   // again. `large_scratch` stays what it is.
   void set_scratch(std::span<std::byte> memory) { foreign_scratch_ = memory; }
+  // Somebody received so many bytes at once: more may follow soon.
+  void note_received(size_t size) { lingering_.received(size); }
   // The same and what lies behind it, for receives whose size somebody else has chosen.
   std::span<std::byte> large_scratch() { return {scratch_.get(), config_.large_scratch_size}; }
 
@@ -235,6 +238,7 @@ class Reactor {
   bool dead_ = false;  // abandoned
   bool ending_ = false;
   std::atomic<bool> sleeping_{false};
+  Lingering lingering_;
   std::unique_ptr<std::byte[]> scratch_;
   std::span<std::byte> foreign_scratch_;
 };

@@ -150,16 +150,22 @@ bool EpollReactor::needs_poll() {
 
 void EpollReactor::prepare_wait(int64_t timeout_ns) {
   wait_timeout_ns_ = has_undispatched() ? 0 : timeout_ns;
+  lingering_.wait_begins(wait_timeout_ns_);
   ++statistics_.syscalls;
 }
 
 void EpollReactor::block() {
-  waited_ = epoll_wait_.wait(epoll_fd_.get(), events_, wait_timeout_ns_);
+  bool found = lingering_.finds(wait_timeout_ns_, [this] {
+    waited_ = epoll_wait_.wait(epoll_fd_.get(), events_, 0);
+    return !waited_.ok() || waited_.value() > 0;
+  });
+  if (!found) waited_ = epoll_wait_.wait(epoll_fd_.get(), events_, wait_timeout_ns_);
   sleeping_.store(false, std::memory_order_relaxed);
 }
 
 base::Result EpollReactor::collect() {
   waited_at_ = base::ticks();
+  statistics_.syscalls += lingering_.take_looks();
   if (waited_.is(EINTR)) return base::Result(0);
   if (!waited_.ok()) return waited_;
   for (const epoll_event& event : std::span(events_).first(static_cast<size_t>(waited_.value()))) {

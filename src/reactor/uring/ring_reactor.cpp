@@ -159,6 +159,7 @@ void RingReactor::prepare_wait(int64_t timeout_ns) {
     if (has_refusals()) timeout_ns = 0;  // they are told after the wait
   }
   wait_timeout_ns_ = has_undispatched() ? 0 : timeout_ns;
+  lingering_.wait_begins(wait_timeout_ns_);
   direct_ = waits_directly();
   if (direct_) {
     ++statistics_.syscalls;
@@ -171,15 +172,23 @@ void RingReactor::prepare_wait(int64_t timeout_ns) {
 }
 
 void RingReactor::block() {
-  if (direct_) {
-    waited_ = epoll_wait_.wait(watch_fd_.get(), *watch_events_, wait_timeout_ns_);
-  } else if (wait_enters_) {
-    waited_ = ring_.enter(wait_timeout_ns_);
+  if (direct_ || wait_enters_) {
+    bool found = lingering_.finds(wait_timeout_ns_, [this] {
+      enter(0);
+      return !waited_.ok() || (direct_ ? waited_.value() > 0 : ring_.has_completions());
+    });
+    if (!found) enter(wait_timeout_ns_);
   }
   sleeping_.store(false, std::memory_order_relaxed);
 }
 
+void RingReactor::enter(int64_t timeout_ns) {
+  waited_ = direct_ ? epoll_wait_.wait(watch_fd_.get(), *watch_events_, timeout_ns)
+                    : ring_.enter(timeout_ns);
+}
+
 base::Result RingReactor::collect() {
+  statistics_.syscalls += lingering_.take_looks();
   tell_refusals();
   if (direct_) return collect_watches();
   if (ring_.is_open()) collect_completions();

@@ -98,6 +98,7 @@ class RingReactor final : public Reactor {
   bool waits_directly();
   bool watch_waker();
   void forget_waker();
+  void enter(int64_t timeout_ns);
   base::Result collect_watches();
 
   Ring ring_;
