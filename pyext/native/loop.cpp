@@ -160,9 +160,9 @@ void Loop::run_handles(ReadyQueue& queue, size_t count) {
       run.leave();
       run_specially(handle.get(), run.thread());
     }
-    if (context_.has_gathered()) [[unlikely]] {
+    if (context_.due_after_handler()) [[unlikely]] {
       run.leave();  // sending may run user code
-      context_.hand_over_if_due();
+      context_.hand_over_gathered();
     }
     raise_interruption();
   }

@@ -14,7 +14,8 @@ namespace {
 // So many writes of one socket leave one by one; what it writes beyond that in the same turn leaves
 // together.
 constexpr uint32_t kWritesAtOnce = 8;
-// So many sockets are handed over together, or fewer when the first has waited so long.
+// So many sockets are handed over together, or fewer when the first has waited so long or the
+// handler that wrote took so long.
 constexpr size_t kGroup = 20;
 constexpr int64_t kPatience_ns = 300'000;
 // Up to so many dirty streams are sent to directly before the wait, more go through the ring with
@@ -31,6 +32,13 @@ void Context::begin_turn(size_t to_run) {
   if (writers_ > 0) writers_before_ = std::exchange(writers_, 0);
   little_to_run_ = to_run < kMuch;
   sockets_left_ = few_write() ? kFew : 0;
+  times_handlers_ = false;
+  if (sockets_left_ == 0) time_handlers(base::now_ns());
+}
+
+void Context::time_handlers(int64_t now_ns) {
+  times_handlers_ = true;
+  handler_began_ns_ = now_ns;
 }
 
 bool Context::few_write() const {
@@ -55,7 +63,7 @@ bool Context::may_send_now(SentAtOnce& sent) {
 void Context::gather(Stream& stream) {
   absl::Cleanup join = [&] {
     dirty_.push_back(stream);
-    if (gathered_count_++ == 0) gathered_since_ns_ = base::now_ns();
+    note_gathered();
   };
   // Without a ring this would send from inside another socket's write(), and call its owner.
   if (gathered_count_ >= kGroup && reactor->capabilities().ring) hand_over();
@@ -63,14 +71,25 @@ void Context::gather(Stream& stream) {
 
 void Context::gather(Datagram& datagram) {
   dirty_datagrams_.push_back(datagram);
-  if (gathered_count_++ == 0) gathered_since_ns_ = base::now_ns();
+  note_gathered();
 }
 
-void Context::hand_over_if_old() {
-  if (gathered_count_ >= kGroup || base::now_ns() - gathered_since_ns_ >= kPatience_ns) {
-    flush_datagrams();
-    hand_over();
-  }
+void Context::note_gathered() {
+  if (gathered_count_++ != 0) return;
+  gathered_since_ns_ = base::now_ns();
+  if (!times_handlers_) time_handlers(gathered_since_ns_);
+}
+
+// Where handlers are slow there is nothing to gain by gathering, and the next one may be as slow.
+bool Context::handler_ended(int64_t now_ns) {
+  bool was_slow = now_ns - std::exchange(handler_began_ns_, now_ns) >= kPatience_ns;
+  if (gathered_count_ == 0) return false;
+  return gathered_count_ >= kGroup || was_slow || now_ns - gathered_since_ns_ >= kPatience_ns;
+}
+
+void Context::hand_over_gathered() {
+  flush_datagrams();
+  hand_over();
 }
 
 void Context::hand_over() {

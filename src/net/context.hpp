@@ -70,18 +70,20 @@ struct Context {
   // The socket's writes wait for the rest of their group.
   void gather(Stream& stream);
   void gather(Datagram& datagram);
-  // After a handler: the next one may take long, and must not keep what others wrote.
+  // After each handler: whether what was gathered should leave now, for the next one may take long
+  // and must not keep what others wrote.
+  bool due_after_handler() { return times_handlers_ && handler_ended(base::now_ns()); }
+  // May call owners.
+  void hand_over_gathered();
   void hand_over_if_due() {
-    if (gathered_count_ != 0) [[unlikely]]
-      hand_over_if_old();
+    if (due_after_handler()) [[unlikely]]
+      hand_over_gathered();
   }
 
-  // Writes of this turn wait for their group.
-  bool has_gathered() const { return gathered_count_ != 0; }
   bool has_dirty() const { return !dirty_.empty() || !dirty_datagrams_.empty(); }
   // Right before the wait: one send per dirty socket, directly, or through the ring with the wait.
   void flush_dirty() {
-    if (has_dirty() || has_gathered()) [[unlikely]]
+    if (has_dirty() || gathered_count_ != 0) [[unlikely]]
       flush_all_dirty();
   }
   // The same when no wait follows: what the kernel takes now is sent before this returns.
@@ -93,7 +95,9 @@ struct Context {
  private:
   static constexpr uint32_t kTurns = 1U << SentAtOnce::kTurnBits;
 
-  void hand_over_if_old();
+  void time_handlers(int64_t now_ns);
+  bool handler_ended(int64_t now_ns);
+  void note_gathered();
   void hand_over();
   void flush_all_dirty();
   void flush_streams(bool through_ring);
@@ -104,6 +108,9 @@ struct Context {
   base::IntrusiveList<Datagram, DirtyListTag> dirty_datagrams_;
   size_t gathered_count_ = 0;
   int64_t gathered_since_ns_ = 0;
+  // From the first moment of a turn on in which something may be gathered.
+  bool times_handlers_ = false;
+  int64_t handler_began_ns_ = 0;
   // How many sockets wrote in this turn and in the last in which any did,
   // and how many more may send at once in this one.
   size_t writers_ = 0, writers_before_ = 0;

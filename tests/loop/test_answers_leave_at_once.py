@@ -2,7 +2,7 @@
 
 Programs rely on it: a handler that writes and then computes, ends the process, blocks until the
 peer has answered, or goes on with the socket itself. When many connections write in one turn,
-rloop may keep the writes of one group of them until the next handler.
+rloop may keep the writes of one group of them for a moment, but no longer than a slow handler runs.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -123,6 +124,36 @@ async def test_an_answer_to_each_of_many_clients_does_not_wait_for_a_slow_handle
             client.sendall(b"request")
         await wait_until(lambda: seen)
         assert seen[0] >= count - group
+
+
+@differs("uvloop", "its sends wait for the end of the turn")
+async def test_the_answer_of_a_slow_handler_does_not_wait_for_the_next_one(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """Five clients ask at the same time, again and again, and each answer is a lot of work."""
+    count = 5
+
+    class Handler(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if handled:
+                before.append(arrived(clients[handled[-1]]))
+            time.sleep(0.001)
+            self.transport.write(b"answer")
+            handled.append(self)
+
+    handled: list[Recorder] = []
+    before: list[bytes] = []
+    async with accepted(count, Handler) as connections:
+        clients = dict(connections)
+        for _ in range(5):
+            handled.clear()
+            for _, client in connections:
+                client.sendall(b"request")
+            await wait_until(lambda: len(handled) == count)
+            await turns(2)
+            arrived(clients[handled[-1]])
+        assert before == [b"answer"] * (5 * (count - 1))
 
 
 @differs("uvloop", "its sends wait for the end of the turn")

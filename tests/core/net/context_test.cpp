@@ -16,7 +16,7 @@
 namespace rloop::test {
 namespace {
 
-constexpr size_t kFew = 2, kMany = 10;
+constexpr size_t kPair = 2, kMany = 10;
 constexpr size_t kMoreThanAGroup = 30;
 
 class ContextTest : public testing::Test {
@@ -50,8 +50,10 @@ class ContextTest : public testing::Test {
   // What was gathered and submitted reaches the wire.
   void finish_sends() {
     context_.flush_dirty();
-    reactor_.send(1);
-    reactor_.dispatch_all();
+    for (int round = 0; reactor_.sending() && round < 10; ++round) {
+      reactor_.send(1);
+      reactor_.dispatch_all();
+    }
   }
 
   std::array<net::SentAtOnce, kMany> others_;
@@ -124,7 +126,7 @@ TEST_F(ContextTest, AStreamThatWritesDuringTheFlushIsDirtyAgain) {
 
 TEST_F(ContextTest, TheFirstToWriteInATurnSendAtOnce) {
   connect(6);
-  context_.begin_turn(kFew);
+  context_.begin_turn(kPair);
   for (auto& connection : connections_)
     connection->write("x");
   for (size_t i = 0; i < 4; ++i)
@@ -171,7 +173,7 @@ TEST_F(ContextTest, MoreThanAPairAreMany) {
 
 TEST_F(ContextTest, ATurnWithLittleToRunSendsAtOnceAfterOneInWhichManyWrote) {
   connect(6);
-  many_wrote(kFew);
+  many_wrote(kPair);
   connections_[0]->write("x");
   EXPECT_TRUE(context_.few_write());
   EXPECT_EQ(read_available(peers_[0].get()), "x") << "its handler may block, or end the process";
@@ -185,11 +187,11 @@ TEST_F(ContextTest, ATurnWithLittleToRunSendsAtOnceAfterOneInWhichManyWrote) {
 
 TEST_F(ContextTest, WhatASocketWritesOnAndOnIsGathered) {
   connect(1);
-  context_.begin_turn(kFew);
+  context_.begin_turn(kPair);
   for (int i = 0; i < 10; ++i)
     connections_[0]->write("x");
   EXPECT_EQ(read_available(peers_[0].get()), "xxxxxxxx");
-  context_.begin_turn(kFew);
+  context_.begin_turn(kPair);
   context_.flush_dirty();
   EXPECT_EQ(read_available(peers_[0].get()), "xx");
   connections_[0]->write("y");
@@ -241,6 +243,26 @@ TEST_F(ContextTest, WhatHasWaitedLongIsHandedOverBetweenTwoHandlers) {
   EXPECT_EQ(reactor_.flush_count, 1U);
   EXPECT_FALSE(context_.has_dirty());
   finish_sends();
+}
+
+TEST_F(ContextTest, WhatASlowHandlerHasWrittenLeavesWithIt) {
+  connect(3);
+  for (bool ring : {true, false}) {
+    if (!ring) reactor_.mask_ring();
+    many_wrote();
+    for (auto& connection : connections_) {
+      size_t before = reactor_.submit_count;
+      clock_.advance(400'000);
+      connection->write("x");
+      context_.hand_over_if_due();
+      EXPECT_FALSE(context_.has_dirty()) << "the next one may be as slow";
+      EXPECT_EQ(reactor_.submit_count, before + (ring ? 1U : 0U));
+    }
+    connections_[0]->write("y");
+    context_.hand_over_if_due();
+    EXPECT_EQ(context_.has_dirty(), !ring) << "a send is under way, or this one was quick";
+    finish_sends();
+  }
 }
 
 TEST_F(ContextTest, WithoutARingAGroupIsSentDirectlyWhenTheHandlerThatFilledItEnds) {
