@@ -59,8 +59,11 @@ class Lingering {
     return false;
   }
 
-  // How often was looked since this was last asked: system calls, beside those that sleep.
-  uint64_t take_looks() { return std::exchange(looks_, 0); }
+  // The system calls of the last wait beside the one that would sleep, which is not made where a
+  // look finds something.
+  uint64_t take_extra_calls() {
+    return looks_ == 0 ? 0 : std::exchange(looks_, 0) - (found_ ? 1 : 0);
+  }
 
  private:
   static constexpr int kWaits = 4;

@@ -83,7 +83,8 @@ class Program:
         try:
             wait_for(said, f"{pattern!r}")
         except AssertionError as vain:
-            vain.add_note(f"it said:\n{self.log()}")
+            if self._process.poll() is None:
+                vain.add_note(f"it said:\n{self.log()}")
             raise
         assert found is not None
         return found

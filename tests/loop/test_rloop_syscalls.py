@@ -6,10 +6,12 @@ makes about one however many connections it serves.
 
 import asyncio
 import shutil
+import socket
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 from programs import check_script, script_environment
@@ -300,3 +302,36 @@ def test_with_epoll_asked_for_no_call_of_io_uring_is_made(tmp_path: Path, backen
     """
     calls = traced_calls(tmp_path, backend, source, "x", names, RLOOP_BACKEND=backend)
     assert (calls > 0) == (backend == "io_uring" and rloop.backend_info()["backend"] == "io_uring")
+
+
+@loops_only(*RLOOP_IDS)
+@pytest.mark.parametrize("way", ["transport", "sock_recv", "sock_recv_into"])
+async def test_where_much_came_the_loop_looks_before_it_sleeps(loop: Any, way: str) -> None:
+    """So it is not woken for each piece of much. Where nothing comes, it does so rarely."""
+    much = bytes(64 * 1024)
+    memory = bytearray(len(much))
+    async with wired() as (transport, protocol, far):
+        near, other = socket.socketpair()
+        with near, other:
+            for sock in (near, other, far):
+                sock.setblocking(False)
+            looked = 0
+            for number in range(1, 71):
+                sender = far if way == "transport" else other
+                sent = loop.create_task(loop.sock_sendall(sender, much))
+                if way == "transport":
+                    await protocol.wait_for_bytes(number * len(much))
+                else:
+                    received = 0
+                    while received < len(much):
+                        if way == "sock_recv":
+                            received += len(await loop.sock_recv(near, len(much)))
+                        else:
+                            received += await loop.sock_recv_into(near, memory)
+                await sent
+                before = loop.statistics()["syscalls"]
+                await asyncio.sleep(0.001)
+                looked += loop.statistics()["syscalls"] - before > 4
+            assert 0 < looked < 35
+        transport.close()
+        await turns(3)

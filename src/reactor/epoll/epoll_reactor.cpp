@@ -165,7 +165,7 @@ void EpollReactor::block() {
 
 base::Result EpollReactor::collect() {
   waited_at_ = base::ticks();
-  statistics_.syscalls += lingering_.take_looks();
+  statistics_.syscalls += lingering_.take_extra_calls();
   if (waited_.is(EINTR)) return base::Result(0);
   if (!waited_.ok()) return waited_;
   for (const epoll_event& event : std::span(events_).first(static_cast<size_t>(waited_.value()))) {

@@ -188,7 +188,7 @@ void RingReactor::enter(int64_t timeout_ns) {
 }
 
 base::Result RingReactor::collect() {
-  statistics_.syscalls += lingering_.take_looks();
+  statistics_.syscalls += lingering_.take_extra_calls();
   tell_refusals();
   if (direct_) return collect_watches();
   if (ring_.is_open()) collect_completions();

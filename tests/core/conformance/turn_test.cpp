@@ -113,6 +113,51 @@ TEST_P(WaitTest, AnIdleWaitMakesOneSystemCall) {
   EXPECT_EQ(statistics_.syscalls, syscalls + 1);
 }
 
+TEST_P(WaitTest, WhereMuchCameAWaitLooksBeforeItSleeps) {
+  turns(3);
+  reactor_->note_received(reactor::Lingering::kMuch_bytes);
+  uint64_t syscalls = statistics_.syscalls;
+  int64_t began_ns = base::now_ns();
+  turn(kMillisecond_ns);
+  EXPECT_GE(base::now_ns() - began_ns, kMillisecond_ns);
+  EXPECT_GT(statistics_.syscalls, syscalls + 1);
+  reactor_->note_received(reactor::Lingering::kMuch_bytes);
+  syscalls = statistics_.syscalls;
+  turn(kMillisecond_ns);
+  EXPECT_EQ(statistics_.syscalls, syscalls + 1) << "not so soon after a look in vain";
+}
+
+TEST_P(WaitTest, WhatALookFindsCostsNoOtherSystemCall) {
+  SocketPair pair = unix_pair();
+  op::Descriptor descriptor(pair.near.get());
+  Poller poller(descriptor, op::Direction::read);
+  turns(3);
+  write_all(pair.far.get(), "x");
+  reactor_->submit(poller.operation);
+  reactor_->note_received(reactor::Lingering::kMuch_bytes);
+  uint64_t syscalls = statistics_.syscalls;
+  turn(kPatience_ns);
+  EXPECT_TRUE(poller.ended());
+  EXPECT_EQ(statistics_.syscalls, syscalls + 1);
+}
+
+TEST_P(WakeTest, AWakeEndsAWaitThatLooks) {
+  turns(3);
+  for (int i = 0; i < 500; ++i) {  // at any moment of it
+    reactor_->note_received(reactor::Lingering::kMuch_bytes);
+    reactor_->announce_sleep();
+    std::thread other([&] {
+      for (int spins = i * 10; spins > 0; --spins)
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+      reactor_->wake();
+    });
+    int64_t before_ns = base::now_ns();
+    turn(kPatience_ns);
+    other.join();
+    ASSERT_LT(base::now_ns() - before_ns, kPatience_ns / 2) << i;
+  }
+}
+
 TEST_P(WakeTest, AWakeEndsAnAnnouncedWait) {
   reactor_->announce_sleep();
   std::thread other([&] { reactor_->wake(); });

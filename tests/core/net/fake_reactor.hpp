@@ -67,6 +67,14 @@ class FakeReactor final : public reactor::Reactor {
       if (pending.opcode == IORING_OP_POLL_ADD && !writes(pending)) poll_one(pending);
     }
   }
+  // Says of every poll for reading that it is readable, true or not.
+  void say_readable() {
+    for (Pending& pending : snapshot()) {
+      if (pending.opcode == IORING_OP_POLL_ADD && !writes(pending)) {
+        complete(*pending.operation, POLLIN, false, {});
+      }
+    }
+  }
   // Completes the polls of those that wait for room: there is some, or a hang-up looks like it.
   void make_room(int events = POLLOUT) {
     for (Pending& pending : snapshot()) {
