@@ -170,6 +170,8 @@ def test_a_value_that_ends_with_its_callback_meets_the_next(
 
     loop.call_soon(first)
     handles += [loop.call_soon(look, name) for name in ("second", "third")]
+    if act == "look at" and not hasattr(handles[0], "get_context"):
+        pytest.skip("asyncio's handles do not show their context before 3.12")
     loop.call_soon(look, "fourth")
     run_briefly(loop)
     expected = {
