@@ -14,8 +14,8 @@ namespace {
 // So many writes of one socket leave one by one; what it writes beyond that in the same turn leaves
 // together.
 constexpr uint32_t kWritesAtOnce = 8;
-// So many sockets are handed over together, or fewer when the first has waited so long or the
-// handler that wrote took so long.
+// So many sockets are handed over together, or fewer when the first has waited so long or a
+// handler has taken so long.
 constexpr size_t kGroup = 20;
 constexpr int64_t kPatience_ns = 300'000;
 // Up to so many dirty streams are sent to directly before the wait, more go through the ring with

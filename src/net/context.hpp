@@ -2,9 +2,10 @@
 //
 // asyncio's write() hands the bytes to the kernel before it returns, and programs rely on it: a
 // handler that writes and then computes, exits or writes through a copy of the socket. So does
-// this, except where many connections write in one turn: then they are handed over in groups, which
-// saves system calls on a ring, and everywhere the peers' wake-ups, small segments, and the caches
-// that handlers find cold after a send. may_send_now() and hand_over_if_due() are the whole policy.
+// this, except where many connections write in one turn: then they are handed over in groups. That
+// saves system calls on a ring, and on both engines segments, wake-ups of the peers, and the misses
+// of handlers whose caches a send has cooled. may_send_now() and due_after_handler() are the whole
+// policy.
 //
 // The reactor behind a context may be replaced (ring to epoll, which takes over what is in flight),
 // so everybody reaches it through here. The loop owns the context; it outlives every socket. GIL
@@ -16,6 +17,7 @@
 #include <span>
 
 #include "base/buffer_pool.hpp"
+#include "base/clock.hpp"
 #include "base/intrusive_list.hpp"
 #include "base/meter.hpp"
 #include "net/traffic.hpp"

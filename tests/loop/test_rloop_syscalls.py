@@ -330,7 +330,7 @@ async def test_where_much_came_the_loop_looks_before_it_sleeps(loop: Any, way: s
                             received += await loop.sock_recv_into(near, memory)
                 await sent
                 before = loop.statistics()["syscalls"]
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.001)  # the wait that is looked at: it has to block
                 looked += loop.statistics()["syscalls"] - before > 4
             assert 0 < looked < 35
         transport.close()

@@ -68,21 +68,9 @@ class FakeReactor final : public reactor::Reactor {
     }
   }
   // Says of every poll for reading that it is readable, true or not.
-  void say_readable() {
-    for (Pending& pending : snapshot()) {
-      if (pending.opcode == IORING_OP_POLL_ADD && !writes(pending)) {
-        complete(*pending.operation, POLLIN, false, {});
-      }
-    }
-  }
+  void say_readable() { complete_polls(op::Direction::read, POLLIN); }
   // Completes the polls of those that wait for room: there is some, or a hang-up looks like it.
-  void make_room(int events = POLLOUT) {
-    for (Pending& pending : snapshot()) {
-      if (pending.opcode == IORING_OP_POLL_ADD && writes(pending)) {
-        complete(*pending.operation, events, false, {});
-      }
-    }
-  }
+  void make_room(int events = POLLOUT) { complete_polls(op::Direction::write, events); }
   // Ends a receive in flight with an errno: ENOBUFS, ECANCELED, ...
   void fail_receive(int error_number) {
     for (Pending& pending : snapshot()) {
@@ -227,6 +215,13 @@ class FakeReactor final : public reactor::Reactor {
     data.resize(got > 0 ? static_cast<size_t>(got) : 0);
     bool more = pending.operation->multishot() && got > 0;
     complete(*pending.operation, got < 0 ? -errno : static_cast<int>(got), more, std::move(data));
+  }
+  void complete_polls(op::Direction direction, int events) {
+    for (Pending& pending : snapshot()) {
+      if (pending.opcode != IORING_OP_POLL_ADD) continue;
+      if (pending.operation->direction() != direction) continue;
+      complete(*pending.operation, events, false, {});
+    }
   }
   void poll_one(Pending& pending) {
     pollfd asked{.fd = pending.fd, .events = POLLIN, .revents = 0};
