@@ -115,6 +115,7 @@ void Loop::wait(int64_t timeout_ns) {
 void Loop::wait_natively(int64_t timeout_ns, bool is_metered) {
   check_fork();  // by code of the program's in this turn
   base::Result result(0);
+  bool looks = true;
   if (timeout_ns != 0) {
     if (is_metered) turn_took(context_.meter.sleep_begins(base::now_ns()));
     reactor_->prepare_wait(timeout_ns);
@@ -127,10 +128,20 @@ void Loop::wait_natively(int64_t timeout_ns, bool is_metered) {
     result = reactor_->collect();
   } else {
     if (is_metered) turn_took(context_.meter.turn_passes(!ready_.empty()));
-    if (reactor_->needs_poll()) result = reactor_->wait(0);
+    looks = wants_to_look();
+    if (looks) result = reactor_->wait(0);
   }
+  much_came_ = looks && reactor_->undispatched_count(net::Context::kMuch) >= net::Context::kMuch;
   binding::check(PyErr_CheckSignals());
   if (!result.ok()) engine_failed(result);
+}
+
+// Whether a turn that does not block asks the kernel for more. Where much came in the turn before,
+// what that made ready is run first: connections whose data came together go on together, and what
+// they write leaves together. (By a look after each step they fall apart into ever smaller groups.)
+// With a pair, a program may know whose turn it is.
+bool Loop::wants_to_look() {
+  return much_came_ ? reactor_->has_unsubmitted() : reactor_->needs_poll();
 }
 
 // Answers when that was, by the loop's clock.

@@ -241,6 +241,7 @@ class Loop : public base::ListNode<TrackingTag> {
   int64_t wait_timeout_ns();
   void wait(int64_t timeout_ns);
   void wait_natively(int64_t timeout_ns, bool is_metered = true);
+  bool wants_to_look();
   double make_due_timers_ready();
   void run_handles(ReadyQueue& queue, size_t count);
   void run_specially(PyObject* handle, PyThreadState* thread);
@@ -312,6 +313,7 @@ class Loop : public base::ListNode<TrackingTag> {
   PyThreadState* selecting_ = nullptr;  // the thread whose turn has called that
   bool runs_handles_plainly_ = true;
   bool in_turn_ = false;
+  bool much_came_ = false;  // with the look of the last turn of this run
   bool stopping_ = false;
   bool closed_ = true;  // until configured
   bool debug_ = false;
@@ -362,6 +364,7 @@ void Loop::run_attached(Turns turns) {
   check_fork();
   attach();
   context_.loop_running = true;
+  much_came_ = false;
   context_.meter.run_begins(base::now_ns());
   try {
     Watchdog::instance().enter(watched_run_, *this);

@@ -79,6 +79,8 @@ class Reactor {
 
   // True when a turn that will not block still has a reason to enter the kernel.
   virtual bool needs_poll() = 0;
+  // One that cannot wait for another turn: what was submitted, and only a wait hands over.
+  virtual bool has_unsubmitted() const { return false; }
   // Enters the kernel: hands over what was submitted, and waits up to timeout_ns (0: not at all,
   // kNever: until something comes). Interrupted by a signal it returns early. An error is fatal
   // for the loop. Completions are kept for dispatch. The three steps, for whoever gives the GIL

@@ -143,8 +143,8 @@ bool RingReactor::unwatch(int fd, op::Direction direction) {
 
 bool RingReactor::needs_poll() {
   if (direct_ && watches_wait_alone()) return is_time_to_look(watched_at_);
-  return !ring_.is_open() || !queued_.empty() || !cancels_.empty() || ring_.has_submissions() ||
-         ring_.has_completions() || ring_.kernel_has_work();
+  return !ring_.is_open() || has_unsubmitted() || ring_.has_completions() ||
+         ring_.kernel_has_work();
 }
 
 void RingReactor::prepare_wait(int64_t timeout_ns) {
