@@ -14,10 +14,14 @@ namespace {
 // So many writes of one socket leave one by one; what it writes beyond that in the same turn leaves
 // together.
 constexpr uint32_t kWritesAtOnce = 8;
-// So many sockets are handed over together, or fewer when the first has waited so long or a
-// handler has taken so long.
-constexpr size_t kGroup = 20;
-constexpr int64_t kPatience_ns = 300'000;
+// So many sockets are handed over together, or fewer when the first has waited so long, or when a
+// handler has taken so long. Each group wakes its clients. Those of quick handlers are awake: they
+// work on one group while the next is made, so that these are smaller.
+constexpr size_t kGroup = 64;
+constexpr int64_t kPatience_ns = 1'000'000;
+constexpr int64_t kSlowHandler_ns = 300'000;
+constexpr size_t kQuickGroup = 20;
+constexpr int64_t kQuickGroup_ns = 100'000;
 // Up to so many dirty streams are sent to directly before the wait, more go through the ring with
 // it. 0, 2, 8 and "always" differed by less than the noise (KERNEL.md 0b).
 constexpr size_t kDirectFlush_streams = 2;
@@ -66,7 +70,7 @@ void Context::gather(Stream& stream) {
     note_gathered();
   };
   // Without a ring this would send from inside another socket's write(), and call its owner.
-  if (gathered_count_ >= kGroup && reactor->capabilities().ring) hand_over();
+  if (group_is_full(handler_began_ns_) && reactor->capabilities().ring) hand_over();
 }
 
 void Context::gather(Datagram& datagram) {
@@ -82,9 +86,14 @@ void Context::note_gathered() {
 
 // Where handlers are slow there is nothing to gain by gathering, and the next one may be as slow.
 bool Context::handler_ended(int64_t now_ns) {
-  bool was_slow = now_ns - std::exchange(handler_began_ns_, now_ns) >= kPatience_ns;
+  bool was_slow = now_ns - std::exchange(handler_began_ns_, now_ns) >= kSlowHandler_ns;
   if (gathered_count_ == 0) return false;
-  return gathered_count_ >= kGroup || was_slow || now_ns - gathered_since_ns_ >= kPatience_ns;
+  return group_is_full(now_ns) || was_slow || now_ns - gathered_since_ns_ >= kPatience_ns;
+}
+
+bool Context::group_is_full(int64_t now_ns) const {
+  size_t size = now_ns - gathered_since_ns_ < kQuickGroup_ns ? kQuickGroup : kGroup;
+  return gathered_count_ >= size;
 }
 
 void Context::hand_over_gathered() {

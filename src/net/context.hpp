@@ -99,6 +99,7 @@ struct Context {
 
   void time_handlers(int64_t now_ns);
   bool handler_ended(int64_t now_ns);
+  bool group_is_full(int64_t now_ns) const;
   void note_gathered();
   void hand_over();
   void flush_all_dirty();

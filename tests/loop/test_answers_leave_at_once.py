@@ -107,7 +107,7 @@ async def test_an_answer_to_each_of_many_clients_does_not_wait_for_a_slow_handle
     loop: asyncio.AbstractEventLoop,
 ) -> None:
     """All requests come in one turn; the last handler looks at what the others' clients got."""
-    count, group = 60, 20
+    count, group = 160, 64
     seen: list[int] = []
 
     class Handler(Recorder):
