@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <deque>
 #include <new>
@@ -77,13 +78,20 @@ class FakeReactor final : public reactor::Reactor {
       if (!writes(pending)) complete(*pending.operation, -error_number, false, {});
     }
   }
-  // A send in flight takes at most `limit` bytes onto the wire and ends.
+  // A send in flight takes at most `limit` bytes onto the wire and ends; one that does not wait for
+  // room takes what the real socket does.
   void send(size_t limit) {
     for (Pending& pending : snapshot()) {
       if (!is_send(pending)) continue;
       std::string taken = bytes_of(pending).substr(0, limit);
-      wire += taken;
-      complete(*pending.operation, static_cast<int>(taken.size()), false, {});
+      int result = static_cast<int>(taken.size());
+      if (sends_wait) {
+        wire += taken;
+      } else {
+        ssize_t sent = ::send(pending.fd, taken.data(), taken.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        result = sent < 0 ? -errno : static_cast<int>(sent);
+      }
+      complete(*pending.operation, result, false, {});
     }
   }
   void fail_send(int error_number) {
