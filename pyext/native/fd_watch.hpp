@@ -1,6 +1,6 @@
 // What add_reader and add_writer were given for one descriptor.
 //
-// A watcher per direction queues its handle on every turn while the descriptor is ready, as
+// A watcher per direction queues its handle with every wait while the descriptor is ready, as
 // asyncio's selector loop does; a cancelled handle is not queued. Owned by the loop's table. Needs
 // the GIL.
 #pragma once

@@ -67,7 +67,8 @@ void Loop::turn() {
   // asyncio's order: what was ready before the wait, then I/O, then timers; what these schedule
   // belongs to the next turn. Connections that were closed end where the first close put them.
   size_t ready_count = ready_.size();
-  double due_found_at = make_due_timers_ready();  // may fail, by the program's clock
+  // May fail, by the program's clock. None was due when the look was deferred.
+  double due_found_at = std::exchange(defers_look_, false) ? 0 : make_due_timers_ready();
   size_t due_count = ready_.size() - ready_count;
   size_t ends_position = std::exchange(ends_position_, kNoEnds);
   size_t before_ends_count =
@@ -115,7 +116,7 @@ void Loop::wait(int64_t timeout_ns) {
 void Loop::wait_natively(int64_t timeout_ns, bool is_metered) {
   check_fork();  // by code of the program's in this turn
   base::Result result(0);
-  bool looks = true;
+  bool looks = true, is_fresh = !reactor_->has_undispatched();
   if (timeout_ns != 0) {
     if (is_metered) turn_took(context_.meter.sleep_begins(base::now_ns()));
     reactor_->prepare_wait(timeout_ns);
@@ -128,20 +129,31 @@ void Loop::wait_natively(int64_t timeout_ns, bool is_metered) {
     result = reactor_->collect();
   } else {
     if (is_metered) turn_took(context_.meter.turn_passes(!ready_.empty()));
-    looks = wants_to_look();
+    defers_look_ = much_came_ && may_defer_look();
+    looks = !defers_look_ && reactor_->needs_poll();
     if (looks) result = reactor_->wait(0);
   }
-  much_came_ = looks && reactor_->undispatched_count(net::Context::kMuch) >= net::Context::kMuch;
+  much_came_ =
+      looks && is_fresh && reactor_->undispatched_count(net::Context::kMuch) >= net::Context::kMuch;
   binding::check(PyErr_CheckSignals());
   if (!result.ok()) engine_failed(result);
 }
 
-// Whether a turn that does not block asks the kernel for more. Where much came in the turn before,
-// what that made ready is run first: connections whose data came together go on together, and what
-// they write leaves together. (By a look after each step they fall apart into ever smaller groups.)
-// With a pair, a program may know whose turn it is.
-bool Loop::wants_to_look() {
-  return much_came_ ? reactor_->has_unsubmitted() : reactor_->needs_poll();
+// After a look that brought much, what that made ready is run before the next one: connections
+// whose data came together go on together, and what they write leaves together. (By a look after
+// each step they fall apart into ever smaller groups, each of which wakes its peers.) But no timer
+// runs ahead of data that was there before it was due, and may cancel it; and bulk is looked for in
+// each turn, or more of it would be alive at once than the heap keeps.
+bool Loop::may_defer_look() {
+  bool bulk_came = reactor_->take_bulk_came();
+  return !bulk_came && !ready_.empty() && !reactor_->must_enter() && !has_due_timer();
+}
+
+// Also where only the program's clock knows.
+bool Loop::has_due_timer() {
+  if (timers_.empty()) return false;
+  if (overrides_.has(object(), Override::time)) return true;
+  return timers_.earliest_deadline() < base::due_before(time(), base::kResolution);
 }
 
 // Answers when that was, by the loop's clock.

@@ -241,7 +241,8 @@ class Loop : public base::ListNode<TrackingTag> {
   int64_t wait_timeout_ns();
   void wait(int64_t timeout_ns);
   void wait_natively(int64_t timeout_ns, bool is_metered = true);
-  bool wants_to_look();
+  bool may_defer_look();
+  bool has_due_timer();
   double make_due_timers_ready();
   void run_handles(ReadyQueue& queue, size_t count);
   void run_specially(PyObject* handle, PyThreadState* thread);
@@ -313,7 +314,8 @@ class Loop : public base::ListNode<TrackingTag> {
   PyThreadState* selecting_ = nullptr;  // the thread whose turn has called that
   bool runs_handles_plainly_ = true;
   bool in_turn_ = false;
-  bool much_came_ = false;  // with the look of the last turn of this run
+  bool much_came_ = false;    // with the last look, of this run and in the last turn
+  bool defers_look_ = false;  // this turn
   bool stopping_ = false;
   bool closed_ = true;  // until configured
   bool debug_ = false;

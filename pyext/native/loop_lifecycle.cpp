@@ -129,6 +129,7 @@ void Loop::fall_back_to_epoll(base::Result why, std::string reason) {
   backend_ = reactor_->name();
   watched_run_.set_backend(backend_);
   context_.reactor = reactor_.get();
+  much_came_ = false;
   base::Result attached = reactor_->attach_to_thread();
   fallback_allowed_ = false;
   if (attached.ok()) return;

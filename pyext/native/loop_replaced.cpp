@@ -121,6 +121,7 @@ bool Loop::wait_for_selector(PyObject* timeout) {
   context_.flush_dirty();
   if (is_busy()) timeout_ns = 0;
   size_t ready_count = ready_.size();
+  much_came_ = false;  // who asks for a look gets one
   wait_natively(timeout_ns, false);
   return reactor_->has_undispatched() || ready_.size() > ready_count;
 }

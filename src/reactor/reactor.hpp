@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/clock.hpp"
@@ -34,7 +35,7 @@ struct Statistics {
   uint64_t ring_rebuilds = 0;  // the ring followed the loop to another thread
 };
 
-// Somebody who is told on every turn while a descriptor is ready (asyncio's add_reader).
+// Somebody who is told with every wait while a descriptor is ready (asyncio's add_reader).
 class Watcher {
  public:
   virtual ~Watcher() = default;
@@ -79,8 +80,9 @@ class Reactor {
 
   // True when a turn that will not block still has a reason to enter the kernel.
   virtual bool needs_poll() = 0;
-  // One that cannot wait for another turn: what was submitted, and only a wait hands over.
-  virtual bool has_unsubmitted() const { return false; }
+  // True when that reason cannot wait for another turn: something was submitted that only a wait
+  // hands over, or the end of a closed connection is awaited.
+  bool must_enter() const { return hastened_count_ > 0 || has_unsubmitted(); }
   // Enters the kernel: hands over what was submitted, and waits up to timeout_ns (0: not at all,
   // kNever: until something comes). Interrupted by a signal it returns early. An error is fatal
   // for the loop. Completions are kept for dispatch. The three steps, for whoever gives the GIL
@@ -173,7 +175,13 @@ class Reactor {
   // again. `large_scratch` stays what it is.
   void set_scratch(std::span<std::byte> memory) { foreign_scratch_ = memory; }
   // Somebody received so many bytes at once: more may follow soon.
-  void note_received(size_t size) { lingering_.received(size); }
+  void note_received(size_t size) {
+    lingering_.received(size);
+    if (size >= Lingering::kMuch_bytes) [[unlikely]]
+      bulk_came_ = true;
+  }
+  // Whether there was such a one, since this was asked last.
+  bool take_bulk_came() { return std::exchange(bulk_came_, false); }
   // The same and what lies behind it, for receives whose size somebody else has chosen.
   std::span<std::byte> large_scratch() { return {scratch_.get(), config_.large_scratch_size}; }
 
@@ -212,6 +220,8 @@ class Reactor {
     batch_end_ = batch_end;
     run_batch();
   }
+  // Something was accepted that the kernel has not got yet.
+  virtual bool has_unsubmitted() const { return false; }
   // Brings the arrivals of the current batch home.
   virtual void run_batch() = 0;
   // The final arrival of an operation, before its turn.
@@ -241,6 +251,7 @@ class Reactor {
   bool ending_ = false;
   std::atomic<bool> sleeping_{false};
   Lingering lingering_;
+  bool bulk_came_ = false;
   std::unique_ptr<std::byte[]> scratch_;
   std::span<std::byte> foreign_scratch_;
 };

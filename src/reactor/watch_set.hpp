@@ -5,7 +5,7 @@
 // has no level-triggered poll (KERNEL.md 6). asyncio's contract comes with epoll: EPERM for
 // regular files, errors and hang-ups wake both directions.
 //
-// A persistent Watcher is told on every turn. One-shot waiters are Poll operations, which leave
+// A persistent Watcher is told with every wait. One-shot waiters are Poll operations, which leave
 // their fd registered but disabled (EPOLLONESHOT): the next wait costs one epoll_ctl, not two,
 // and a number that was closed and re-used in between is noticed by ENOENT. Operations on owned
 // descriptors wait here too where the ring's own poll will not do (op::Readiness).

@@ -138,7 +138,7 @@ async def test_the_answer_of_a_slow_handler_does_not_wait_for_the_next_one(
             super().data_received(data)
             if handled:
                 before.append(arrived(clients[handled[-1]]))
-            time.sleep(0.001)  # the work: more than the 300 us for which answers are gathered
+            time.sleep(0.001)  # the work: a callback of 300 us hands over what it wrote
             self.transport.write(b"answer")
             handled.append(self)
 

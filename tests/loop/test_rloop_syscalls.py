@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from programs import check_script, script_environment
-from slowness import burn
 from support import (
     RLOOP_IDS,
     Echo,
@@ -24,7 +23,6 @@ from support import (
     loops_only,
     serving,
     turns,
-    until_closed,
     wait_until,
     wired,
 )
@@ -337,45 +335,3 @@ async def test_where_much_came_the_loop_looks_before_it_sleeps(loop: Any, way: s
             assert 0 < looked < 35
         transport.close()
         await turns(3)
-
-
-@loops_only(*RLOOP_IDS)
-@pytest.mark.parametrize("count", [1, 3])
-async def test_where_much_came_it_is_worked_off_before_the_next_look(
-    loop: asyncio.AbstractEventLoop, count: int
-) -> None:
-    """So connections whose data came together go on together, and no I/O waits for two steps."""
-    happened: list[str] = []
-    near, far = zip(*(socket.socketpair() for _ in range(count + 1)), strict=True)
-
-    def step(number: int) -> None:
-        happened.append(f"step {number}")
-        burn(0.001)
-        if number < 3:
-            loop.call_soon(step, number + 1)
-
-    class First(asyncio.Protocol):
-        def data_received(self, data: bytes) -> None:
-            happened.append("first")
-            if happened == ["first"] * count:
-                burn(0.001)  # longer than an engine without a flag waits between two looks
-                far[-1].send(b"x")  # has come when the next turn begins
-                loop.call_soon(step, 1)
-
-    class Other(asyncio.Protocol):
-        def data_received(self, data: bytes) -> None:
-            happened.append("other")
-
-    transports = [
-        (await loop.create_connection(kind, sock=sock))[0]
-        for kind, sock in zip([First] * count + [Other], near, strict=True)
-    ]
-    await turns(3)
-    for sock in far[:-1]:
-        sock.send(b"x")
-    await wait_until(lambda: "step 3" in happened)
-    others_turn = 3 if count == 3 else 2  # asyncio's: beside what the first have made ready
-    assert happened.index("other") == count + others_turn - 1
-    await until_closed(*transports)
-    for sock in far:
-        sock.close()

@@ -7,10 +7,23 @@ kernel, then I/O, then timers; what any of these schedules belongs to the next t
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
-from support import RLOOP_IDS, Recorder, loops_only, reset, serving, wait_until
+from slowness import burn
+from support import (
+    RLOOP_IDS,
+    Recorder,
+    loops_only,
+    reset,
+    run_briefly,
+    serving,
+    turns,
+    until_closed,
+    wait_until,
+)
 
 pytestmark = loops_only("asyncio", *RLOOP_IDS)  # uvloop runs I/O first
 
@@ -209,3 +222,132 @@ async def test_connections_end_in_the_order_in_which_they_were_closed(loop: Any)
     for _, far in pairs:
         far.close()
     assert order == [0, 1, 2, 3, 4, 5]
+
+
+# -- when a turn looks --------------------------------------------------------------------------
+
+
+class Connections:
+    """Transports that call a function each for what comes, and the sockets at their other ends."""
+
+    def __init__(self, loop: Any, *callbacks: Callable[[], None]) -> None:
+        self.loop = loop
+        self.far: list[socket.socket] = []
+        self.transports = [loop.run_until_complete(self.connect(call)) for call in callbacks]
+        loop.run_until_complete(turns(3))
+
+    async def connect(self, callback: Callable[[], None]) -> Any:
+        class Calling(asyncio.Protocol):
+            def data_received(self, data: bytes) -> None:
+                callback()
+
+        near, far = socket.socketpair()
+        self.far.append(far)
+        return (await self.loop.create_connection(Calling, sock=near))[0]
+
+    def send(self, *numbers: int) -> None:
+        for number in numbers:
+            self.far[number].send(b"x")
+
+    def close(self) -> None:
+        self.loop.run_until_complete(until_closed(*self.transports))
+        for sock in self.far:
+            sock.close()
+
+
+@loops_only(*RLOOP_IDS)
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_much_made_ready_is_run_before_the_next_look(loop: Any, count: int) -> None:
+    """So connections whose data came together go on together, and no I/O waits for two steps."""
+    happened: list[str] = []
+
+    def first() -> None:
+        happened.append("first")
+        if happened == ["first"] * count:
+            burn(0.001)  # longer than an engine without a flag waits between two looks
+            connections.send(count)  # has come when the next turn begins
+            loop.call_soon(step, 1)
+
+    def step(number: int) -> None:
+        happened.append(f"step {number}")
+        burn(0.001)
+        if number < 3:
+            loop.call_soon(step, number + 1)
+        else:
+            loop.stop()
+
+    connections = Connections(loop, *[first] * count, lambda: happened.append("other"))
+    connections.send(*range(count))
+    loop.run_forever()
+    steps = ["step 1", "step 2", "step 3"]
+    steps.insert(2 if count == 3 else 1, "other")  # 1: asyncio's order
+    assert happened == ["first"] * count + steps
+    connections.close()
+
+
+def test_no_timer_overtakes_data_that_came_before_it_was_due(loop: Any) -> None:
+    """It may be the timeout of just these data."""
+    fired: list[bool] = []
+    came = 0
+
+    def one_of_many() -> None:
+        nonlocal came
+        came += 1
+        if came == 3:
+            connections.send(3)
+            loop.call_soon(str)
+            burn(timeout.when() - loop.time() + 0.001)
+
+    def answer() -> None:
+        timeout.cancel()
+        loop.stop()
+
+    connections = Connections(loop, *[one_of_many] * 3, answer)
+    timeout = loop.call_later(0.02, fired.append, True)
+    connections.send(0, 1, 2)
+    loop.run_forever()
+    assert came == 3
+    assert not fired
+    connections.close()
+
+
+def test_the_first_turn_of_a_run_looks(loop: Any) -> None:
+    happened: list[str] = []
+
+    def first() -> None:
+        happened.append("first")
+        if len(happened) == 3:
+            connections.send(3)
+            loop.stop()
+
+    connections = Connections(loop, *[first] * 3, lambda: happened.append("other"))
+    connections.send(0, 1, 2)
+    loop.run_forever()
+    run_briefly(loop)
+    assert happened == ["first", "first", "first", "other"]
+    connections.close()
+
+
+@loops_only(*RLOOP_IDS)
+def test_who_replaced_select_gets_a_look_when_they_ask(loop: Any) -> None:
+    happened: list[str] = []
+    original = loop._selector.select
+
+    def select(timeout: float | None = None) -> Any:
+        events = original(timeout)
+        if sends and events:
+            connections.send(sends.pop())
+            loop.call_soon(happened.append, "scheduled")
+            loop.call_soon(loop.stop)
+            burn(0.001)
+            original(0)
+        return events
+
+    sends: list[int] = []
+    connections = Connections(loop, *[lambda: happened.append("data")] * 4)
+    connections.send(0, 1, 2)
+    sends.append(3)
+    with mock.patch.object(loop._selector, "select", select):
+        loop.run_forever()
+    assert happened.count("data") == 4
+    connections.close()

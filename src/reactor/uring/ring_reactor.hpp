@@ -42,9 +42,6 @@ class RingReactor final : public Reactor {
   bool unwatch(int fd, op::Direction direction) override;
   bool sends_wait_for_room() const override { return false; }
   bool needs_poll() override;
-  bool has_unsubmitted() const override {
-    return !queued_.empty() || !cancels_.empty() || (ring_.is_open() && ring_.has_submissions());
-  }
   void prepare_wait(int64_t timeout_ns) override;
   void block() override;
   base::Result collect() override;
@@ -67,6 +64,9 @@ class RingReactor final : public Reactor {
 
   using Reactor::run_batch;
   void run_batch() override;
+  bool has_unsubmitted() const override {
+    return !queued_.empty() || !cancels_.empty() || (ring_.is_open() && ring_.has_submissions());
+  }
   base::Result hold_place();
   bool wants_ring(int64_t timeout_ns);
   base::Result open_ring();

@@ -93,10 +93,13 @@ TEST_P(WaitTest, WhatWasSubmittedOrArrivedIsAReasonToEnterTheKernel) {
   SocketPair pair = unix_pair();
   op::Descriptor descriptor(pair.near.get());
   Poller poller(descriptor, op::Direction::read);
+  turn(1);  // the first wait that may block makes the ring
   turns(3);
   reactor_->submit(poller.operation);
   EXPECT_TRUE(reactor_->needs_poll() || !is_ring());
+  EXPECT_EQ(reactor_->must_enter(), is_ring());
   turns(2);
+  EXPECT_FALSE(reactor_->must_enter());
   write_all(pair.far.get(), "x");
   const int64_t deadline_ns = base::now_ns() + kPatience_ns;
   while (!reactor_->needs_poll() && base::now_ns() < deadline_ns) {

@@ -284,6 +284,22 @@ TEST_F(ContextTest, WhatASlowHandlerHasWrittenLeavesWithIt) {
   }
 }
 
+TEST_F(ContextTest, AHandlerThatNobodyHasTimedCountsAsSlow) {
+  connect(6);
+  context_.begin_turn(kMany);  // few wrote before
+  for (size_t i = 0; i < 4; ++i)
+    connections_[i]->write("x");
+  clock_.advance(5'000'000);  // of the next handler's work
+  connections_[4]->write("y");
+  EXPECT_TRUE(context_.has_dirty());
+  context_.hand_over_if_due();
+  EXPECT_FALSE(context_.has_dirty()) << "the next one may be as slow";
+  connections_[5]->write("z");
+  context_.hand_over_if_due();
+  EXPECT_TRUE(context_.has_dirty()) << "this one was timed, and quick";
+  finish_sends();
+}
+
 TEST_F(ContextTest, WithoutARingAGroupIsSentDirectlyWhenTheHandlerThatFilledItEnds) {
   connect(kMoreThanAGroup);
   reactor_.mask_ring();

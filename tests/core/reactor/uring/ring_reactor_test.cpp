@@ -63,7 +63,7 @@ TEST_F(RingReactorTest, ManySendsLeaveWithOneSystemCall) {
 // A program that goes on with the socket itself must find all of it sent.
 TEST_F(RingReactorTest, WhatWaitsBehindASendThatHasEndedCanBeSettled) {
   ASSERT_TRUE(ring_->attach_to_thread().ok());
-  constexpr size_t kStreams = 100;  // a few send at once, the others go to the ring in groups
+  constexpr size_t kStreams = 40;  // a few send at once, the others go to the ring in groups
   auto [writers, peers] = connected(kStreams);
   for (auto& writer : writers)
     writer->write("first ");
