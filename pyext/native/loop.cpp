@@ -67,8 +67,10 @@ void Loop::turn() {
   // asyncio's order: what was ready before the wait, then I/O, then timers; what these schedule
   // belongs to the next turn. Connections that were closed end where the first close put them.
   size_t ready_count = ready_.size();
-  // May fail, by the program's clock. None was due when the look was deferred.
-  double due_found_at = std::exchange(defers_look_, false) ? 0 : make_due_timers_ready();
+  // None was due when the look was deferred.
+  bool timers_wait = std::exchange(defers_look_, false) || data_goes_first();
+  double due_found_at =
+      timers_wait ? 0 : make_due_timers_ready();  // may fail, by the program's clock
   size_t due_count = ready_.size() - ready_count;
   size_t ends_position = std::exchange(ends_position_, kNoEnds);
   size_t before_ends_count =
@@ -154,6 +156,20 @@ bool Loop::has_due_timer() {
   if (timers_.empty()) return false;
   if (overrides_.has(object(), Override::time)) return true;
   return timers_.earliest_deadline() < base::due_before(time(), base::kResolution);
+}
+
+// As in asyncio, data that was there before a timer was due goes before it, and may cancel it; but
+// one look may bring only a part of them. They are as many as there are operations: what comes then
+// came later.
+bool Loop::data_goes_first() {
+  if (timers_.empty() || !reactor_->may_have_more() || !has_due_timer()) {
+    data_before_timers_ = 0;
+    return false;
+  }
+  if (data_before_timers_ == 0) data_before_timers_ = reactor_->busy_count() + 1;
+  size_t came = std::max<size_t>(reactor_->undispatched_count(data_before_timers_), 1);
+  data_before_timers_ -= std::min(came, data_before_timers_);
+  return data_before_timers_ > 0;
 }
 
 // Answers when that was, by the loop's clock.

@@ -243,6 +243,7 @@ class Loop : public base::ListNode<TrackingTag> {
   void wait_natively(int64_t timeout_ns, bool is_metered = true);
   bool may_defer_look();
   bool has_due_timer();
+  bool data_goes_first();
   double make_due_timers_ready();
   void run_handles(ReadyQueue& queue, size_t count);
   void run_specially(PyObject* handle, PyThreadState* thread);
@@ -314,8 +315,9 @@ class Loop : public base::ListNode<TrackingTag> {
   PyThreadState* selecting_ = nullptr;  // the thread whose turn has called that
   bool runs_handles_plainly_ = true;
   bool in_turn_ = false;
-  bool much_came_ = false;    // with the last look, of this run and in the last turn
-  bool defers_look_ = false;  // this turn
+  bool much_came_ = false;         // with the last look, of this run and in the last turn
+  bool defers_look_ = false;       // this turn
+  size_t data_before_timers_ = 0;  // how many completions due timers still wait for; 0: none
   bool stopping_ = false;
   bool closed_ = true;  // until configured
   bool debug_ = false;

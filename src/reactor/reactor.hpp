@@ -80,6 +80,8 @@ class Reactor {
 
   // True when a turn that will not block still has a reason to enter the kernel.
   virtual bool needs_poll() = 0;
+  // Between a wait and its dispatch: the wait took as much as one does, and there may be more.
+  virtual bool may_have_more() const { return false; }
   // True when that reason cannot wait for another turn: something was submitted that only a wait
   // hands over, or the end of a closed connection is awaited.
   bool must_enter() const { return hastened_count_ > 0 || has_unsubmitted(); }

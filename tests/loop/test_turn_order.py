@@ -5,6 +5,7 @@ kernel, then I/O, then timers; what any of these schedules belongs to the next t
 """
 
 import asyncio
+import functools
 import os
 import socket
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 from slowness import burn
 from support import (
     RLOOP_IDS,
+    Echo,
     Recorder,
     loops_only,
     reset,
@@ -309,6 +311,44 @@ def test_no_timer_overtakes_data_that_came_before_it_was_due(loop: Any) -> None:
     assert came == 3
     assert not fired
     connections.close()
+
+
+@pytest.mark.parametrize("count", [30, 300])
+def test_no_timer_overtakes_what_one_look_does_not_bring(loop: Any, count: int) -> None:
+    """Heartbeats: after a stall all answers are there, and all timeouts are due."""
+    fired: list[int] = []
+    left = count
+
+    def answer(number: int) -> None:
+        nonlocal left
+        timeouts[number].cancel()
+        left -= 1
+        if left == 0:
+            loop.stop()
+
+    connections = Connections(loop, *(functools.partial(answer, n) for n in range(count)))
+    timeouts = [loop.call_later(0.02, fired.append, number) for number in range(count)]
+    connections.send(*range(count))
+    loop.call_soon(burn, 0.03)
+    loop.run_forever()
+    assert not fired
+    connections.close()
+
+
+async def test_timers_fire_beside_data_that_never_ends(loop: Any) -> None:
+    count = 60
+    async with serving(Echo, backlog=count) as (_, address):
+        fired = loop.create_future()
+
+        class Asking(Echo):
+            def connection_made(self, transport: Any) -> None:
+                super().connection_made(transport)
+                transport.write(b"x")
+
+        opened = [await loop.create_connection(Asking, *address) for _ in range(count)]
+        loop.call_later(0.05, fired.set_result, None)
+        await fired
+        await until_closed(*(transport for transport, _ in opened))
 
 
 def test_the_first_turn_of_a_run_looks(loop: Any) -> None:

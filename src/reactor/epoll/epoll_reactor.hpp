@@ -34,6 +34,9 @@ class EpollReactor final : public Reactor {
   bool unwatch(int fd, op::Direction direction) override;
   bool sends_wait_for_room() const override { return true; }
   bool needs_poll() override;
+  bool may_have_more() const override {
+    return waited_.ok() && static_cast<size_t>(waited_.value()) == kMaxBatch;
+  }
   void prepare_wait(int64_t timeout_ns) override;
   void block() override;
   base::Result collect() override;

@@ -147,6 +147,12 @@ bool RingReactor::needs_poll() {
          ring_.kernel_has_work();
 }
 
+// An enter runs some twenty of the completions that wait (Linux 6.13 and newer).
+bool RingReactor::may_have_more() const {
+  if (direct_) return watch_count_ == kMaxBatch;
+  return ring_.is_open() && (ring_.has_completions() || ring_.kernel_has_work());
+}
+
 void RingReactor::prepare_wait(int64_t timeout_ns) {
   wait_enters_ = direct_ = false;
   waited_ = base::Result::error(EBADF);  // as epoll's, in the child of a fork

@@ -42,6 +42,7 @@ class RingReactor final : public Reactor {
   bool unwatch(int fd, op::Direction direction) override;
   bool sends_wait_for_room() const override { return false; }
   bool needs_poll() override;
+  bool may_have_more() const override;
   void prepare_wait(int64_t timeout_ns) override;
   void block() override;
   base::Result collect() override;
