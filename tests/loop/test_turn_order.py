@@ -305,7 +305,7 @@ def test_no_timer_overtakes_data_that_came_before_it_was_due(loop: Any) -> None:
         loop.stop()
 
     connections = Connections(loop, *[one_of_many] * 3, answer)
-    timeout = loop.call_later(0.02, fired.append, True)
+    timeout = loop.call_later(0.3, fired.append, True)  # not before the first turn
     connections.send(0, 1, 2)
     loop.run_forever()
     assert came == 3
