@@ -118,6 +118,7 @@ void Loop::wait(int64_t timeout_ns) {
 void Loop::wait_natively(int64_t timeout_ns, bool is_metered) {
   check_fork();  // by code of the program's in this turn
   base::Result result(0);
+  defers_look_ = false;  // also what a turn that an exception ended has left
   bool looks = true, is_fresh = !reactor_->has_undispatched();
   if (timeout_ns != 0) {
     if (is_metered) turn_took(context_.meter.sleep_begins(base::now_ns()));
@@ -159,8 +160,8 @@ bool Loop::has_due_timer() {
 }
 
 // As in asyncio, data that was there before a timer was due goes before it, and may cancel it; but
-// one look may bring only a part of them. They are as many as there are operations: what comes then
-// came later.
+// one look may bring only a part of it. That is one completion per operation at most: what comes
+// after so many came later.
 bool Loop::data_goes_first() {
   if (timers_.empty() || !reactor_->may_have_more() || !has_due_timer()) {
     data_before_timers_ = 0;
