@@ -56,7 +56,8 @@ async def lifespan(receive, send) -> None:
     """What happens once in each worker, before its first request and after its last."""
     await receive()
     if first := os.environ.get("METRICS_PORT"):
-        print("metrics on port", serve_metrics(int(first)), flush=True)
+        # In one piece, so that a line of one worker is not within a line of another.
+        print(f"metrics on port {serve_metrics(int(first))}\n", end="", flush=True)
     report = rloop.logging_report(60)
     await send({"type": "lifespan.startup.complete"})
     await receive()

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import trustme
+from own_threads import named
 from support import RLOOP_IDS, Recorder, loops_only, tcp_pair, turns, wait_until
 
 SIZE = 4_000_000  # bytes: much more than the sockets' buffers
@@ -159,11 +160,7 @@ async def test_a_blocked_send_costs_no_thread(loop: Any) -> None:
     peer = SlowPeer(far, half_close=True)
     await wait_until(lambda: protocol.eof)
     await turns(20)
-    names = set()
-    for task in os.listdir("/proc/self/task"):  # noqa: PTH208
-        with open(f"/proc/self/task/{task}/comm") as file:  # noqa: ASYNC230, PTH123
-            names.add(file.read().strip())
-    assert not any(name.startswith("iou-wrk") for name in names), names
+    assert not named("iou-wrk")
     transport.close()
     await peer.finished()
     assert await protocol.lost is None

@@ -23,10 +23,9 @@ BACKENDS = pytest.mark.parametrize("backend", ["epoll", "io_uring"])
 # How many threads of the watchdog there are, by their names; and where signals go.
 COUNT = """
         import os
+        from own_threads import named
         def ours():
-            folder = "/proc/self/task"
-            names = [open(f"{folder}/{tid}/comm").read() for tid in os.listdir(folder)]
-            return sorted(name.strip() for name in names if name.startswith("rloop-"))
+            return named("rloop-")
         def handlers():
             from rloop import _core
             return [n for n in range(1, 65) if n not in (32, 33) and _core._signal_handler(n) > 1]
@@ -53,9 +52,9 @@ def test_switching_it_on_and_off_leaves_nothing_behind(tmp_path: Path) -> None:
         import asyncio, sys, time, rloop
         def threads(expected):
             end = time.monotonic() + 15
-            while len(ours()) != expected and time.monotonic() < end:
+            while (count := len(ours())) != expected and time.monotonic() < end:
                 time.sleep(0.01)
-            return len(ours())
+            return count
         async def main():
             descriptors, signals = len(os.listdir("/proc/self/fd")), len(handlers())
             for seconds, expected in ((60, 2), (30, 2), (0, 0), (60, 2), (None, 0)):
@@ -161,6 +160,7 @@ def test_a_fork_in_a_callback(tmp_path: Path, backend: str) -> None:
     # The child's copy of the loop is dead, but a new one is watched; the parent's goes on.
     source = """
         import warnings
+        from own_threads import named
         warnings.simplefilter("ignore", DeprecationWarning)  # fork and threads
 
         def guilty():
@@ -177,13 +177,8 @@ def test_a_fork_in_a_callback(tmp_path: Path, backend: str) -> None:
                 os._exit(0)
             return pid
 
-        def threads():
-            folder = "/proc/self/task"
-            names = [open(f"{folder}/{tid}/comm").read() for tid in os.listdir(folder)]
-            return sum(name.startswith("rloop-") for name in names)
-
         async def main():
-            while threads() < 2:  # ASan does not survive a fork while a thread begins
+            while len(named("rloop-")) < 2:  # ASan does not survive a fork while a thread begins
                 await asyncio.sleep(0.01)
             pid = fork()
             print(pid, flush=True)

@@ -12,10 +12,10 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
+from own_threads import read_of_each
 from support import (
     DEADLINE,
     PY312,
@@ -38,10 +38,7 @@ async def python(source: str, **options: Any) -> asyncio.subprocess.Process:
 
 def children() -> set[int]:
     """The pids of this process' children, also of those that nobody has waited for."""
-    found: set[int] = set()
-    for task in Path("/proc/self/task").iterdir():
-        found.update(int(pid) for pid in (task / "children").read_text().split())
-    return found
+    return {int(pid) for of_one in read_of_each("children") for pid in of_one.split()}
 
 
 @pytest.mark.parametrize("code", [0, 1, 77])
