@@ -8,22 +8,6 @@
 #include "native/upcall.hpp"
 
 namespace rloop::native {
-namespace {
-
-// The loop's thread gives the GIL up for the time of a wait that may block.
-class GilRelease {
- public:
-  GilRelease() : state_(PyEval_SaveThread()) {}
-  ~GilRelease() {
-    binding::into_python([this] { PyEval_RestoreThread(state_); });
-  }
-
- private:
-  PyThreadState* state_;
-};
-
-}  // namespace
-
 Loop* Loop::from(PyObject* object) {
   return object && LoopType::check(object) ? &LoopType::value(object) : nullptr;
 }
@@ -121,15 +105,7 @@ void Loop::wait_natively(int64_t timeout_ns, bool is_metered) {
   defers_look_ = false;  // also what a turn that an exception ended has left
   bool looks = true, is_fresh = !reactor_->has_undispatched();
   if (timeout_ns != 0) {
-    if (is_metered) turn_took(context_.meter.sleep_begins(base::now_ns()));
-    reactor_->prepare_wait(timeout_ns);
-    reactor_->announce_sleep();
-    {
-      GilRelease unlocked;
-      reactor_->block();
-      if (is_metered) context_.meter.wakes(base::now_ns());  // to wait for the GIL is no sleep
-    }
-    result = reactor_->collect();
+    if (!finds_at_once(result, is_metered)) result = sleep(timeout_ns, is_metered);
   } else {
     if (is_metered) turn_took(context_.meter.turn_passes(!ready_.empty()));
     defers_look_ = much_came_ && may_defer_look();
@@ -140,6 +116,33 @@ void Loop::wait_natively(int64_t timeout_ns, bool is_metered) {
       looks && is_fresh && reactor_->undispatched_count(net::Context::kMuch) >= net::Context::kMuch;
   binding::check(PyErr_CheckSignals());
   if (!result.ok()) engine_failed(result);
+}
+
+// Where the GIL is not to be given up for a moment only: whether a look says what the wait would.
+bool Loop::finds_at_once(base::Result& result, bool is_metered) {
+  if (!gil_share_.looks_first()) [[likely]]
+    return false;
+  int64_t begins = base::now_ns();
+  result = reactor_->wait(0);
+  gil_share_.waited(begins, base::now_ns());
+  if (result.ok() && !reactor_->has_undispatched()) return false;
+  if (is_metered) turn_took(context_.meter.turn_passes(!ready_.empty()));
+  return true;
+}
+
+base::Result Loop::sleep(int64_t timeout_ns, bool is_metered) {
+  int64_t begins = base::now_ns(), ends = 0;
+  if (is_metered) turn_took(context_.meter.sleep_begins(begins));
+  reactor_->prepare_wait(timeout_ns);
+  reactor_->announce_sleep();
+  {
+    GilRelease unlocked;
+    reactor_->block();
+    ends = base::now_ns();
+    if (is_metered) context_.meter.wakes(ends);  // to wait for the GIL is no sleep
+  }
+  gil_share_.waited(begins, ends);
+  return reactor_->collect();
 }
 
 // After a look that brought much, what that made ready is run before the next one: connections

@@ -17,6 +17,7 @@
 #include "base/timer_queue.hpp"
 #include "binding/call.hpp"
 #include "binding/heap_type.hpp"
+#include "native/gil_share.hpp"
 #include "native/handle.hpp"
 #include "native/literal_answers.hpp"
 #include "native/names.hpp"
@@ -241,6 +242,8 @@ class Loop : public base::ListNode<TrackingTag> {
   int64_t wait_timeout_ns();
   void wait(int64_t timeout_ns);
   void wait_natively(int64_t timeout_ns, bool is_metered = true);
+  bool finds_at_once(base::Result& result, bool is_metered);
+  base::Result sleep(int64_t timeout_ns, bool is_metered);
   bool may_defer_look();
   bool has_due_timer();
   bool data_goes_first();
@@ -294,6 +297,7 @@ class Loop : public base::ListNode<TrackingTag> {
   WatchedRun watched_run_;
   net::Context context_;
   std::unique_ptr<reactor::Reactor> reactor_;
+  GilShare gil_share_;
   const char* backend_ = "none";
   std::string backend_reason_;
   reactor::Config config_;
@@ -318,18 +322,14 @@ class Loop : public base::ListNode<TrackingTag> {
   bool much_came_ = false;         // with the last look, of this run and in the last turn
   bool defers_look_ = false;       // this turn
   size_t data_before_timers_ = 0;  // how many completions due timers still wait for; 0: none
-  bool stopping_ = false;
-  bool closed_ = true;  // until configured
-  bool debug_ = false;
-  bool forked_ = false;
-  bool fallback_allowed_ = false;
-  bool times_callbacks_ = false;
-  bool timing_ = false;                  // one that runs
-  double slow_callback_duration_ = 0.1;  // seconds
-  int64_t slow_turn_ns_ = 100'000'000;   // the same
-  int64_t times_until_ns_ = 0;           // of now_ns()
-  int64_t timed_for_ns_ = 0;             // from the last slow turn on
-  int64_t slow_turn_at_ns_ = 0;          // the last
+  bool stopping_ = false, closed_ = true;  // until configured
+  bool debug_ = false, forked_ = false, fallback_allowed_ = false;
+  bool times_callbacks_ = false, timing_ = false;  // one that runs
+  double slow_callback_duration_ = 0.1;            // seconds
+  int64_t slow_turn_ns_ = 100'000'000;             // the same
+  int64_t times_until_ns_ = 0;                     // of now_ns()
+  int64_t timed_for_ns_ = 0;                       // from the last slow turn on
+  int64_t slow_turn_at_ns_ = 0;                    // the last
   uint64_t slow_callbacks_ = 0, slow_turns_ = 0;
   int64_t reports_since_ns_ = 0;  // slow callbacks are reported so often since then
   int report_count_ = 0;

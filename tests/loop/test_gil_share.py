@@ -1,0 +1,77 @@
+"""Other threads get the GIL beside a loop that is never idle, as beside any busy thread of Python.
+
+Each time that a thread gives the GIL up for a moment only, the patience of those who wait for it
+begins anew: a loop whose waits all end at once could keep them out for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+
+STEPS = 40  # each asks for the GIL anew
+
+
+def seconds_of_steps() -> float:
+    began = time.monotonic()
+    for _ in range(STEPS):
+        time.sleep(0.001)
+    return time.monotonic() - began
+
+
+@pytest.fixture
+def beside_python() -> float:
+    """How long the steps of a thread take beside another one that computes."""
+    taken: list[float] = []
+    thread = threading.Thread(target=lambda: taken.append(seconds_of_steps()))
+    thread.start()
+    while thread.is_alive():
+        for _ in range(1000):
+            pass
+    return taken[0]
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(100):
+        writer.write(data)
+    writer.close()
+
+
+@pytest.mark.parametrize("count", [5, 30])
+async def test_beside_connections_that_never_rest(
+    loop: Any, beside_python: float, count: int
+) -> None:
+    over = False
+
+    async def ask(address: Any) -> None:
+        reader, writer = await asyncio.open_connection(*address)
+        while not over:
+            writer.write(b"a message")
+            await reader.readexactly(9)
+        writer.close()
+        await reader.read()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    clients = [asyncio.create_task(ask(server.sockets[0].getsockname())) for _ in range(count)]
+    beside_loop = await loop.run_in_executor(None, seconds_of_steps)
+    over = True
+    await asyncio.gather(*clients)
+    server.close()
+    assert beside_loop < 8 * beside_python
+
+
+async def test_beside_a_chain_of_callbacks(loop: Any, beside_python: float) -> None:
+    over = False
+
+    def link() -> None:
+        if not over:
+            loop.call_soon(link)
+
+    link()
+    beside_loop = await loop.run_in_executor(None, seconds_of_steps)
+    over = True
+    assert beside_loop < 8 * beside_python
