@@ -10,7 +10,7 @@
 #include <cstdint>
 
 #include "base/clock.hpp"
-#include "binding/handling.hpp"
+#include "native/names.hpp"
 
 namespace rloop::native {
 
@@ -31,6 +31,13 @@ class GilShare {
  public:
   // Whether the wait that begins is to look first.
   bool looks_first() const { return withholds_ && has_other_threads(); }
+  // Turns passed in which the GIL was kept. Requests for it are met between bytecodes, but where
+  // all callbacks are in C there are none.
+  static void meet_requests() {
+    if (!has_other_threads()) return;
+    static PyObject* bytecodes = names::from_stdlib("a_few_bytecodes").release();
+    binding::Ref nothing = binding::call(bytecodes);
+  }
   // In the system call, with the GIL or without; times of now_ns().
   void waited(int64_t from_ns, int64_t to_ns) {
     waited_ns_ += to_ns - from_ns;

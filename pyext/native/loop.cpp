@@ -107,7 +107,7 @@ void Loop::wait_natively(int64_t timeout_ns, bool is_metered) {
   if (timeout_ns != 0) {
     if (!finds_at_once(result, is_metered)) result = sleep(timeout_ns, is_metered);
   } else {
-    if (is_metered) turn_took(context_.meter.turn_passes(!ready_.empty()));
+    if (is_metered) turn_passes();
     defers_look_ = much_came_ && may_defer_look();
     looks = !defers_look_ && reactor_->needs_poll();
     if (looks) result = reactor_->wait(0);
@@ -126,8 +126,17 @@ bool Loop::finds_at_once(base::Result& result, bool is_metered) {
   result = reactor_->wait(0);
   gil_share_.waited(begins, base::now_ns());
   if (result.ok() && !reactor_->has_undispatched()) return false;
-  if (is_metered) turn_took(context_.meter.turn_passes(!ready_.empty()));
+  if (is_metered) turn_passes();
   return true;
+}
+
+// Without a sleep.
+void Loop::turn_passes() {
+  int64_t longest_ns = context_.meter.turn_passes(!ready_.empty());
+  if (longest_ns == 0) [[likely]]
+    return;
+  turn_took(longest_ns);
+  GilShare::meet_requests();
 }
 
 base::Result Loop::sleep(int64_t timeout_ns, bool is_metered) {

@@ -244,6 +244,7 @@ class Loop : public base::ListNode<TrackingTag> {
   void wait_natively(int64_t timeout_ns, bool is_metered = true);
   bool finds_at_once(base::Result& result, bool is_metered);
   base::Result sleep(int64_t timeout_ns, bool is_metered);
+  void turn_passes();
   bool may_defer_look();
   bool has_due_timer();
   bool data_goes_first();
@@ -331,8 +332,7 @@ class Loop : public base::ListNode<TrackingTag> {
   int64_t timed_for_ns_ = 0;                       // from the last slow turn on
   int64_t slow_turn_at_ns_ = 0;                    // the last
   uint64_t slow_callbacks_ = 0, slow_turns_ = 0;
-  int64_t reports_since_ns_ = 0;  // slow callbacks are reported so often since then
-  int report_count_ = 0;
+  int64_t reports_since_ns_ = 0, report_count_ = 0;  // slow callbacks; so often since then
   int64_t told_busy_ns_ = 0, told_idle_ns_ = 0;
 
   // Not absl's: its table is broken when it cannot grow for want of memory.

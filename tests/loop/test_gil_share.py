@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 import pytest
+from programs import check_script
 
 STEPS = 40  # each asks for the GIL anew
 
@@ -75,3 +76,36 @@ async def test_beside_a_chain_of_callbacks(loop: Any, beside_python: float) -> N
     beside_loop = await loop.run_in_executor(None, seconds_of_steps)
     over = True
     assert beside_loop < 8 * beside_python
+
+
+# In a process of its own: who fails here keeps the GIL.
+OF_CALLBACKS_IN_C = """
+    import functools, os, sys, threading, time
+    from support import new_loop
+
+    loop = new_loop(sys.argv[1])
+
+    def steps():
+        for _ in range(10):
+            time.sleep(0.001)
+        loop.call_soon_threadsafe(loop.stop)
+
+    threading.Thread(target=steps).start()
+    {begin}
+    loop.run_forever()
+    print("over")
+"""
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        "again = functools.partial(loop.call_soon)\n"
+        "    again.__setstate__((loop.call_soon, (again,), {}, {}))\n"
+        "    again()",
+        "loop.add_writer(os.eventfd(0), int)",
+    ],
+    ids=["call_soon", "add_writer"],
+)
+def test_beside_callbacks_that_are_all_in_c(loop_id: str, begin: str) -> None:
+    assert check_script(OF_CALLBACKS_IN_C.format(begin=begin), loop_id) == "over\n"
