@@ -60,7 +60,7 @@ void Loop::turn() {
   size_t before_ends_count =
       ends_position == kNoEnds ? 0 : std::min(ready_.count_before(ends_position), ready_count);
   context_.begin_turn(ready_.size() + reactor_->undispatched_count(net::Context::kMuch));
-  runs_handles_plainly_ = !debug_ && !times_callbacks_ && !HandleOverrides::has();
+  runs_handles_plainly_ = !debug_ && !slow_.times_callbacks && !HandleOverrides::has();
   run_handles(ready_, before_ends_count);
   // No end overtakes the beginning: connection_made of what was closed before it was called.
   size_t beginnings_count =
@@ -229,7 +229,7 @@ void Loop::set_debug(PyObject* value) {
 void Loop::run_specially(PyObject* handle, PyThreadState* thread) {
   if (handle_of(handle).cancelled()) return;
   if (debug_) return run_in_debug_mode(handle, thread);
-  if (times_callbacks_) return run_timed(handle, thread);
+  if (slow_.times_callbacks) return run_timed(handle, thread);
   run_by_anyone(handle, thread);
 }
 
@@ -247,8 +247,8 @@ void Loop::run_in_debug_mode(PyObject* handle, PyThreadState* thread) {
   double start = clock();
   run_by_anyone(handle, thread);
   double seconds = clock() - start;
-  if (seconds >= slow_callback_duration_) {
-    ++slow_callbacks_;
+  if (seconds >= slow_.least_seconds) {
+    ++slow_.callback_count;
     Ref duration = Ref::checked(PyFloat_FromDouble(seconds));
     names::report("slow_callback", object(), handle, duration.get());
   }

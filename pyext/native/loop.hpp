@@ -25,6 +25,7 @@
 #include "native/ready_queue.hpp"
 #include "native/recycled_bytes.hpp"
 #include "native/shared_context.hpp"
+#include "native/slow_turns.hpp"
 #include "native/watchdog.hpp"
 #include "net/context.hpp"
 #include "reactor/reactor.hpp"
@@ -148,7 +149,7 @@ class Loop : public base::ListNode<TrackingTag> {
       refuse_other_threads();
   }
   void set_debug(PyObject* value);
-  double slow_callback_duration() { return slow_callback_duration_; }
+  double slow_callback_duration() { return slow_.least_seconds; }
   void set_slow_callback_duration(PyObject* value);
   Ref current_handle();
   void set_current_handle(PyObject* handle) { current_handle_ = Ref::borrow(handle); }
@@ -161,14 +162,14 @@ class Loop : public base::ListNode<TrackingTag> {
   void name_changed() { Watchdog::instance().name_again(watched_run_); }
   const base::Meter& meter() const { return context_.meter; }
   // Turns take longer than slow_callback_duration, so callbacks are timed for a while.
-  bool times_callbacks() const { return times_callbacks_ && !timing_; }
+  bool times_callbacks() const { return slow_.times_callbacks && !slow_.is_timing; }
   // A protocol's method has; its exception may be set.
   template <class Call>
   Ref timed_upcall(PyObject* protocol, PyObject* method, Call call) {
     int64_t began = base::now_ns();
-    timing_ = true;  // what it calls is part of it
+    slow_.is_timing = true;  // what it calls is part of it
     Ref result = call();
-    timing_ = false;
+    slow_.is_timing = false;
     upcall_took(base::now_ns() - began, protocol, method);
     return result;
   }
@@ -259,7 +260,7 @@ class Loop : public base::ListNode<TrackingTag> {
   void report_slow(const char* report, std::initializer_list<PyObject*> what, int64_t spent_ns);
   // A turn was timed; 0: it was not.
   void turn_took(int64_t longest_ns) {
-    if (longest_ns >= slow_turn_ns_) [[unlikely]]
+    if (longest_ns >= slow_.least_ns) [[unlikely]]
       time_callbacks();
   }
   void time_callbacks();
@@ -323,16 +324,12 @@ class Loop : public base::ListNode<TrackingTag> {
   bool much_came_ = false;         // with the last look, of this run and in the last turn
   bool defers_look_ = false;       // this turn
   size_t data_before_timers_ = 0;  // how many completions due timers still wait for; 0: none
-  bool stopping_ = false, closed_ = true;  // until configured
-  bool debug_ = false, forked_ = false, fallback_allowed_ = false;
-  bool times_callbacks_ = false, timing_ = false;  // one that runs
-  double slow_callback_duration_ = 0.1;            // seconds
-  int64_t slow_turn_ns_ = 100'000'000;             // the same
-  int64_t times_until_ns_ = 0;                     // of now_ns()
-  int64_t timed_for_ns_ = 0;                       // from the last slow turn on
-  int64_t slow_turn_at_ns_ = 0;                    // the last
-  uint64_t slow_callbacks_ = 0, slow_turns_ = 0;
-  int64_t reports_since_ns_ = 0, report_count_ = 0;  // slow callbacks; so often since then
+  bool stopping_ = false;
+  bool closed_ = true;  // until configured
+  bool debug_ = false;
+  bool forked_ = false;
+  bool fallback_allowed_ = false;
+  SlowTurns slow_;
   int64_t told_busy_ns_ = 0, told_idle_ns_ = 0;
 
   // Not absl's: its table is broken when it cannot grow for want of memory.

@@ -208,9 +208,9 @@ bool Loop::truth(PyObject* value) {
 void Loop::set_slow_callback_duration(PyObject* value) {
   double seconds = PyFloat_AsDouble(value);
   if (seconds == -1.0 && PyErr_Occurred()) throw binding::PythonError{};
-  slow_callback_duration_ = seconds;
+  slow_.least_seconds = seconds;
   // Not 0, which is what a turn takes that was not timed; never for NaN.
-  slow_turn_ns_ =
+  slow_.least_ns =
       seconds < 9e9 ? 1 + static_cast<int64_t>(std::max(seconds, 0.0) * 1e9) : base::kNever;
 }
 

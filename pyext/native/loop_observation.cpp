@@ -64,8 +64,8 @@ Ref Loop::statistics(PyObject* takes_longest) {
   put(dict, "buffers_lent", s.buffers_lent);
   put(dict, "buffers_returned", s.buffers_returned);
   put(dict, "ring_rebuilds", s.ring_rebuilds);
-  put(dict, "slow_callbacks", slow_callbacks_);
-  put(dict, "slow_turns", slow_turns_);
+  put(dict, "slow_callbacks", slow_.callback_count);
+  put(dict, "slow_turns", slow_.turn_count);
   put(dict, "stalls", watched_run_.stalls());
   add_times(dict, truth(takes_longest));
   add_gauges(dict);
@@ -157,24 +157,24 @@ void Loop::count_timer_lag(size_t due_count, double found_at) {
 // --- slow callbacks ----------------------------------------------------------------------------
 
 void Loop::time_callbacks() {
-  ++slow_turns_;
+  ++slow_.turn_count;
   int64_t now = base::now_ns();
-  if (timed_for_ns_ == 0 || now - slow_turn_at_ns_ > kForgotten_ns) {
-    timed_for_ns_ = kTimedFor_ns;
-  } else if (now > times_until_ns_) {
-    timed_for_ns_ = std::min(timed_for_ns_ * 2, kTimedForMost_ns);
+  if (slow_.timed_for_ns == 0 || now - slow_.last_turn_ns > kForgotten_ns) {
+    slow_.timed_for_ns = kTimedFor_ns;
+  } else if (now > slow_.times_until_ns) {
+    slow_.timed_for_ns = std::min(slow_.timed_for_ns * 2, kTimedForMost_ns);
   }
-  slow_turn_at_ns_ = now;
-  times_callbacks_ = true;
-  times_until_ns_ = now + timed_for_ns_;
+  slow_.last_turn_ns = now;
+  slow_.times_callbacks = true;
+  slow_.times_until_ns = now + slow_.timed_for_ns;
 }
 
 // Outside debug mode; the exception of the callback is raised after its report.
 void Loop::run_timed(PyObject* handle, PyThreadState* thread) {
   int64_t began = base::now_ns();
-  timing_ = true;
+  slow_.is_timing = true;
   absl::Cleanup done = [&] {
-    timing_ = false;
+    slow_.is_timing = false;
     int64_t spent_ns = base::now_ns() - began;
     if (!was_slow(spent_ns)) return;
     report_slow("slow_handle", {handle}, spent_ns);
@@ -187,9 +187,9 @@ void Loop::upcall_took(int64_t spent_ns, PyObject* protocol, PyObject* method) {
 }
 
 bool Loop::was_slow(int64_t spent_ns) {
-  if (base::now_ns() > times_until_ns_) times_callbacks_ = false;
-  if (spent_ns < slow_turn_ns_) return false;
-  ++slow_callbacks_;
+  if (base::now_ns() > slow_.times_until_ns) slow_.times_callbacks = false;
+  if (spent_ns < slow_.least_ns) return false;
+  ++slow_.callback_count;
   return true;
 }
 
@@ -197,11 +197,11 @@ bool Loop::was_slow(int64_t spent_ns) {
 void Loop::report_slow(const char* report, std::initializer_list<PyObject*> what,
                        int64_t spent_ns) {
   int64_t now = base::now_ns();
-  if (now - reports_since_ns_ > kSecond_ns) {
-    reports_since_ns_ = now;
-    report_count_ = 0;
+  if (now - slow_.reports_since_ns > kSecond_ns) {
+    slow_.reports_since_ns = now;
+    slow_.report_count = 0;
   }
-  if (++report_count_ > kMostReportsPerSecond) return;
+  if (++slow_.report_count > kMostReportsPerSecond) return;
   Ref error = PyErr_Occurred() ? binding::take_exception() : Ref();
   contained(*this, [&] {
     Ref seconds = Ref::checked(PyFloat_FromDouble(base::to_seconds(spent_ns)));
