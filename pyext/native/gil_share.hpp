@@ -1,16 +1,17 @@
 // The share of the GIL that other threads get beside a loop that is never idle.
 //
 // CPython lets a thread have the GIL when its holder gives it up, else 5 ms after it has asked
-// (sys.setswitchinterval). But each time that the holder gives it up for less than the asker needs
-// to wake up, these begin anew: a loop whose waits all end at once kept it out for a tenth of a
-// second and more. So where the waits together are short, the loop looks before it waits, with the
-// GIL held, and waits only when there is nothing.
+// (sys.setswitchinterval), between two bytecodes of the holder. But each time that the holder gives
+// it up for less than the asker needs to wake up, these 5 ms begin anew: a loop whose waits all end
+// at once kept it out for a tenth of a second and more. So where the waits together are short, the
+// loop looks before it waits, with the GIL held, and waits only when there is nothing. And where
+// all callbacks are in C there are no bytecodes: the loop runs some. Needs the GIL.
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
-#include "base/clock.hpp"
-#include "native/names.hpp"
+#include "binding/ref.hpp"
 
 namespace rloop::native {
 
@@ -26,40 +27,36 @@ class GilRelease {
   PyThreadState* state_;
 };
 
-// Needs the GIL.
+// Times are of base::now_ns().
 class GilShare {
  public:
+  void run_begins(int64_t now_ns);
+
   // Whether the wait that begins is to look first.
   bool looks_first() const { return withholds_ && has_other_threads(); }
-  // Turns passed in which the GIL was kept. Requests for it are met between bytecodes, but where
-  // all callbacks are in C there are none.
-  static void meet_requests() {
-    if (!has_other_threads()) return;
-    static PyObject* bytecodes = names::from_stdlib("a_few_bytecodes").release();
-    binding::Ref nothing = binding::call(bytecodes);
-  }
-  // In the system call, with the GIL or without; times of now_ns().
-  void waited(int64_t from_ns, int64_t to_ns) {
-    waited_ns_ += to_ns - from_ns;
-    int64_t window_ns = to_ns - began_ns_;
-    if (window_ns < kWindow_ns) return;
-    withholds_ = waited_ns_ < window_ns / kLeastPart;
-    began_ns_ = to_ns;
-    waited_ns_ = 0;
+  // In the system call, with the GIL or without.
+  void waited(int64_t from_ns, int64_t to_ns);
+
+  // Some turns passed in which the GIL was kept.
+  void turns_passed();
+  // After a wait: those who have asked for the GIL get it. May run the program's signal handlers,
+  // and throw what they raise.
+  void meet_requests() {
+    if (std::exchange(meets_requests_, false)) [[unlikely]]
+      run_bytecodes();
   }
 
  private:
   static constexpr int64_t kWindow_ns = 5'000'000;
-  static constexpr int64_t kLeastPart = 10;  // of the window in waits: threads get their turn there
 
-  // The list may grow meanwhile, but nobody leaves it without the GIL.
-  static bool has_other_threads() {
-    return PyThreadState_Next(PyInterpreterState_ThreadHead(PyInterpreterState_Get())) != nullptr;
-  }
+  static bool has_other_threads();
+  static void run_bytecodes();
 
   int64_t began_ns_ = 0;   // the window
   int64_t waited_ns_ = 0;  // within it
   bool withholds_ = false;
+  bool meets_requests_ = false;
+  uint64_t met_at_ticks_ = 0;
 };
 
 }  // namespace rloop::native

@@ -8,6 +8,7 @@
 #include "native/upcall.hpp"
 
 namespace rloop::native {
+
 Loop* Loop::from(PyObject* object) {
   return object && LoopType::check(object) ? &LoopType::value(object) : nullptr;
 }
@@ -105,7 +106,7 @@ void Loop::wait_natively(int64_t timeout_ns, bool is_metered) {
   defers_look_ = false;  // also what a turn that an exception ended has left
   bool looks = true, is_fresh = !reactor_->has_undispatched();
   if (timeout_ns != 0) {
-    if (!finds_at_once(result, is_metered)) result = sleep(timeout_ns, is_metered);
+    if (!is_metered || !finds_at_once(result, timeout_ns)) result = sleep(timeout_ns, is_metered);
   } else {
     if (is_metered) turn_passes();
     defers_look_ = much_came_ && may_defer_look();
@@ -115,18 +116,21 @@ void Loop::wait_natively(int64_t timeout_ns, bool is_metered) {
   much_came_ =
       looks && is_fresh && reactor_->undispatched_count(net::Context::kMuch) >= net::Context::kMuch;
   binding::check(PyErr_CheckSignals());
+  gil_share_.meet_requests();
   if (!result.ok()) engine_failed(result);
 }
 
 // Where the GIL is not to be given up for a moment only: whether a look says what the wait would.
-bool Loop::finds_at_once(base::Result& result, bool is_metered) {
+// The program may hear of refusals then, and schedule.
+bool Loop::finds_at_once(base::Result& result, int64_t& timeout_ns) {
   if (!gil_share_.looks_first()) [[likely]]
     return false;
   int64_t begins = base::now_ns();
   result = reactor_->wait(0);
   gil_share_.waited(begins, base::now_ns());
-  if (result.ok() && !reactor_->has_undispatched()) return false;
-  if (is_metered) turn_passes();
+  if (result.ok()) timeout_ns = wait_timeout_ns();
+  if (result.ok() && timeout_ns != 0) return false;
+  turn_passes();
   return true;
 }
 
@@ -136,7 +140,7 @@ void Loop::turn_passes() {
   if (longest_ns == 0) [[likely]]
     return;
   turn_took(longest_ns);
-  GilShare::meet_requests();
+  gil_share_.turns_passed();
 }
 
 base::Result Loop::sleep(int64_t timeout_ns, bool is_metered) {

@@ -243,7 +243,7 @@ class Loop : public base::ListNode<TrackingTag> {
   int64_t wait_timeout_ns();
   void wait(int64_t timeout_ns);
   void wait_natively(int64_t timeout_ns, bool is_metered = true);
-  bool finds_at_once(base::Result& result, bool is_metered);
+  bool finds_at_once(base::Result& result, int64_t& timeout_ns);
   base::Result sleep(int64_t timeout_ns, bool is_metered);
   void turn_passes();
   bool may_defer_look();
@@ -366,7 +366,9 @@ void Loop::run_attached(Turns turns) {
   attach();
   context_.loop_running = true;
   much_came_ = false;
-  context_.meter.run_begins(base::now_ns());
+  int64_t now = base::now_ns();
+  context_.meter.run_begins(now);
+  gil_share_.run_begins(now);
   try {
     Watchdog::instance().enter(watched_run_, *this);
     turns();

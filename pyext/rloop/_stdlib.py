@@ -80,10 +80,6 @@ def has_threads(executor: Any) -> bool:
     return bool(getattr(executor, "_threads", None))
 
 
-def a_few_bytecodes() -> None:
-    """Nothing. Between bytecodes CPython sees that another thread has asked for the GIL."""
-
-
 def own_handle_run() -> Any:
     """Handle._run, or None when somebody has replaced it, or its code, before us."""
     return _genuine(vars(events.Handle).get("_run"), events.Handle.cancel)

@@ -146,3 +146,42 @@ loop.close()
 """
     )
     assert float(check_script(source, may_log=True, RLOOP_LOG="")) < 1
+
+
+@needs_ring
+def test_the_same_where_nothing_is_ready_and_a_connection_is_open() -> None:
+    source = (
+        FILTER
+        + """
+import asyncio, logging, rloop, socket, threading
+loop = rloop.new_event_loop("io_uring")
+
+class Stopping(logging.Handler):
+    def emit(self, record):
+        loop.call_soon(loop.stop)
+
+logging.getLogger("rloop").addHandler(Stopping())
+
+async def connect():
+    near, far = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=near)
+    far.send(b"x")
+    await reader.read(1)
+    return writer, far
+
+kept = loop.run_until_complete(connect())
+
+def go_on():
+    refuse(["io_uring_register"], errno.EPERM)
+    loop.run_forever()
+
+thread = threading.Thread(target=go_on)
+thread.start()
+thread.join()
+kept[0].transport.abort()
+loop.run_until_complete(asyncio.sleep(0))
+loop.close()
+print("over")
+"""
+    )
+    assert check_script(source, may_log=True, RLOOP_LOG="") == "over\n"
