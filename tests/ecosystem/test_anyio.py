@@ -238,7 +238,8 @@ async def test_httpx_fails_when_the_server_resets() -> None:
 
 
 async def test_httpx_timeouts_close_the_connection() -> None:
-    async with served(hold) as port, httpx.AsyncClient(timeout=0.05) as client:
+    timeout = httpx.Timeout(DEADLINE, read=0.05)
+    async with served(hold) as port, httpx.AsyncClient(timeout=timeout) as client:
         with pytest.raises(httpx.ReadTimeout):
             await client.get(f"http://127.0.0.1:{port}/")
 

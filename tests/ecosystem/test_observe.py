@@ -118,7 +118,8 @@ def test_each_worker_of_a_server_has_a_page(recipe: str, loop_id: str, tmp_path:
         pytest.importorskip("gunicorn.workers.gasgi", reason="gunicorn 24 or newer")
     python = [sys.executable] if words[0] == "python" else [sys.executable, "-m"]
     words = words[1:] if words[0] == "python" else words
-    port = str(unused_port())
+    # granian's workers each bind the port that they are told.
+    port = str(unused_port()) if server == "granian" else "0"
     bind = ["--port", port] if server == "granian" else ["--bind", f"127.0.0.1:{port}"]
     path = os.pathsep.join([str(EXAMPLES / "observe"), script_environment()["PYTHONPATH"]])
     extra = {"PYTHONPATH": path, "METRICS_PORT": str(unused_port())}

@@ -6,7 +6,10 @@ import os
 
 
 def read_of_each(name: str) -> list[str]:
-    """The file `name` of each thread; a thread that ends while they are read is left out."""
+    """The file `name` of each thread; a thread that ends while they are read is left out.
+
+    So are its `children`, which another thread has inherited by then.
+    """
     found = []
     for thread in os.listdir("/proc/self/task"):  # noqa: PTH208
         try:

@@ -186,7 +186,7 @@ async def test_getaddrinfo_of_a_literal_starts_no_thread(loop: asyncio.AbstractE
     for _ in range(10):
         await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
         await loop.getaddrinfo("::1", 80, type=socket.SOCK_STREAM)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # one of another test may end meanwhile
 
 
 async def test_the_answer_for_a_literal_is_the_callers(loop: asyncio.AbstractEventLoop) -> None:

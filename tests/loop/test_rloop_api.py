@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import support
 from programs import check_script, run_script, script_environment
-from support import finish, loops_only, new_loop
+from support import finish, first_waits, loops_only, new_loop
 
 rloop = __import__("rloop") if support.wanted("rloop") else pytest.importorskip("rloop")
 
@@ -112,14 +112,14 @@ def test_statistics_count_what_happened(loop: asyncio.AbstractEventLoop) -> None
 def test_a_change_of_thread_rebuilds_the_ring(
     loop: asyncio.AbstractEventLoop, loop_id: str
 ) -> None:
-    loop.run_until_complete(asyncio.sleep(0.001))
+    loop.run_until_complete(first_waits())
     for _ in range(2):
-        thread = threading.Thread(target=loop.run_until_complete, args=(asyncio.sleep(0.001),))
+        thread = threading.Thread(target=loop.run_until_complete, args=(first_waits(),))
         thread.start()
         thread.join()
     rebuilds = loop.statistics()["ring_rebuilds"]
     assert rebuilds >= 2 if loop_id == "rloop-uring" else rebuilds == 0
-    loop.run_until_complete(asyncio.sleep(0.001))
+    loop.run_until_complete(first_waits())
 
 
 def test_run_runs_a_coroutine() -> None:

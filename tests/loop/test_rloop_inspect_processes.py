@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -30,6 +31,10 @@ def wait_for(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < end, "the awaited condition did not come true in time"
         time.sleep(0.01)
+
+
+def is_listed(pid: int) -> bool:
+    return re.search(rf"^ *{pid}\b", command("ps").stdout, re.MULTILINE) is not None
 
 
 # -- loops that hang ----------------------------------------------------------------------------
@@ -92,7 +97,7 @@ def test_a_process_that_has_ended(loop_id: str) -> None:
         process.kill()
         wait_for(lambda: state_of(process.pid) == "Z")
         refused(process.pid, f"Process {process.pid} has ended")
-        assert str(process.pid) not in command("ps").stdout
+        assert not is_listed(process.pid)
     refused(process.pid, f"There is no process {process.pid}.")
     refused(process.pid, f"There is no process {process.pid}.", what="top")
 
@@ -150,7 +155,7 @@ def test_processes_without_a_live_view(loop_id: str) -> None:
     for off in ("", "0"):
         with running(program(), loop_id, RLOOP_INSPECT=off) as process:
             refused(process.pid, "its live view off", "RLOOP_INSPECT=1", "rloop.inspect.listen()")
-            assert str(process.pid) not in command("ps").stdout
+            assert not is_listed(process.pid)
 
 
 def test_a_process_that_pretends_to_be_another(loop_id: str) -> None:

@@ -54,7 +54,7 @@ async def assert_flat(cycle: Cycle) -> None:
         resident_bytes(),
     )
     await run_cycles(cycle, cycles - warm_up)
-    assert len(open_descriptors()) == descriptors
+    await support.wait_until(lambda: len(open_descriptors()) <= descriptors)
     measured = cycles - warm_up
     slack_blocks, slack_bytes = 500, 2 * 1024 * 1024  # dictionaries that grew, pages half used
     assert sys.getallocatedblocks() - blocks < slack_blocks + MOST_BLOCKS * measured

@@ -175,12 +175,16 @@ def test_a_signal_handler_that_raises_ends_the_wait(loop: asyncio.AbstractEventL
             main = threading.main_thread().ident
             assert main is not None
 
+            cancels = threading.Event()
+
             def send() -> None:
+                cancels.wait()
                 time.sleep(OPPORTUNITY)
                 signal.pthread_kill(main, signal.SIGUSR1)
 
             sender = Worker(send)
             with pytest.raises(Interruption):
+                cancels.set()
                 handle.cancel()
             sender.join()
             assert callback.log == ["begins"]

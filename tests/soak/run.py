@@ -292,8 +292,9 @@ async def _start(module: str, *arguments: str, **environment: str) -> asyncio.su
 async def _show_native_stacks(pid: int) -> None:
     """By gdb, where there is one; and the system call that each thread is in."""
     for task in sorted(Path(f"/proc/{pid}/task").iterdir()):  # noqa: ASYNC240
-        call, state = (task / "syscall").read_text(), (task / "stat").read_text().split()[2]
-        print(f"thread {task.name}: {state}, system call {call.strip()}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # it may have ended meanwhile
+            call, state = (task / "syscall").read_text(), (task / "stat").read_text().split()[2]
+            print(f"thread {task.name}: {state}, system call {call.strip()}", file=sys.stderr)
     if debugger := shutil.which("gdb"):
         command = (debugger, "-p", str(pid), "-batch", "-ex", "thread apply all backtrace 20")
         process = await asyncio.create_subprocess_exec(
