@@ -4,8 +4,8 @@
 // (sys.setswitchinterval), between two bytecodes of the holder. But each time that the holder gives
 // it up for less than the asker needs to wake up, these 5 ms begin anew: a loop whose waits all end
 // at once kept it out for a tenth of a second and more. So where the waits together are short, the
-// loop looks before it waits, with the GIL held, and waits only when there is nothing. And where
-// all callbacks are in C there are no bytecodes: the loop runs some. Needs the GIL.
+// loop looks before it waits, with the GIL held, and waits only when there is nothing. And for
+// loops whose callbacks are all in C it runs a few bytecodes now and then.
 #pragma once
 
 #include <cstdint>
@@ -27,27 +27,34 @@ class GilRelease {
   PyThreadState* state_;
 };
 
-// Times are of base::now_ns().
+// Needs the GIL; times are of base::now_ns().
 class GilShare {
  public:
+  static void define();  // at import: nothing of it may happen while somebody asks for the GIL
+
   void run_begins(int64_t now_ns);
 
   // Whether the wait that begins is to look first.
   bool looks_first() const { return withholds_ && has_other_threads(); }
-  // In the system call, with the GIL or without.
+  // With the GIL or without.
   void waited(int64_t from_ns, int64_t to_ns);
 
   // Some turns passed in which the GIL was kept.
   void turns_passed();
-  // After a wait: those who have asked for the GIL get it. May run the program's signal handlers,
-  // and throw what they raise.
-  void meet_requests() {
-    if (std::exchange(meets_requests_, false)) [[unlikely]]
-      run_bytecodes();
+  // After a wait: those who have asked for the GIL for long enough get it now. May run the
+  // program's signal handlers, and throw what they raise. False: it was not time.
+  bool meets_requests() {
+    if (!std::exchange(is_time_, false)) [[likely]]
+      return false;
+    run_bytecodes();
+    return true;
   }
 
  private:
   static constexpr int64_t kWindow_ns = 5'000'000;
+  // Who asks wakes up at some moment, and finds the GIL free as often as the loop waits: with a
+  // tenth of the time it takes some ten moments.
+  static constexpr int64_t kLeastPartInWaits = 10;
 
   static bool has_other_threads();
   static void run_bytecodes();
@@ -55,7 +62,7 @@ class GilShare {
   int64_t began_ns_ = 0;   // the window
   int64_t waited_ns_ = 0;  // within it
   bool withholds_ = false;
-  bool meets_requests_ = false;
+  bool is_time_ = false;  // to meet requests
   uint64_t met_at_ticks_ = 0;
 };
 

@@ -99,7 +99,7 @@ void Loop::wait(int64_t timeout_ns) {
   wait_natively(timeout_ns);
 }
 
-// `is_metered`: false where that is done around it.
+// `is_metered`: false where that is done around it, by Python code.
 void Loop::wait_natively(int64_t timeout_ns, bool is_metered) {
   check_fork();  // by code of the program's in this turn
   base::Result result(0);
@@ -116,12 +116,16 @@ void Loop::wait_natively(int64_t timeout_ns, bool is_metered) {
   much_came_ =
       looks && is_fresh && reactor_->undispatched_count(net::Context::kMuch) >= net::Context::kMuch;
   binding::check(PyErr_CheckSignals());
-  gil_share_.meet_requests();
+  // That may take its 5 ms: what came meanwhile goes before timers that are due by now.
+  if (gil_share_.meets_requests() && !defers_look_ && result.ok()) {
+    check_fork();  // by a signal handler
+    result = reactor_->wait(0);
+  }
   if (!result.ok()) engine_failed(result);
 }
 
 // Where the GIL is not to be given up for a moment only: whether a look says what the wait would.
-// The program may hear of refusals then, and schedule.
+// The program may hear of refusals then, and is asked for the time: it may schedule, or fork.
 bool Loop::finds_at_once(base::Result& result, int64_t& timeout_ns) {
   if (!gil_share_.looks_first()) [[likely]]
     return false;
@@ -129,6 +133,7 @@ bool Loop::finds_at_once(base::Result& result, int64_t& timeout_ns) {
   result = reactor_->wait(0);
   gil_share_.waited(begins, base::now_ns());
   if (result.ok()) timeout_ns = wait_timeout_ns();
+  check_fork();
   if (result.ok() && timeout_ns != 0) return false;
   turn_passes();
   return true;

@@ -156,6 +156,7 @@ void define_loop(PyObject* module) {
   LoopOverrides::define();  // the methods' signatures follow asyncio's
   LoopType::define(module, nullptr);
   define_literal_answers();
+  GilShare::define();
   SockRequestType::define(module, nullptr);
   ServerListenerType::define(module, nullptr);
   ConnectionContextsType::define(module, nullptr);

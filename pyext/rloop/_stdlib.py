@@ -80,6 +80,10 @@ def has_threads(executor: Any) -> bool:
     return bool(getattr(executor, "_threads", None))
 
 
+def pass_bytecodes() -> None:
+    """Nothing. Between bytecodes CPython gives the GIL to a thread that has asked for it."""
+
+
 def own_handle_run() -> Any:
     """Handle._run, or None when somebody has replaced it, or its code, before us."""
     return _genuine(vars(events.Handle).get("_run"), events.Handle.cancel)

@@ -12,11 +12,13 @@ def read_of_each(name: str) -> list[str]:
     """
     found = []
     for thread in os.listdir("/proc/self/task"):  # noqa: PTH208
+        folder = f"/proc/self/task/{thread}"
         try:
-            with open(f"/proc/self/task/{thread}/{name}") as file:  # noqa: PTH123
+            with open(f"{folder}/{name}") as file:  # noqa: PTH123
                 found.append(file.read().strip())
         except (FileNotFoundError, ProcessLookupError):
-            continue
+            if os.path.exists(f"{folder}/comm"):  # noqa: PTH110
+                raise  # a kernel without such files
     return found
 
 

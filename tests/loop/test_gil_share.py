@@ -1,7 +1,8 @@
 """Other threads get the GIL beside a loop that is never idle, as beside any busy thread of Python.
 
 Each time that a thread gives the GIL up for a moment only, the patience of those who wait for it
-begins anew: a loop whose waits all end at once could keep them out for ever.
+begins anew: a loop whose waits all end at once could keep them out for ever. So it was on epoll
+with 30 connections, and with call_soon of what is in C; the other cases guard what was well.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ OF_CALLBACKS_IN_C = """
     threading.Thread(target=steps).start()
     {begin}
     loop.run_forever()
+    loop.close()
     print("over")
 """
 

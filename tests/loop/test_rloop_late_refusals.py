@@ -149,7 +149,7 @@ loop.close()
 
 
 @needs_ring
-def test_the_same_where_nothing_is_ready_and_a_connection_is_open() -> None:
+def test_a_handler_of_our_log_line_may_stop_a_loop_that_waits_for_nothing_else() -> None:
     source = (
         FILTER
         + """
