@@ -1,10 +1,10 @@
+// See gil_share.hpp.
 #include "native/gil_share.hpp"
 
 #include "base/clock.hpp"
 #include "native/names.hpp"
 
 namespace rloop::native {
-
 namespace {
 
 PyObject* pass_bytecodes = nullptr;
