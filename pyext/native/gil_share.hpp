@@ -41,13 +41,11 @@ class GilShare {
 
   // Some turns passed in which the GIL was kept.
   void turns_passed();
-  // After a wait: those who have asked for the GIL for long enough get it now. May run the
-  // program's signal handlers, and throw what they raise. False: it was not time.
-  bool meets_requests() {
-    if (!std::exchange(is_time_, false)) [[likely]]
-      return false;
-    run_bytecodes();
-    return true;
+  // Those who have asked for the GIL for long enough get it now. May run the program's signal
+  // handlers, and throw what they raise.
+  void meet_requests() {
+    if (std::exchange(is_time_, false)) [[unlikely]]
+      run_bytecodes();
   }
 
  private:

@@ -45,6 +45,8 @@ void Loop::run_once() {
 
 void Loop::turn() {
   watched_run_.turn_begins();
+  // First: it may take its 5 ms, in which data may come, and throw what a signal's handler raises.
+  gil_share_.meet_requests();
   context_.flush_dirty();
   // Its finalizers may schedule, so it comes before the look at what there is to do.
   if (shared_context_.is_held() && wait_timeout_ns() != 0) shared_context_.forget();
@@ -116,11 +118,6 @@ void Loop::wait_natively(int64_t timeout_ns, bool is_metered) {
   much_came_ =
       looks && is_fresh && reactor_->undispatched_count(net::Context::kMuch) >= net::Context::kMuch;
   binding::check(PyErr_CheckSignals());
-  // That may take its 5 ms: what came meanwhile goes before timers that are due by now.
-  if (gil_share_.meets_requests() && !defers_look_ && result.ok()) {
-    check_fork();  // by a signal handler
-    result = reactor_->wait(0);
-  }
   if (!result.ok()) engine_failed(result);
 }
 

@@ -120,3 +120,36 @@ OF_CALLBACKS_IN_C = """
 )
 def test_beside_callbacks_that_are_all_in_c(loop_id: str, begin: str) -> None:
     assert check_script(OF_CALLBACKS_IN_C.format(begin=begin), loop_id) == "over\n"
+
+
+@pytest.mark.parametrize("kind", ["Exception", "KeyboardInterrupt"])
+def test_a_signal_by_who_got_the_gil_raises_out_of_the_loop(loop_id: str, kind: str) -> None:
+    source = f"""
+        import functools, signal, sys, threading, time
+        from support import new_loop
+
+        loop = new_loop(sys.argv[1])
+        class Raised({kind}):
+            pass
+        def handle(*_):
+            raise Raised
+        signal.signal(signal.SIGUSR1, handle)
+        again = functools.partial(loop.call_soon)
+        again.__setstate__((loop.call_soon, (again,), {{}}, {{}}))
+        again()
+        main, count = threading.get_ident(), 0
+        def send():
+            time.sleep(0.002)
+            signal.pthread_kill(main, signal.SIGUSR1)
+        for _ in range(20):
+            try:
+                thread = threading.Thread(target=send)
+                thread.start()
+                loop.run_forever()
+            except Raised:
+                count += 1
+            thread.join()
+        loop.close()
+        print(count)
+    """
+    assert check_script(source, loop_id) == "20\n"
