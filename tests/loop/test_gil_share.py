@@ -8,6 +8,7 @@ with 30 connections, and with call_soon of what is in C; the other cases guard w
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -153,3 +154,29 @@ def test_a_signal_by_who_got_the_gil_raises_out_of_the_loop(loop_id: str, kind: 
         print(count)
     """
     assert check_script(source, loop_id) == "20\n"
+
+
+async def test_a_watched_descriptor_is_told_once_a_turn(loop: Any) -> None:
+    """As anyio waits: a second call of set_result would fail, which `noise` hears of."""
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    near, far = socket.socketpair()
+    far.send(b"x")  # never read
+    next_one: asyncio.Handle
+
+    def link() -> None:
+        nonlocal next_one
+        next_one = loop.call_soon(link)
+
+    link()  # no turn sleeps
+    for _ in range(5000):
+        readable = loop.create_future()
+        loop.add_reader(near, readable.set_result, None)
+        readable.add_done_callback(lambda _: loop.remove_reader(near))
+        await readable
+    next_one.cancel()
+    over.set()
+    thread.join()
+    near.close()
+    far.close()
