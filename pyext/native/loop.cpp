@@ -101,7 +101,8 @@ void Loop::wait(int64_t timeout_ns) {
   wait_natively(timeout_ns);
 }
 
-// `is_metered`: false where that is done around it, by Python code.
+// `is_metered`: false where that is done around it, by a select() of the program's. Its bytecodes
+// share the GIL, so such a wait does not look first.
 void Loop::wait_natively(int64_t timeout_ns, bool is_metered) {
   check_fork();  // by code of the program's in this turn
   base::Result result(0);

@@ -81,7 +81,10 @@ def has_threads(executor: Any) -> bool:
 
 
 def pass_bytecodes() -> None:
-    """Nothing. Between bytecodes CPython gives the GIL to a thread that has asked for it."""
+    """Nothing. Between bytecodes CPython gives the GIL to a thread that has asked for it.
+
+    For the native half, which finds here what it needs of Python at import.
+    """
 
 
 def own_handle_run() -> Any:

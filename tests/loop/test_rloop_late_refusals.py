@@ -108,40 +108,56 @@ loop.close()
     assert "io_uring_enter" in check_script(source, may_log=True, RLOOP_LOG="")
 
 
-@needs_ring
-def test_what_the_handler_of_our_log_line_schedules_is_run_before_the_wait() -> None:
-    """The line that the ring gets no buffers is logged when the ring is made: by a wait."""
-    source = (
-        FILTER
-        + """
+# The line that the ring gets no buffers is logged when the ring is made: by a wait.
+TOLD = (
+    FILTER
+    + """
 import asyncio, logging, rloop, socket, threading, time
 loop = rloop.new_event_loop("io_uring")
-ran_at = []
 
-class Scheduling(logging.Handler):
-    def emit(self, record):
-        loop.call_soon_threadsafe(lambda: ran_at.append(time.monotonic()))
+def when_told(schedule):
+    handler = logging.Handler()
+    handler.emit = lambda record: schedule()
+    logging.getLogger("rloop").addHandler(handler)
 
-logging.getLogger("rloop").addHandler(Scheduling())
-
-async def receive():
+async def connect():
     near, far = socket.socketpair()
     reader, writer = await asyncio.open_connection(sock=near)
     far.send(b"x")
     await reader.read(1)
+    return writer, far
+
+def refused_in_a_thread(run):
+    def go_on():
+        refuse(["io_uring_register"], errno.EPERM)
+        run()
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    thread.join()
+"""
+)
+
+
+@needs_ring
+def test_what_the_handler_of_our_log_line_schedules_is_run_before_the_wait() -> None:
+    source = (
+        TOLD
+        + """
+ran_at = []
+when_told(lambda: loop.call_soon_threadsafe(lambda: ran_at.append(time.monotonic())))
+
+async def receive():
+    writer, far = await connect()
     writer.close()
     await writer.wait_closed()
 
-def go_on():
-    refuse(["io_uring_register"], errno.EPERM)
+def run():
     began = time.monotonic()
     loop.run_until_complete(asyncio.sleep(2))  # nothing else ends the wait
     print(ran_at[0] - began)
 
 loop.run_until_complete(receive())
-thread = threading.Thread(target=go_on)
-thread.start()
-thread.join()
+refused_in_a_thread(run)
 loop.close()
 """
     )
@@ -151,35 +167,14 @@ loop.close()
 @needs_ring
 def test_a_handler_of_our_log_line_may_stop_a_loop_that_waits_for_nothing_else() -> None:
     source = (
-        FILTER
+        TOLD
         + """
-import asyncio, logging, rloop, socket, threading
-loop = rloop.new_event_loop("io_uring")
-
-class Stopping(logging.Handler):
-    def emit(self, record):
-        loop.call_soon(loop.stop)
-
-logging.getLogger("rloop").addHandler(Stopping())
-
-async def connect():
-    near, far = socket.socketpair()
-    reader, writer = await asyncio.open_connection(sock=near)
-    far.send(b"x")
-    await reader.read(1)
-    return writer, far
-
-kept = loop.run_until_complete(connect())
-
-def go_on():
-    refuse(["io_uring_register"], errno.EPERM)
-    loop.run_forever()
-
-thread = threading.Thread(target=go_on)
-thread.start()
-thread.join()
-kept[0].transport.abort()
-loop.run_until_complete(asyncio.sleep(0))
+when_told(lambda: loop.call_soon(loop.stop))
+writer, far = loop.run_until_complete(connect())
+refused_in_a_thread(loop.run_forever)
+writer.transport.abort()
+loop.call_soon(loop.stop)
+loop.run_forever()
 loop.close()
 print("over")
 """
